@@ -1,0 +1,55 @@
+"""Moves a Vestige agent memory from its SQLite file into PostgreSQL with pgvector.
+
+The public names: a plan, the run, its report, and the exceptions it raises.
+"""
+
+from __future__ import annotations
+
+from vestige_migrate.errors import (
+    DestinationBusy,
+    DestinationUnusable,
+    Interrupted,
+    MigrationError,
+    ModelMismatch,
+    PlanError,
+    RangeFailed,
+    Refused,
+    SourceIncomplete,
+    SourceTooOld,
+    SourceUnusable,
+    Stopped,
+    TooManyErrors,
+    UnsupportedPair,
+)
+from vestige_migrate.plan import Embedder, ModelSignature, SqliteToPostgresPlan
+from vestige_migrate.report import MigrationReport, Outcome, RowError, TableReport
+from vestige_migrate.run.coordinator import run_sqlite_to_postgres
+from vestige_migrate.run.progress import Progress
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DestinationBusy",
+    "DestinationUnusable",
+    "Embedder",
+    "Interrupted",
+    "MigrationError",
+    "MigrationReport",
+    "ModelMismatch",
+    "ModelSignature",
+    "Outcome",
+    "PlanError",
+    "Progress",
+    "RangeFailed",
+    "Refused",
+    "RowError",
+    "SourceIncomplete",
+    "SourceTooOld",
+    "SourceUnusable",
+    "SqliteToPostgresPlan",
+    "Stopped",
+    "TableReport",
+    "TooManyErrors",
+    "UnsupportedPair",
+    "run_sqlite_to_postgres",
+]

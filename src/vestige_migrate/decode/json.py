@@ -1,0 +1,114 @@
+"""JSON in text columns, judged by what PostgreSQL's `jsonb` and `text[]` accept."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+from vestige_migrate.decode.ids import decode_uuid
+from vestige_migrate.decode.problem import BadValue, Raw, storage_class
+from vestige_migrate.decode.text import MAX_INDEXED_BYTES
+
+
+class _NotJson(ValueError):
+    pass
+
+
+class _Number(str):
+    """A JSON number as written: nothing here computes with it, and `int` refuses more than 4300 digits."""
+
+    __slots__ = ()
+
+
+def _reject_constant(name: str) -> Any:
+    raise _NotJson(f"holds {name}, which is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_reject_constant, parse_int=_Number, parse_float=_Number)
+
+
+def parse_json(raw: Raw) -> tuple[str, Any]:
+    """The JSON text and its parsed value (numbers as `_Number`). Raises `BadValue` where jsonb would refuse it."""
+    if isinstance(raw, bytes):
+        try:
+            raw = raw.decode()
+        except UnicodeDecodeError:
+            raise BadValue("is not JSON: invalid UTF-8") from None
+    if not isinstance(raw, str):
+        raise BadValue(f"is {storage_class(raw)}, not JSON")
+    try:
+        value = _DECODER.decode(raw)
+    except _NotJson as problem:
+        raise BadValue(str(problem)) from None
+    except ValueError:
+        raise BadValue("is not JSON") from None
+    except RecursionError:
+        raise BadValue("is JSON nested too deep") from None
+    # Both pass Python's parser and fail PostgreSQL's; the cheap test first, since an escaped backslash fools it.
+    if "\\u0000" in raw and _any_string(value, lambda text: "\0" in text):
+        raise BadValue("holds \\u0000, which PostgreSQL cannot store")
+    if not raw.isascii() or "\\ud" in raw or "\\uD" in raw:
+        _check_surrogates(raw, value)
+    return raw, value
+
+
+def _check_surrogates(raw: str, value: Any) -> None:
+    try:
+        raw.encode()
+        if _any_string(value, _has_surrogate):
+            raise BadValue("holds half of a surrogate pair")
+    except UnicodeEncodeError:
+        raise BadValue("is not JSON: invalid UTF-8") from None
+
+
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _any_string(value: Any, test: Any) -> bool:
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str):
+            if test(item):
+                return True
+        elif isinstance(item, list):
+            pending.extend(item)
+        elif isinstance(item, dict):
+            pending.extend(item.keys())
+            pending.extend(item.values())
+    return False
+
+
+def decode_object(raw: Raw) -> str | None:
+    """The text of a JSON object, unchanged (jsonb keeps every digit of a number), or None for NULL."""
+    if raw is None:
+        return None
+    text, value = parse_json(raw)
+    if not isinstance(value, dict):
+        raise BadValue("is not a JSON object")
+    return text
+
+
+def decode_strings(raw: Raw) -> list[str] | None:
+    """A JSON array of strings, or None for NULL."""
+    if raw is None:
+        return None
+    _, value = parse_json(raw)
+    if not isinstance(value, list) or not all(type(item) is str for item in value):
+        raise BadValue("is not a JSON array of strings")
+    if any(len(item.encode()) > MAX_INDEXED_BYTES for item in value):
+        raise BadValue(f"has a string too long to be indexed (at most {MAX_INDEXED_BYTES} bytes)")
+    return value
+
+
+def decode_uuids(raw: Raw) -> list[UUID] | None:
+    """A JSON array of UUID strings, or None for NULL."""
+    strings = decode_strings(raw)
+    if strings is None:
+        return None
+    try:
+        return [found for item in strings if (found := decode_uuid(item)) is not None]
+    except BadValue:
+        raise BadValue("is not a JSON array of UUIDs") from None

@@ -1,0 +1,1 @@
+"""Writing into PostgreSQL: connect, schema, registry, rows, indexes. Never imports sqlite3."""

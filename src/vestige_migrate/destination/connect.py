@@ -1,0 +1,94 @@
+"""Connections to the destination, and how a connection string is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import TupleRow
+
+from vestige_migrate.errors import DestinationUnusable, PlanError
+
+Connection = psycopg.Connection[TupleRow]
+
+MASK = "***"
+_SECRETS = ("password", "sslpassword", "oauth_client_secret")
+
+# A server that stops answering is noticed, not waited for: 10 s idle, then 3 probes 5 s apart, and unacknowledged
+# data for 30 s at the most (libpq, "Parameter Key Words").
+_DEFAULTS: dict[str, str | int] = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+
+def parse_url(url: str) -> dict[str, Any]:
+    """The parameters of a libpq URL or keyword string. Raises `PlanError`, which never quotes the string."""
+    try:
+        return conninfo_to_dict(url)
+    except psycopg.Error:
+        # libpq's message quotes the part it stumbled over, which may be the password.
+        raise PlanError(
+            "--postgres-url is no connection string that libpq can read: give a URL such as "
+            "postgresql://user@host:5432/database, or keywords such as 'host=... dbname=...'"
+        ) from None
+
+
+def display_url(url: str) -> str:
+    """The destination as a URL without its secrets, whatever form it was given in."""
+    parameters = parse_url(url)
+    user = str(parameters.pop("user", ""))
+    secret = f":{MASK}" if parameters.get("password") else ""
+    for name in _SECRETS:
+        if parameters.pop(name, None) and name != "password":
+            parameters[name] = MASK
+    host = str(parameters.pop("host", ""))
+    port = parameters.pop("port", None)
+    database = str(parameters.pop("dbname", ""))
+    if host.startswith("/") or "," in host:
+        parameters["host"] = host
+        host = ""
+    who = f"{quote(user, safe='')}{secret}@" if user or secret else ""
+    where = f"[{host}]" if ":" in host else host
+    at = f"{where}:{port}" if port and where else where
+    if port and not where:
+        parameters["port"] = port
+    query = "&".join(f"{name}={quote(str(value), safe='/*,')}" for name, value in sorted(parameters.items()))
+    return f"postgresql://{who}{at}/{quote(database, safe='')}" + (f"?{query}" if query else "")
+
+
+def connection_string(url: str, application_name: str) -> str:
+    """The given string with timeouts, keepalives and our name where it does not set them itself."""
+    given = parse_url(url)
+    ours = {name: value for name, value in _DEFAULTS.items() if name not in given}
+    if "application_name" not in given:
+        ours["application_name"] = application_name
+    return make_conninfo(url, **ours)
+
+
+def connect(url: str, application_name: str) -> Connection:
+    """An autocommit connection. Raises psycopg.OperationalError where the server cannot be reached."""
+    connection = psycopg.connect(connection_string(url, application_name), autocommit=True)
+    prepare_session(connection)
+    return connection
+
+
+def prepare_session(connection: Connection) -> None:
+    """Settings that the copy relies on, whatever the role or the database sets by default."""
+    connection.execute("SET client_encoding = 'UTF8'")
+    connection.execute("SET statement_timeout = 0")
+    connection.execute("SET idle_in_transaction_session_timeout = 0")
+
+
+def unreachable(url: str, error: psycopg.Error) -> DestinationUnusable:
+    """The error for a destination that cannot be reached; libpq's text names host, user and database only."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return DestinationUnusable(
+        f"cannot connect to {display_url(url)}: {reason}. "
+        "Check that the server runs and that host, port, user and database are right"
+    )

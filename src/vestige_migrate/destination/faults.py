@@ -1,0 +1,63 @@
+"""The one place that judges PostgreSQL's errors: try again, blame the row, or stop.
+
+Messages are written here from SQLSTATE and constraint name alone: MESSAGE, DETAIL and CONTEXT may quote the row.
+"""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import errors
+
+_TRANSIENT_CLASSES = {"08", "40", "53", "57"}
+"""Connection, rollback (deadlock, serialization), resources, operator intervention (PostgreSQL manual, appendix A)."""
+
+_TRANSIENT_STATES = {"55P03", "55006"}
+"""Lock not available, object in use."""
+
+_PERMANENT_STATES = {"57014"}
+"""Query cancelled by statement_timeout or by hand. (It is in class 57, but trying again meets it again.)"""
+
+_ROW_CLASSES = {"22", "23", "54", "XX", "0A"}
+"""Data, integrity, program limits, and pgvector's or the server's own objections to a value."""
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same statement may succeed on a new try."""
+    if not isinstance(error, psycopg.Error):
+        return False
+    state = error.sqlstate
+    if state is None:
+        # libpq lost the connection or never had it: there is no SQLSTATE for that.
+        return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+    return state not in _PERMANENT_STATES and (state[:2] in _TRANSIENT_CLASSES or state in _TRANSIENT_STATES)
+
+
+def is_row_fault(error: psycopg.Error) -> bool:
+    """Whether PostgreSQL objects to a row, and not to the statement or the connection."""
+    return error.sqlstate is not None and error.sqlstate[:2] in _ROW_CLASSES
+
+
+def describe(error: BaseException) -> str:
+    """The error in one line without row content."""
+    if not isinstance(error, psycopg.Error):
+        return type(error).__name__
+    if error.sqlstate is None:
+        return "the connection was lost" if isinstance(error, psycopg.OperationalError) else type(error).__name__
+    constraint = error.diag.constraint_name
+    if constraint:
+        return f'violates {_KINDS.get(error.sqlstate, "constraint")} "{constraint}"'
+    return f"{_words(error)} (SQLSTATE {error.sqlstate})"
+
+
+_KINDS = {
+    errors.UniqueViolation.sqlstate: "unique constraint",
+    errors.ForeignKeyViolation.sqlstate: "foreign key",
+    errors.CheckViolation.sqlstate: "check constraint",
+    errors.NotNullViolation.sqlstate: "not-null constraint",
+}
+
+
+def _words(error: psycopg.Error) -> str:
+    """`StringDataRightTruncation` -> `string data right truncation`."""
+    name = type(error).__name__
+    return "".join(f" {char.lower()}" if char.isupper() else char for char in name).strip()

@@ -1,0 +1,150 @@
+"""Secondary indexes: after the load, in parallel, and the HNSW graph last with memory for all of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from psycopg import errors, sql
+from psycopg_pool import ConnectionPool
+
+from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.schema import read_sql, statements
+
+HNSW_INDEX = "idx_knowledge_nodes_embedding_hnsw"
+MAX_HNSW_DIMENSION = 2000
+"""pgvector's limit of an HNSW index on `vector` (https://github.com/pgvector/pgvector#hnsw)."""
+
+_NAME = re.compile(r"CREATE INDEX IF NOT EXISTS (\w+)")
+_MIB = 1024 * 1024
+_GRAPH_ROW_BYTES = 720
+_GRAPH_FLOAT_BYTES = 4
+_GRAPH_MARGIN = 1.1
+_FREE_SHARE = 0.5
+"""How much of the machine's free memory the graph may take."""
+
+
+@dataclass(frozen=True)
+class HnswMemory:
+    """Memory for the HNSW build, in MiB: what the whole graph needs and what it gets."""
+
+    wanted_mib: int
+    given_mib: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether the graph stays in memory; past it pgvector goes on, several times slower."""
+        return self.given_mib >= self.wanted_mib
+
+
+def graph_bytes(rows: int, dimension: int) -> int:
+    """What pgvector's in-memory graph takes at m = 16 (measured: 4 x dim + 720 bytes a row), with a tenth to spare."""
+    return int(rows * (_GRAPH_FLOAT_BYTES * dimension + _GRAPH_ROW_BYTES) * _GRAPH_MARGIN)
+
+
+def drop_invalid(connection: Connection) -> list[str]:
+    """Drops our indexes that a broken build left INVALID, so that they are built again; returns their names."""
+    names = [name for name, _ in _plain()] + [HNSW_INDEX]
+    rows = connection.execute(
+        "SELECT c.relname FROM pg_class AS c JOIN pg_index AS i ON i.indexrelid = c.oid"
+        " WHERE c.oid = ANY(SELECT to_regclass(quote_ident(name)) FROM unnest(%s::text[]) AS n(name))"
+        " AND NOT i.indisvalid",
+        (names,),
+    ).fetchall()
+    for (name,) in rows:
+        connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
+    return [name for (name,) in rows]
+
+
+def missing(connection: Connection) -> list[tuple[str, str]]:
+    """(name, statement) of the plain indexes that do not exist."""
+    return [(name, statement) for name, statement in _plain() if not _exists(connection, name)]
+
+
+def _plain() -> list[tuple[str, str]]:
+    found = []
+    for statement in statements(read_sql("indexes.sql")):
+        match = _NAME.match(statement)
+        assert match is not None
+        found.append((match.group(1), statement))
+    return found
+
+
+def _exists(connection: Connection, name: str) -> bool:
+    row = connection.execute("SELECT to_regclass(quote_ident(%s)) IS NOT NULL", (name,)).fetchone()
+    return bool(row and row[0])
+
+
+def build_plain(pool: ConnectionPool[Connection], wanted: list[tuple[str, str]]) -> None:
+    """Builds the indexes, as many at a time as the pool has connections. The first failure is raised."""
+
+    def build(statement: str) -> None:
+        with pool.connection() as connection:
+            connection.execute(statement)  # type: ignore[call-overload]  # fixed text from the package
+
+    with ThreadPoolExecutor(max_workers=pool.max_size, thread_name_prefix="index") as threads:
+        for done in [threads.submit(build, statement) for _, statement in wanted]:
+            done.result()
+
+
+def needs_hnsw(connection: Connection, dimension: int | None) -> bool:
+    """Whether the HNSW index is wanted (there is a dimension, and pgvector can index it) and not there."""
+    return dimension is not None and dimension <= MAX_HNSW_DIMENSION and not _exists(connection, HNSW_INDEX)
+
+
+def choose_memory(connection: Connection, dimension: int) -> HnswMemory:
+    """Memory for the whole graph, bounded by what the server's machine can spare."""
+    row = connection.execute(
+        "SELECT count(embedding), pg_size_bytes(current_setting('maintenance_work_mem')),"
+        " pg_size_bytes(current_setting('effective_cache_size')) FROM knowledge_nodes"
+    ).fetchone()
+    assert row is not None
+    rows, current, cache = row
+    wanted = graph_bytes(rows, dimension)
+    free = _free_bytes() if _is_local(connection) else None
+    # A server elsewhere: its own estimate of the memory around it is all there is to go by.
+    spare = int(free * _FREE_SHARE) if free is not None else cache // 4
+    return HnswMemory(-(-wanted // _MIB), max(current, min(wanted, spare)) // _MIB)
+
+
+def _is_local(connection: Connection) -> bool:
+    return connection.info.host.startswith("/") or connection.info.host in ("", "localhost", "127.0.0.1", "::1")
+
+
+def _free_bytes() -> int | None:
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:
+        return None
+    match = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
+    return int(match.group(1)) * 1024 if match else None
+
+
+def build_hnsw(connection: Connection, memory: HnswMemory, workers: int, warn: Callable[[str], None]) -> None:
+    """Builds the HNSW index with this memory and up to `workers` parallel maintenance workers."""
+    statement = statements(read_sql("hnsw.sql"))[0]
+    try:
+        _build(connection, statement, memory.given_mib, workers)
+    except (errors.DiskFull, errors.OutOfMemory):
+        # A parallel build keeps its graph in shared memory, which a container limits to 64 MB (/dev/shm).
+        warn("the parallel HNSW build found too little shared memory: building it with one process instead")
+        _build(connection, statement, memory.given_mib, 0)
+
+
+def _build(connection: Connection, statement: str, memory_mib: int, workers: int) -> None:
+    with connection.transaction():
+        connection.execute(sql.SQL("SET LOCAL maintenance_work_mem = {}").format(sql.Literal(f"{memory_mib}MB")))
+        connection.execute(
+            sql.SQL("SET LOCAL max_parallel_maintenance_workers = {}").format(sql.Literal(workers))
+        )
+        connection.execute(statement)  # type: ignore[call-overload]  # fixed text from the package
+
+
+def analyze(connection: Connection, tables: list[str]) -> None:
+    """ANALYZE, synchronously committed: its WAL comes after every batch's, so this flush makes them all durable."""
+    connection.execute("SET synchronous_commit = on")
+    for table in tables:
+        connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))

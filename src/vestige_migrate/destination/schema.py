@@ -1,0 +1,167 @@
+"""The destination's schema: is it there, is it ours, may we make it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+
+import psycopg
+from psycopg import errors
+
+from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.faults import describe
+from vestige_migrate.errors import DestinationBusy, DestinationUnusable
+from vestige_migrate.tables import TABLES
+
+OLDEST_SERVER = 14
+OLDEST_PGVECTOR = (0, 5)
+LOCK_KEY = 0x7665737469676501
+"""Advisory lock of a run: "vestige" in ASCII, then 1. Session level, so a lost connection releases it."""
+
+_TYPE_NAMES = {"text[]": "_text", "uuid[]": "_uuid"}
+
+
+def read_sql(name: str) -> str:
+    """A file of `destination/sql`."""
+    return resources.files("vestige_migrate.destination").joinpath("sql", name).read_text(encoding="utf-8")
+
+
+def statements(text: str) -> list[str]:
+    """The statements of a file without `;` inside of any (indexes.sql, hnsw.sql)."""
+    lines = [line for line in text.splitlines() if not line.startswith("--")]
+    return [part.strip() for part in "\n".join(lines).split(";") if part.strip()]
+
+
+@dataclass(frozen=True)
+class ServerInfo:
+    """What is at the other end. `pgvector` is None where it is not installed in this database yet."""
+
+    version: str
+    version_number: int
+    pgvector: str | None
+    pgvector_available: str | None
+    may_create_extension: bool
+    read_only: bool
+
+
+def probe(connection: Connection) -> ServerInfo:
+    """Asks the server about itself; writes nothing."""
+    row = connection.execute(
+        "SELECT current_setting('server_version'), current_setting('server_version_num')::int,"
+        " (SELECT extversion FROM pg_extension WHERE extname = 'vector'),"
+        " (SELECT default_version FROM pg_available_extensions WHERE name = 'vector'),"
+        " (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) OR EXISTS ("
+        "   SELECT FROM pg_available_extension_versions WHERE name = 'vector' AND trusted"
+        "   AND has_database_privilege(current_database(), 'CREATE')),"
+        " pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean"
+    ).fetchone()
+    assert row is not None
+    return ServerInfo(*row)
+
+
+def check_server(server: ServerInfo) -> None:
+    """Raises `DestinationUnusable` where this server cannot take the data, with what to do about it."""
+    if server.version_number // 10_000 < OLDEST_SERVER:
+        raise DestinationUnusable(
+            f"the destination is PostgreSQL {server.version}: version {OLDEST_SERVER} or newer is needed"
+        )
+    if server.read_only:
+        raise DestinationUnusable(
+            "the destination is read-only (a standby, or default_transaction_read_only is on): give the primary's URL"
+        )
+    found = server.pgvector or server.pgvector_available
+    oldest = ".".join(map(str, OLDEST_PGVECTOR))
+    if found is None:
+        raise DestinationUnusable(
+            "the destination server does not have the pgvector extension: install the package pgvector "
+            f"({oldest} or newer) on the server, or use the image pgvector/pgvector:pg18"
+        )
+    if tuple(int(part) for part in found.split(".")[:2]) < OLDEST_PGVECTOR:
+        raise DestinationUnusable(f"the destination has pgvector {found}: version {oldest} or newer is needed")
+    if server.pgvector is None and not server.may_create_extension:
+        raise DestinationUnusable(
+            "pgvector is not installed in the destination database and this role may not install it: "
+            "let a superuser run CREATE EXTENSION vector there once, then run this command again"
+        )
+
+
+def take_lock(connection: Connection) -> None:
+    """Takes the advisory lock for the connection's life. Raises `DestinationBusy` where another run holds it."""
+    row = connection.execute("SELECT pg_try_advisory_lock(%s)", (LOCK_KEY,)).fetchone()
+    if not (row and row[0]):
+        raise DestinationBusy(
+            "another run of vestige-migrate is copying into this destination: wait for it to end, then run again "
+            "(if none is running, its connection ends within a minute and the lock with it)"
+        )
+
+
+def is_fresh(connection: Connection) -> bool:
+    """Whether the destination has no memory yet: indexes are then left for the end."""
+    if not _existing_columns(connection).get("knowledge_nodes"):
+        return True
+    return connection.execute("SELECT 1 FROM knowledge_nodes LIMIT 1").fetchone() is None
+
+
+def check_shape(connection: Connection) -> None:
+    """Raises `DestinationUnusable` with the exact difference where an existing table is not as ours."""
+    existing = _existing_columns(connection)
+    problems = []
+    for table in TABLES.values():
+        found = existing.get(table.name)
+        if not found:
+            continue
+        for column in table.columns:
+            wanted = _TYPE_NAMES.get(column.pg_type, column.pg_type)
+            if column.name not in found:
+                problems.append(f"{table.name}.{column.name} is missing")
+            elif found[column.name] != wanted:
+                problems.append(f"{table.name}.{column.name} is {found[column.name]} instead of {wanted}")
+    if problems:
+        raise DestinationUnusable(
+            f"the destination's tables are not the ones this program makes: {'; '.join(problems)}. "
+            "Change them back, or copy into another database or schema"
+        )
+
+
+def _existing_columns(connection: Connection) -> dict[str, dict[str, str]]:
+    """Columns and type names of our tables as this connection's search_path finds them."""
+    rows = connection.execute(
+        "SELECT c.relname, a.attname, t.typname FROM unnest(%s::text[]) AS wanted(name)"
+        " JOIN pg_class AS c ON c.oid = to_regclass(quote_ident(wanted.name))"
+        " JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+        " JOIN pg_type AS t ON t.oid = a.atttypid",
+        (list(TABLES),),
+    )
+    found: dict[str, dict[str, str]] = {}
+    for table, column, type_name in rows:
+        found.setdefault(table, {})[column] = type_name
+    return found
+
+
+def create(connection: Connection, server: ServerInfo) -> None:
+    """Creates what is missing; a role without DDL rights passes where everything is there already."""
+    if server.pgvector is not None and _is_complete(connection):
+        return
+    try:
+        with connection.transaction():
+            if server.pgvector is None:
+                connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+            connection.execute(read_sql("schema.sql"))  # type: ignore[arg-type]  # fixed text from the package
+    except errors.InsufficientPrivilege:
+        raise DestinationUnusable(
+            "the destination lacks tables and this role may not create them: grant it CREATE on the schema, "
+            "or let the database's owner run this command once"
+        ) from None
+    except psycopg.Error as error:
+        raise DestinationUnusable(f"the destination's tables could not be created: {describe(error)}") from None
+
+
+def _is_complete(connection: Connection) -> bool:
+    names = [*TABLES, "embedding_model"]
+    row = connection.execute(
+        "SELECT count(*) FROM unnest(%s::text[]) AS wanted(name) WHERE to_regclass(quote_ident(name)) IS NOT NULL",
+        (names,),
+    ).fetchone()
+    if row is None or row[0] != len(names):
+        return False
+    return connection.execute("SELECT 1 FROM users WHERE handle = 'local'").fetchone() is not None

@@ -1,0 +1,203 @@
+"""Writing a batch: one transaction, every row in it placed, already there, or accounted for.
+
+The cheap way first: COPY straight into the table, one statement, which is its own transaction. It fails as a whole
+if any row conflicts or is refused. Then the batch is staged: COPY into a temporary table, rows whose parents are
+missing are told apart by one query, and INSERT ... ON CONFLICT DO NOTHING takes the rest. If PostgreSQL refuses a
+row there as well, halving finds it; it is tried once more without each value that can be spared before it is given up.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg import errors, sql
+
+from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.faults import describe, is_row_fault
+from vestige_migrate.report import Outcome, RowError
+from vestige_migrate.tables.base import Special, Table
+from vestige_migrate.wire.batch import Batch, Fields, copy_payload
+
+RowFields = tuple[bytes, ...]
+
+
+@dataclass
+class Written:
+    """What became of the rows of a batch."""
+
+    inserted: int = 0
+    skipped: int = 0
+    refused: dict[int, RowError] = field(default_factory=dict)
+    altered: list[RowError] = field(default_factory=list)
+
+
+class TableWriter:
+    """Writes batches of one table over one connection.
+
+    `before_commit` is called with a batch's errors before the batch is committed, so that no error can be lost
+    between a commit and its report.
+    """
+
+    def __init__(
+        self, connection: Connection, table: Table, before_commit: Callable[[list[RowError]], None]
+    ) -> None:
+        self._connection = connection
+        self._table = table
+        self._before_commit = before_commit
+        self._statements = _Statements(table)
+        self._has_stage = False
+        self._direct = True
+
+    def write(self, batch: Batch) -> Written:
+        """Writes the batch. Raises psycopg.Error only for what is no row's fault; nothing is committed then."""
+        if not len(batch):
+            self._before_commit(batch.unplaced)
+            return Written()
+        if self._direct:
+            self._before_commit(batch.unplaced + batch.errors_of_stored(()))
+            try:
+                self._copy(self._statements.copy, batch.columns)
+                return Written(inserted=len(batch))
+            except psycopg.Error as error:
+                if not is_row_fault(error):
+                    raise
+                # Rows that exist come in runs (a retried range): stay with staging for this table from now on.
+                self._direct = not isinstance(error, errors.UniqueViolation)
+        return self._write_staged(batch)
+
+    def _copy(self, statement: sql.Composed, columns: Sequence[Fields]) -> None:
+        with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.write(copy_payload(columns))
+
+    def _write_staged(self, batch: Batch) -> Written:
+        self._make_stage()
+        written = Written()
+        rows = list(enumerate(batch.rows()))
+        with self._connection.transaction():
+            self._place(rows, batch, written)
+            self._before_commit(
+                [
+                    *batch.unplaced,
+                    *batch.errors_of_stored(written.refused),
+                    *written.refused.values(),
+                    *written.altered,
+                ]
+            )
+        return written
+
+    def _make_stage(self) -> None:
+        if not self._has_stage:
+            self._connection.execute(self._statements.make_stage)
+            self._has_stage = True
+
+    def _place(self, rows: list[tuple[int, RowFields]], batch: Batch, written: Written) -> None:
+        """Inserts the rows, halving down to the ones that PostgreSQL refuses."""
+        try:
+            with self._connection.transaction():
+                orphans, inserted = self._insert(rows)
+        except psycopg.Error as error:
+            if not is_row_fault(error):
+                raise
+            if len(rows) == 1:
+                self._spare(rows[0], batch, written, error)
+                return
+            middle = len(rows) // 2
+            self._place(rows[:middle], batch, written)
+            self._place(rows[middle:], batch, written)
+            return
+        for ordinal, constraint in orphans.items():
+            written.refused[ordinal] = RowError(
+                table=self._table.name,
+                id=batch.id_of(ordinal),
+                column=self._parent_column(constraint),
+                message=f'violates foreign key "{constraint}": what it refers to is not there',
+                outcome=Outcome.NOT_COPIED,
+                sqlstate=errors.ForeignKeyViolation.sqlstate,
+            )
+        written.inserted += inserted
+        written.skipped += len(rows) - len(orphans) - inserted
+
+    def _insert(self, rows: list[tuple[int, RowFields]]) -> tuple[dict[int, str], int]:
+        """Stages and inserts; returns orphans (ordinal -> constraint) and the number of rows inserted."""
+        columns = list(zip(*(fields for _, fields in rows), strict=True))
+        ordinals = [struct.pack(">ii", 4, ordinal) for ordinal, _ in rows]
+        self._connection.execute(self._statements.empty_stage)
+        self._copy(self._statements.copy_stage, [ordinals, *columns])
+        orphans: dict[int, str] = {}
+        for parent, query in self._statements.orphans:
+            orphans.update({ordinal: parent.constraint for (ordinal,) in self._connection.execute(query)})
+        inserted = self._connection.execute(self._statements.insert, (list(orphans),)).rowcount
+        return orphans, inserted
+
+    def _parent_column(self, constraint: str) -> str:
+        return next(parent.column for parent in self._table.parents if parent.constraint == constraint)
+
+    def _spare(
+        self, row: tuple[int, RowFields], batch: Batch, written: Written, cause: psycopg.Error
+    ) -> None:
+        """Tries a refused row without each value that can be spared; gives it up only then."""
+        ordinal, fields = row
+        for at, column in enumerate(self._table.columns):
+            if not column.droppable or isinstance(column.default, Special) or fields[at] == column.default:
+                continue
+            without = (*fields[:at], column.default, *fields[at + 1 :])
+            try:
+                with self._connection.transaction():
+                    orphans, inserted = self._insert([(ordinal, without)])
+            except psycopg.Error as error:
+                if not is_row_fault(error):
+                    raise
+                continue
+            if orphans:
+                continue
+            written.inserted += inserted
+            written.skipped += 1 - inserted
+            written.altered.append(
+                self._refusal(batch, ordinal, cause, column.name, Outcome.COPIED_WITHOUT_VALUE)
+            )
+            return
+        written.refused[ordinal] = self._refusal(
+            batch, ordinal, cause, cause.diag.column_name, Outcome.NOT_COPIED
+        )
+
+    def _refusal(
+        self, batch: Batch, ordinal: int, cause: psycopg.Error, column: str | None, outcome: Outcome
+    ) -> RowError:
+        return RowError(self._table.name, batch.id_of(ordinal), column, describe(cause), outcome, cause.sqlstate)
+
+
+class _Statements:
+    """The SQL of one table, composed once."""
+
+    def __init__(self, table: Table) -> None:
+        name = sql.Identifier(table.name)
+        stage = sql.Identifier(f"vestige_stage_{table.name}")
+        columns = sql.SQL(", ").join(map(sql.Identifier, table.column_names))
+        key = sql.SQL(", ").join(map(sql.Identifier, table.key))
+        self.copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(name, columns)
+        self.make_stage = sql.SQL("CREATE TEMP TABLE IF NOT EXISTS {} AS SELECT 0 AS ordinal, {} FROM {} WITH NO DATA").format(
+            stage, columns, name
+        )
+        self.empty_stage = sql.SQL("TRUNCATE {}").format(stage)
+        self.copy_stage = sql.SQL("COPY {} (ordinal, {}) FROM STDIN (FORMAT BINARY)").format(stage, columns)
+        self.insert = sql.SQL(
+            "INSERT INTO {} ({}) SELECT {} FROM {} WHERE ordinal <> ALL(%s::int[]) ORDER BY ordinal"
+            " ON CONFLICT ({}) DO NOTHING"
+        ).format(name, columns, columns, stage, key)
+        self.orphans = [
+            (
+                parent,
+                sql.SQL(
+                    "SELECT ordinal FROM {} AS s WHERE NOT EXISTS (SELECT FROM {} AS p WHERE p.{} = s.{})"
+                ).format(
+                    stage,
+                    sql.Identifier(parent.table),
+                    sql.Identifier(parent.parent_column),
+                    sql.Identifier(parent.column),
+                ),
+            )
+            for parent in table.parents
+        ]

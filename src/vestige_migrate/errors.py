@@ -1,0 +1,120 @@
+"""Every failure this program raises on purpose.
+
+    MigrationError                 the base; `exit_code` is what the command line returns
+    ├── PlanError                  2    an argument is wrong
+    ├── Refused                    3    nothing was written
+    │   ├── UnsupportedPair             --from/--to other than sqlite -> postgres
+    │   ├── SourceUnusable              no file, no Vestige file, unreadable
+    │   │   └── SourceTooOld            needs --allow-source-upgrade or --snapshot
+    │   ├── ModelMismatch               two different embedding models
+    │   ├── DestinationUnusable         unreachable, no pgvector, missing rights, altered schema
+    │   │   └── DestinationBusy         another run holds the lock
+    │   └── NotAvailable                declared, not built yet
+    ├── Stopped                    4    stopped in the middle; running again resumes
+    │   ├── TooManyErrors               --max-errors was passed
+    │   ├── RangeFailed                 a range failed on every try
+    │   └── SourceIncomplete            fewer rows were read than the source holds
+    └── Interrupted                130  Ctrl-C or SIGTERM
+
+A message is written for the operator: what happened, to which file or row, what to do now. It never holds
+row content or a password.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vestige_migrate.plan import ModelSignature
+
+
+class MigrationError(Exception):
+    """Base of all failures; `str(error)` is the message for the operator."""
+
+    exit_code = 4
+
+
+class PlanError(MigrationError):
+    """A plan or an option has a value that cannot work."""
+
+    exit_code = 2
+
+
+class Refused(MigrationError):
+    """The run was refused before anything was written."""
+
+    exit_code = 3
+
+
+class UnsupportedPair(Refused):
+    """Only sqlite -> postgres is supported."""
+
+    def __init__(self, source: str, destination: str) -> None:
+        super().__init__(
+            f"cannot copy from {source!r} to {destination!r}: the supported pair is --from sqlite --to postgres"
+        )
+
+
+class SourceUnusable(Refused):
+    """The source file is missing, unreadable, or not a Vestige file."""
+
+
+class SourceTooOld(SourceUnusable):
+    """The source has an older schema than V15 and no way forward was chosen."""
+
+
+class ModelMismatch(Refused):
+    """Source, embedder and destination do not agree on the embedding model.
+
+    `source` is the source's signature, `other` the one that differs, `other_role` says whose it is.
+    """
+
+    def __init__(self, source: ModelSignature, other: ModelSignature, other_role: str) -> None:
+        self.source = source
+        self.other = other
+        self.other_role = other_role
+        label = {"embedder": "embedder presented: ", "destination": "destination has:    "}[other_role]
+        super().__init__(
+            "embedding model mismatch between source and destination\n\n"
+            f"  source registered:  {source}\n"
+            f"  {label}{other}\n\n"
+            "Re-embed the destination after the copy with:\n"
+            f"  vestige migrate reembed --model {other.name}\n"
+            "or run this command again with the original embedder."
+        )
+
+
+class DestinationUnusable(Refused):
+    """The destination cannot be reached or cannot take the data."""
+
+
+class DestinationBusy(DestinationUnusable):
+    """Another run holds the advisory lock of this destination."""
+
+
+class NotAvailable(Refused):
+    """A command that is declared but not built yet."""
+
+
+class Stopped(MigrationError):
+    """The run stopped in the middle; what is committed stays, running again resumes."""
+
+    exit_code = 4
+
+
+class TooManyErrors(Stopped):
+    """More rows have errors than --max-errors allows."""
+
+
+class RangeFailed(Stopped):
+    """One range of rows failed on every try."""
+
+
+class SourceIncomplete(Stopped):
+    """Fewer (or more) rows were read than the source's COUNT(*)."""
+
+
+class Interrupted(MigrationError):
+    """Ctrl-C or SIGTERM."""
+
+    exit_code = 130

@@ -1,0 +1,35 @@
+"""Where Vestige keeps its files (source-schemas.md; the `directories` crate's project directories)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+DATA_DIR_VARIABLE = "VESTIGE_DATA_DIR"
+DATABASE_NAME = "vestige.db"
+SERVER_DIRECTORY = "postgres"
+
+
+def vestige_data_dir() -> Path:
+    """`$VESTIGE_DATA_DIR`, else the platform's default."""
+    given = os.environ.get(DATA_DIR_VARIABLE)
+    if given:
+        return Path(given).expanduser()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "com.vestige.core"
+    if sys.platform == "win32":
+        roaming = os.environ.get("APPDATA")
+        return (Path(roaming) if roaming else Path.home() / "AppData" / "Roaming") / "vestige" / "core"
+    shared = os.environ.get("XDG_DATA_HOME")
+    return (Path(shared) if shared else Path.home() / ".local" / "share") / "vestige" / "core"
+
+
+def default_database() -> Path:
+    """Vestige's own file."""
+    return vestige_data_dir() / DATABASE_NAME
+
+
+def default_server_directory() -> Path:
+    """The data directory of the bundled PostgreSQL."""
+    return vestige_data_dir() / SERVER_DIRECTORY

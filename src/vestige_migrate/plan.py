@@ -1,0 +1,116 @@
+"""What to copy, from where, to where: the one input of a run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from vestige_migrate.errors import PlanError, UnsupportedPair
+
+BATCH_BYTES = 8 * 1024 * 1024
+"""A batch ends here even when it has fewer than `batch_size` rows, so that wide rows cannot exhaust memory."""
+
+MAX_DEFAULT_WORKERS = 8
+MAX_DIMENSION = 16_000
+"""pgvector's limit of a `vector` (https://github.com/pgvector/pgvector#vector-type)."""
+
+
+class Embedder(Protocol):
+    """Anything that names an embedding model. The copy only compares it; it never embeds."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dimension(self) -> int: ...
+    @property
+    def hash(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class ModelSignature:
+    """An embedding model: its name, its vectors' length, and a hash of its weights where one is registered."""
+
+    name: str
+    dimension: int
+    hash: str | None = None
+
+    def matches(self, other: ModelSignature) -> bool:
+        """Whether both name one model; a signature without a hash (inferred) compares name and dimension."""
+        if (self.name, self.dimension) != (other.name, other.dimension):
+            return False
+        return self.hash is None or other.hash is None or self.hash == other.hash
+
+    def __str__(self) -> str:
+        known = f"hash {self.hash}" if self.hash is not None else "hash unknown"
+        return f"{self.name} (dim {self.dimension}, {known})"
+
+
+def usable_cpus() -> int:
+    """CPUs this process may run on (a container's affinity mask, not the host's count)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def default_workers() -> int:
+    """One writer per usable CPU, at most 8: past that the server is the limit, not the client."""
+    return max(1, min(MAX_DEFAULT_WORKERS, usable_cpus()))
+
+
+@dataclass(frozen=True)
+class SqliteToPostgresPlan:
+    """A copy, fully described.
+
+    Raises `UnsupportedPair` or `PlanError` when a value cannot work. `postgres_url` is a libpq URL or keyword
+    string, or `embedded` / `embedded:DIR` for the bundled server.
+    """
+
+    sqlite_path: Path
+    postgres_url: str = "embedded"
+    source_kind: str = "sqlite"
+    destination_kind: str = "postgres"
+    workers: int = 0
+    batch_size: int = 500
+    max_errors: int | None = None
+    max_connections: int = 4
+    retries: int = 5
+    allow_source_upgrade: bool = False
+    snapshot: bool = False
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.source_kind, self.destination_kind) != ("sqlite", "postgres"):
+            raise UnsupportedPair(self.source_kind, self.destination_kind)
+        if self.workers == 0:
+            object.__setattr__(self, "workers", default_workers())
+        object.__setattr__(self, "sqlite_path", Path(self.sqlite_path).expanduser())
+        _at_least(1, workers=self.workers, batch_size=self.batch_size, max_connections=self.max_connections)
+        _at_least(1, retries=self.retries)
+        if self.max_errors is not None:
+            _at_least(0, max_errors=self.max_errors)
+        if self.allow_source_upgrade and self.snapshot:
+            raise PlanError(
+                "--allow-source-upgrade and --snapshot exclude each other: the first changes the file, "
+                "the second never touches it; give one of them"
+            )
+        if not self.postgres_url.strip():
+            raise PlanError("--postgres-url is empty: give a libpq URL, a keyword string, or 'embedded'")
+
+
+def _at_least(least: int, **values: int) -> None:
+    for name, value in values.items():
+        if value < least:
+            raise PlanError(f"--{name.replace('_', '-')} is {value}: it must be {least} or more")
+
+
+def embedder_signature(name: str | None, dimension: int | None, hash_: str | None) -> ModelSignature | None:
+    """The signature given by --embedding-model, --embedding-dimension and --embedding-hash; None when none is."""
+    if name is None and dimension is None and hash_ is None:
+        return None
+    if name is None or dimension is None:
+        raise PlanError("--embedding-model and --embedding-dimension belong together: give both (the hash is optional)")
+    if not 1 <= dimension <= MAX_DIMENSION:
+        raise PlanError(f"--embedding-dimension is {dimension}: it must lie between 1 and {MAX_DIMENSION}")
+    return ModelSignature(name, dimension, hash_)

@@ -1,0 +1,176 @@
+"""What a run did: counts for every table, an entry for every row that could not come over as it was."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+NIL_UUID = "00000000-0000-0000-0000-000000000000"
+"""The id of an error about a row whose own id is no UUID."""
+
+COUNTERS = {
+    "knowledge_nodes": "memories_copied",
+    "scheduling": "scheduling_rows",
+    "edges": "edges_copied",
+    "review_events": "review_events_copied",
+    "domains": "domains_copied",
+    "users": "users_copied",
+    "groups": "groups_copied",
+    "group_memberships": "group_memberships_copied",
+}
+"""Destination table -> the report's counter (rows inserted plus rows already there)."""
+
+
+class Outcome(StrEnum):
+    """What became of a row that has an error."""
+
+    COPIED_WITHOUT_VALUE = "copied_without_value"
+    COPIED_WITH_REPLACEMENT = "copied_with_replacement"
+    NOT_COPIED = "not_copied"
+
+
+@dataclass(frozen=True)
+class RowError:
+    """One row that did not come over exactly as it was; never holds row content."""
+
+    table: str
+    id: str
+    column: str | None
+    message: str
+    outcome: Outcome
+    sqlstate: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry in the JSON report, keys in the documented order."""
+        return {
+            "table": self.table,
+            "id": self.id,
+            "column": self.column,
+            "message": self.message,
+            "sqlstate": self.sqlstate,
+            "outcome": str(self.outcome),
+        }
+
+
+@dataclass
+class TableReport:
+    """Counts of one table; `source_rows == inserted + skipped + failed` once the run is complete."""
+
+    source_rows: int = 0
+    inserted: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+    @property
+    def in_destination(self) -> int:
+        """Rows of the source that are in the destination now."""
+        return self.inserted + self.skipped
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """The source file as it was found."""
+
+    path: str
+    schema_version: int
+    lineage: str
+
+
+@dataclass(frozen=True)
+class DestinationInfo:
+    """The destination; `url` has its password masked."""
+
+    url: str
+    server_version: str
+    pgvector_version: str | None
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The embedding model whose vectors were copied."""
+
+    name: str
+    dimension: int
+    hash: str | None
+
+
+@dataclass
+class MigrationReport:
+    """The result of `run_sqlite_to_postgres`."""
+
+    source: SourceInfo
+    destination: DestinationInfo
+    model: ModelInfo | None = None
+    command: str = "copy"
+    dry_run: bool = False
+    complete: bool = False
+    tables: dict[str, TableReport] = field(default_factory=lambda: {name: TableReport() for name in COUNTERS})
+    errors: list[RowError] = field(default_factory=list)
+    left_behind: dict[str, int] = field(default_factory=dict)
+    source_changed: bool = False
+    phases: dict[str, float] = field(default_factory=dict)
+    duration_seconds: float = 0.0
+
+    def counter(self, name: str) -> int:
+        """A counter by its report name, such as `memories_copied`. Raises KeyError for an unknown one."""
+        table = next((table for table, counter in COUNTERS.items() if counter == name), None)
+        if table is None:
+            raise KeyError(name)
+        return self.tables[table].in_destination
+
+    @property
+    def memories_copied(self) -> int:
+        return self.counter("memories_copied")
+
+    @property
+    def scheduling_rows(self) -> int:
+        return self.counter("scheduling_rows")
+
+    @property
+    def edges_copied(self) -> int:
+        return self.counter("edges_copied")
+
+    @property
+    def review_events_copied(self) -> int:
+        return self.counter("review_events_copied")
+
+    @property
+    def domains_copied(self) -> int:
+        return self.counter("domains_copied")
+
+    @property
+    def users_copied(self) -> int:
+        return self.counter("users_copied")
+
+    @property
+    def groups_copied(self) -> int:
+        return self.counter("groups_copied")
+
+    @property
+    def group_memberships_copied(self) -> int:
+        return self.counter("group_memberships_copied")
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every row moved as it was, 1 when some rows have errors."""
+        return 1 if self.errors else 0
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as plain JSON values, in the documented shape (schema 1)."""
+        return {
+            "schema": 1,
+            "command": self.command,
+            "dry_run": self.dry_run,
+            "complete": self.complete,
+            "source": asdict(self.source),
+            "destination": asdict(self.destination),
+            "model": asdict(self.model) if self.model else None,
+            **{counter: self.tables[table].in_destination for table, counter in COUNTERS.items()},
+            "tables": {name: asdict(table) for name, table in self.tables.items()},
+            "errors": [error.as_json() for error in self.errors],
+            "left_behind": self.left_behind,
+            "source_changed": self.source_changed,
+            "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},
+            "duration_seconds": round(self.duration_seconds, 3),
+        }

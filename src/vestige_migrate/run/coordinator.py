@@ -1,0 +1,273 @@
+"""The coordinator: phases, barrier, report. The public entry is `run_sqlite_to_postgres`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from secrets import token_hex
+
+import psycopg
+from loguru import logger
+
+from vestige_migrate.destination import indexes, registry, schema
+from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.faults import describe
+from vestige_migrate.errors import Interrupted, SourceIncomplete, Stopped
+from vestige_migrate.plan import BATCH_BYTES, Embedder, ModelSignature, SqliteToPostgresPlan
+from vestige_migrate.report import MigrationReport, ModelInfo
+from vestige_migrate.run.destination import ReadyDestination, ready_destination
+from vestige_migrate.run.dry_run import fill_dry_run
+from vestige_migrate.run.messages import WorkerConfig
+from vestige_migrate.run.pool import WriterPool
+from vestige_migrate.run.prepare import PreparedSource, prepared_source
+from vestige_migrate.run.progress import OnProgress, Progress
+from vestige_migrate.run.tally import Tally
+from vestige_migrate.source.counts import count_rows, left_behind
+from vestige_migrate.source.ranges import Range, plan_ranges
+from vestige_migrate.source.select import TableSource
+from vestige_migrate.tables import PHASES, TABLES
+
+_TERMINATE_MS = 5000
+
+
+def run_sqlite_to_postgres(
+    plan: SqliteToPostgresPlan, embedder: Embedder | None = None, on_progress: OnProgress | None = None
+) -> MigrationReport:
+    """Copies a source into a destination, as `vestige migrate copy` does.
+
+    Args:
+        plan: what to copy, from where, to where.
+        embedder: the embedding model that the caller uses; compared with the source's, never called.
+        on_progress: called after every committed batch, in this process and thread.
+
+    Returns:
+        The report. `report.errors` names every row that did not come over as it was.
+
+    Raises:
+        Refused: nothing was written (`SourceUnusable`, `ModelMismatch`, `DestinationUnusable`, ...).
+        Stopped: stopped in the middle; what is committed stays, running again resumes.
+        Interrupted: Ctrl-C. No process, transaction or lock is left behind.
+    """
+    started = time.monotonic()
+    run_name = f"vestige-migrate {token_hex(4)}"
+    signature = ModelSignature(embedder.name, embedder.dimension, embedder.hash) if embedder else None
+    with (
+        prepared_source(plan) as source,
+        ready_destination(plan, source.layout, signature, run_name) as destination,
+    ):
+        run = _Run(plan, source, destination, run_name, on_progress)
+        try:
+            run.execute()
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "interrupted: everything committed so far stays, and running the same command again resumes"
+            ) from None
+        except psycopg.Error as error:
+            raise Stopped(
+                f"the destination failed: {describe(error)}. What was committed stays; run again to resume"
+            ) from None
+        finally:
+            run.report.duration_seconds = time.monotonic() - started
+    return run.report
+
+
+class _Run:
+    """One run against an open source and a checked destination."""
+
+    def __init__(
+        self,
+        plan: SqliteToPostgresPlan,
+        source: PreparedSource,
+        destination: ReadyDestination,
+        run_name: str,
+        on_progress: OnProgress | None,
+    ) -> None:
+        self._plan = plan
+        self._source = source
+        self._destination = destination
+        self._run_name = run_name
+        self._on_progress = on_progress
+        self._start = datetime.now(UTC)
+        self._sources: dict[str, TableSource] = {
+            name: found for name, table in TABLES.items() if (found := table.find_source(source.layout))
+        }
+        model = destination.model
+        self.report = MigrationReport(
+            source=source.info,
+            destination=destination.info,
+            model=ModelInfo(**asdict(model)) if model else None,
+            dry_run=plan.dry_run,
+        )
+
+    def execute(self) -> None:
+        """The whole run. A failure leaves the report with what was done so far."""
+        self._log_start()
+        connection = self._source.connection
+        version_before = self._data_version()
+        counts = {name: count_rows(connection, source) for name, source in self._sources.items()}
+        self.report.left_behind = left_behind(
+            connection, self._source.layout, {source.base for source in self._sources.values()}
+        )
+        if self._plan.dry_run:
+            with self._phase("count"):
+                fill_dry_run(self.report, counts, self._destination)
+        else:
+            self._copy(counts, version_before)
+        self.report.complete = True
+        self._log_end()
+
+    def _copy(self, counts: dict[str, int], version_before: int) -> None:
+        tally = Tally(self.report, self._plan.max_errors, self._on_progress)
+        try:
+            with self._phase("prepare"):
+                self._prepare()
+            self._copy_tables(tally, counts)
+        finally:
+            tally.settle()
+        self.report.source_changed = self._data_version() != version_before
+        self._check_complete(counts)
+        with self._phase("indexes"):
+            self._build_indexes()
+
+    def _prepare(self) -> None:
+        destination = self._destination
+        schema.take_lock(destination.main)
+        schema.create(destination.main, destination.server)
+        dimension = self._source.layout.dimension or (destination.model.dimension if destination.model else None)
+        registry.stamp(destination.main, destination.model, dimension)
+        for name in indexes.drop_invalid(destination.main):
+            logger.warning("index {} was left broken by an earlier run: it will be built again", name)
+        if not destination.fresh:
+            # A destination in use keeps its indexes; one that lost some gets them before rows are added.
+            self._build_plain()
+
+    def _copy_tables(self, tally: Tally, counts: dict[str, int]) -> None:
+        pool = WriterPool(self._worker_config(), self._plan.workers, self._plan.retries, logger.warning)
+        try:
+            for phase, tables in PHASES:
+                with self._phase(phase):
+                    ranges: list[Range] = []
+                    for table in tables:
+                        source = self._sources.get(table.name)
+                        if source is not None:
+                            tally.begin(table.name, counts[table.name])
+                            ranges += plan_ranges(self._source.connection, table.name, source, self._plan.workers)
+                    # The barrier: `run` returns when every range is in.
+                    pool.run(ranges, not self._destination.fresh, tally.handle)
+            pool.stop()
+        except BaseException:
+            pool.kill()
+            self._end_backends()
+            raise
+
+    def _worker_config(self) -> WorkerConfig:
+        return WorkerConfig(
+            source=self._source.file,
+            layout=self._source.layout,
+            postgres_url=self._destination.url,
+            application_name=f"{self._run_name} worker",
+            batch_rows=self._plan.batch_size,
+            batch_bytes=BATCH_BYTES,
+            run_start=self._start,
+        )
+
+    def _end_backends(self) -> None:
+        """Ends the killed workers' sessions now, where the server would notice only at their next write."""
+        try:
+            self._destination.main.execute(
+                "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity WHERE application_name = %s",
+                (_TERMINATE_MS, f"{self._run_name} worker"),
+            )
+        except psycopg.Error as error:
+            logger.warning("could not end the workers' sessions: {}", describe(error))
+
+    def _check_complete(self, counts: dict[str, int]) -> None:
+        for name, expected in counts.items():
+            found = self.report.tables[name].source_rows
+            if found == expected:
+                continue
+            if self.report.source_changed:
+                logger.warning("{} had {} rows at the start and {} were read", name, expected, found)
+                continue
+            raise SourceIncomplete(
+                f"{found} rows of {name} were read, and the source holds {expected}: the copy is not complete. "
+                "Run again; if this stays, check the file with PRAGMA integrity_check"
+            )
+
+    def _build_plain(self) -> None:
+        wanted = indexes.missing(self._destination.main)
+        if wanted:
+            indexes.build_plain(self._destination.pool, wanted)
+
+    def _build_indexes(self) -> None:
+        main = self._destination.main
+        self._advance("indexes", 0)
+        self._build_plain()
+        dimension = registry.column_dimension(main)
+        if dimension is not None and indexes.needs_hnsw(main, dimension):
+            self._build_hnsw(main, dimension)
+        elif dimension is not None and dimension > indexes.MAX_HNSW_DIMENSION:
+            logger.warning(
+                "no HNSW index: pgvector indexes at most {} dimensions, the vectors have {}",
+                indexes.MAX_HNSW_DIMENSION,
+                dimension,
+            )
+        indexes.analyze(main, list(TABLES))
+        self._advance("indexes", 1)
+
+    def _build_hnsw(self, main: Connection, dimension: int) -> None:
+        memory = indexes.choose_memory(main, dimension)
+        logger.info(
+            "building the HNSW index with {} MiB of the {} MiB that its graph needs",
+            memory.given_mib,
+            memory.wanted_mib,
+        )
+        if not memory.fits:
+            logger.warning("the HNSW graph does not fit into memory: the build takes several times as long")
+        indexes.build_hnsw(main, memory, self._plan.workers, logger.warning)
+
+    def _advance(self, what: str, done: int) -> None:
+        if self._on_progress is not None:
+            self._on_progress(Progress(what, done, 1))
+
+    def _data_version(self) -> int:
+        """Changes when another connection commits to the file (https://sqlite.org/pragma.html#pragma_data_version)."""
+        (version,) = self._source.connection.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.report.phases[name] = time.monotonic() - started
+
+    def _log_start(self) -> None:
+        plan, info = self._plan, self.report.destination
+        logger.info(
+            "{} {} (V{}, {} line) to {} (PostgreSQL {}, pgvector {})",
+            "dry run:" if plan.dry_run else "copying",
+            self.report.source.path,
+            self.report.source.schema_version,
+            self.report.source.lineage,
+            info.url,
+            info.server_version,
+            info.pgvector_version or "to be installed",
+        )
+        logger.info(
+            "{} workers, batches of {} rows, model {}",
+            plan.workers,
+            plan.batch_size,
+            self._destination.model or "none",
+        )
+
+    def _log_end(self) -> None:
+        report = self.report
+        counts = ", ".join(f"{name} {table.in_destination}" for name, table in report.tables.items())
+        logger.info("{}; {} errors", counts, len(report.errors))
+        if report.source_changed:
+            logger.warning("another program wrote to the source during the copy: run again to bring what is new")

@@ -1,0 +1,100 @@
+"""Getting the destination ready: reached, judged, locked, its schema made, the registry stamped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+from loguru import logger
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from vestige_migrate.destination import embedded, registry, schema
+from vestige_migrate.destination.connect import (
+    Connection,
+    connect,
+    connection_string,
+    display_url,
+    prepare_session,
+    unreachable,
+)
+from vestige_migrate.destination.schema import ServerInfo
+from vestige_migrate.errors import DestinationUnusable
+from vestige_migrate.paths import default_server_directory
+from vestige_migrate.plan import ModelSignature, SqliteToPostgresPlan
+from vestige_migrate.report import DestinationInfo
+from vestige_migrate.source.layout import Layout
+
+_POOL_TIMEOUT_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class ReadyDestination:
+    """A destination that passed every check that writes nothing."""
+
+    url: str
+    info: DestinationInfo
+    server: ServerInfo
+    pool: ConnectionPool[Connection]
+    main: Connection
+    model: ModelSignature | None
+    fresh: bool
+
+
+def resolve_url(plan: SqliteToPostgresPlan) -> str:
+    """The libpq URL of the plan; starts the bundled server where that is asked for."""
+    if not embedded.is_embedded(plan.postgres_url):
+        return plan.postgres_url
+    server = embedded.start(embedded.data_directory(plan.postgres_url, default_server_directory()))
+    logger.info("the bundled PostgreSQL runs on {} and stays running; connect with: {}", server.data_directory, server.psql)
+    return server.url
+
+
+@contextmanager
+def ready_destination(
+    plan: SqliteToPostgresPlan, layout: Layout, embedder: ModelSignature | None, run_name: str
+) -> Iterator[ReadyDestination]:
+    """The destination, checked against the source. Raises `ModelMismatch` or `DestinationUnusable`."""
+    url = resolve_url(plan)
+    display = display_url(url)
+    name = f"{run_name} coordinator"
+    try:
+        main = connect(url, name)
+    except psycopg.Error as error:
+        raise unreachable(url, error) from None
+    # The main connection holds the lock for the whole run; the pool has the others.
+    pool = ConnectionPool(
+        connection_string(url, name),
+        min_size=0,
+        max_size=max(1, plan.max_connections - 1),
+        timeout=_POOL_TIMEOUT_SECONDS,
+        configure=_configure,
+        kwargs={"autocommit": True},
+        name="coordinator",
+        open=False,
+    )
+    with main:
+        server = schema.probe(main)
+        info = DestinationInfo(display, server.version, server.pgvector or server.pgvector_available)
+        schema.check_server(server)
+        registered = registry.read_registry(main)
+        registry.check_models(layout.model, embedder, registered)
+        model = layout.model or embedder or registered
+        registry.check_dimension(layout.dimension, registry.column_dimension(main))
+        schema.check_shape(main)
+        fresh = schema.is_fresh(main)
+        pool.open()
+        try:
+            yield ReadyDestination(url, info, server, pool, main, model, fresh)
+        except PoolTimeout:
+            raise DestinationUnusable(
+                f"{display} has no connection free for the coordinator: raise the server's max_connections, "
+                "or lower --workers and --max-connections"
+            ) from None
+        finally:
+            pool.close()
+
+
+def _configure(connection: Connection) -> None:
+    prepare_session(connection)

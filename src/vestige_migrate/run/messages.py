@@ -1,0 +1,82 @@
+"""What coordinator and workers say to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from vestige_migrate.report import RowError
+from vestige_migrate.source.connect import SourceFile
+from vestige_migrate.source.layout import Layout
+from vestige_migrate.source.ranges import Range
+
+
+@dataclass(frozen=True)
+class WorkerConfig:
+    """All a worker needs to know; sent once, when it starts."""
+
+    source: SourceFile
+    layout: Layout
+    postgres_url: str
+    application_name: str
+    batch_rows: int
+    batch_bytes: int
+    run_start: datetime
+
+
+@dataclass(frozen=True)
+class Task:
+    """Copy this range. `ask_first`: the destination may hold some of its rows, so ask before reading them."""
+
+    range: Range
+    ask_first: bool
+
+
+@dataclass(frozen=True)
+class ErrorsFound:
+    """Rows of the coming batch that have errors. Sent before its commit, so that none can get lost."""
+
+    range: Range
+    errors: tuple[RowError, ...]
+
+
+@dataclass(frozen=True)
+class BatchDone:
+    """A batch is committed."""
+
+    range: Range
+    inserted: int
+    skipped: int
+    failed: int
+
+    @property
+    def rows(self) -> int:
+        """Rows of the source that this batch stands for."""
+        return self.inserted + self.skipped + self.failed
+
+
+@dataclass(frozen=True)
+class RangeDone:
+    """Every row of the range is dealt with."""
+
+    range: Range
+
+
+@dataclass(frozen=True)
+class RangeFault:
+    """The range stopped; what it committed stays. `reason` never holds row content."""
+
+    range: Range
+    transient: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class WorkerLost:
+    """A worker ended while it copied the range."""
+
+    range: Range
+    reason: str
+
+
+Message = ErrorsFound | BatchDone | RangeDone | RangeFault | WorkerLost

@@ -1,0 +1,18 @@
+"""Progress as a value: what a run tells its caller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`done` of `total` rows of a table are dealt with; `table` is `indexes` while those are built."""
+
+    table: str
+    done: int
+    total: int
+
+
+OnProgress = Callable[[Progress], None]

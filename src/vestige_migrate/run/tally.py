@@ -1,0 +1,111 @@
+"""Keeps the report while messages come in, also when a range is copied a second time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from loguru import logger
+
+from vestige_migrate.errors import TooManyErrors
+from vestige_migrate.report import NIL_UUID, MigrationReport, RowError, TableReport
+from vestige_migrate.run.messages import BatchDone, ErrorsFound, Message, RangeFault, WorkerLost
+from vestige_migrate.run.progress import OnProgress, Progress
+from vestige_migrate.source.ranges import Range
+
+LOG_EVERY_MEMORIES = 1000
+
+
+@dataclass
+class _RangeCount:
+    """One range. `earlier` rows were inserted by a try that did not finish: the next try finds them there."""
+
+    inserted: int = 0
+    skipped: int = 0
+    failed: int = 0
+    earlier: int = 0
+    errors: list[RowError] = field(default_factory=list)
+    known: Counter[RowError] = field(default_factory=Counter)
+
+    @property
+    def rows(self) -> int:
+        return self.inserted + self.skipped + self.failed
+
+    def restart(self) -> None:
+        self.earlier = self.inserted + min(self.earlier, self.skipped)
+        self.inserted = self.skipped = self.failed = 0
+        self.known = Counter(self.errors)
+
+
+class Tally:
+    """Turns messages into counts, errors, log lines and progress."""
+
+    def __init__(self, report: MigrationReport, max_errors: int | None, on_progress: OnProgress | None) -> None:
+        self._report = report
+        self._max_errors = max_errors
+        self._on_progress = on_progress
+        self._ranges: dict[Range, _RangeCount] = {}
+        self._totals: dict[str, int] = {}
+        self._done: Counter[str] = Counter()
+        self._rows_with_errors: set[tuple[str, str]] = set()
+        self._nameless = 0
+        self._logged = 0
+
+    def begin(self, table: str, total: int) -> None:
+        """A table's rows are about to be copied."""
+        self._totals[table] = total
+        self._advance(table, 0)
+
+    def handle(self, message: Message) -> None:
+        """Takes one message. Raises `TooManyErrors` past --max-errors."""
+        count = self._ranges.setdefault(message.range, _RangeCount())
+        if isinstance(message, ErrorsFound):
+            self._add_errors(count, message.errors)
+        elif isinstance(message, BatchDone):
+            count.inserted += message.inserted
+            count.skipped += message.skipped
+            count.failed += message.failed
+            self._advance(message.range.table, message.rows)
+        elif isinstance(message, (RangeFault, WorkerLost)):
+            self._advance(message.range.table, -count.rows)
+            count.restart()
+
+    def settle(self) -> None:
+        """Writes the counts into the report."""
+        for name in self._report.tables:
+            counts = [count for range_, count in self._ranges.items() if range_.table == name]
+            found = [min(count.earlier, count.skipped) for count in counts]
+            self._report.tables[name] = TableReport(
+                source_rows=sum(count.rows for count in counts),
+                inserted=sum(count.inserted for count in counts) + sum(found),
+                skipped=sum(count.skipped for count in counts) - sum(found),
+                failed=sum(count.failed for count in counts),
+            )
+        self._report.errors = [error for count in self._ranges.values() for error in count.errors]
+
+    def _advance(self, table: str, rows: int) -> None:
+        self._done[table] += rows
+        done = self._done[table]
+        if self._on_progress is not None:
+            self._on_progress(Progress(table, done, self._totals[table]))
+        if table == "knowledge_nodes" and done // LOG_EVERY_MEMORIES > self._logged:
+            self._logged = done // LOG_EVERY_MEMORIES
+            logger.info("{} of {} memories", self._logged * LOG_EVERY_MEMORIES, self._totals[table])
+
+    def _add_errors(self, count: _RangeCount, errors: tuple[RowError, ...]) -> None:
+        for error in errors:
+            if count.known[error] > 0:
+                count.known[error] -= 1
+                continue
+            count.errors.append(error)
+            logger.warning("{} {}: {} ({})", error.table, error.id, error.message, error.outcome)
+            if error.id == NIL_UUID:
+                self._nameless += 1
+            else:
+                self._rows_with_errors.add((error.table, error.id))
+        found = len(self._rows_with_errors) + self._nameless
+        if self._max_errors is not None and found > self._max_errors:
+            raise TooManyErrors(
+                f"{found} rows have errors, more than --max-errors {self._max_errors} allows. What was committed "
+                "stays; look at the errors above, then run again with a higher limit to resume"
+            )

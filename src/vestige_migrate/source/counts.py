@@ -1,0 +1,47 @@
+"""How many rows a source holds, and which of them have no place in the destination."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+from vestige_migrate.source.layout import Layout
+from vestige_migrate.source.select import TableSource, quote_identifier, quote_text
+
+_NOT_MEMORY = ("sqlite_", "knowledge_fts")
+"""SQLite's own tables and the full-text index, which PostgreSQL builds anew (search_vec)."""
+_BOOKKEEPING = {"schema_version", "embedding_model"}
+"""Tables whose content goes into the destination's registry or says what the file is."""
+
+
+def count_rows(connection: sqlite3.Connection, source: TableSource) -> int:
+    """COUNT(*) of the table that the rows come from."""
+    return _count(connection, source.base)
+
+
+def _count(connection: sqlite3.Connection, table: str, where: str = "1") -> int:
+    (rows,) = connection.execute(f"SELECT COUNT(*) FROM {quote_identifier(table)} WHERE {where}").fetchone()  # noqa: S608
+    return int(rows)
+
+
+def left_behind(connection: sqlite3.Connection, layout: Layout, used: Iterable[str]) -> dict[str, int]:
+    """Rows with no place in the destination, by table, for every table that has any."""
+    found: dict[str, int] = {}
+    skipped = set(used) | _BOOKKEEPING
+    for table in sorted(layout.tables):
+        if table in skipped or table.startswith(_NOT_MEMORY):
+            continue
+        rows = _count(connection, table, _unplaced(layout, table))
+        if rows:
+            found[table] = rows
+    return found
+
+
+def _unplaced(layout: Layout, table: str) -> str:
+    """Which rows of a table of vectors came over with no memory; every row of any other table."""
+    no_memory = "node_id NOT IN (SELECT id FROM knowledge_nodes)"
+    if table == "node_embeddings" and layout.has(table, "embedding"):
+        return no_memory
+    if table == "embedding_profile_vectors" and layout.active_profile is not None:
+        return f"profile_id <> {quote_text(layout.active_profile)} OR {no_memory}"
+    return "1"

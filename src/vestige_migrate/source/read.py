@@ -1,0 +1,109 @@
+"""Reading the rows of a range: first their keys, in key order, then the rows themselves, a batch at a time.
+
+The keys come alone because they are cheap (no content, no vector): a second run asks the destination about them and
+then reads nothing but what is missing, and a batch can be bounded in bytes without holding a cursor open, so that no
+read transaction outlives a batch and a live Vestige is never kept from writing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from vestige_migrate.decode.problem import Raw
+from vestige_migrate.decode.text import tolerant_text
+from vestige_migrate.source.ranges import Range
+from vestige_migrate.source.select import TableSource, column, quote_identifier
+
+Row = tuple[Raw, ...]
+
+
+def list_keys(connection: sqlite3.Connection, source: TableSource, range_: Range) -> list[Row]:
+    """(rowid, *key) of every row of the range, in key order."""
+    where, parameters = range_.where(source)
+    order = ", ".join(column(name) for name in source.order)
+    statement = (
+        f"SELECT n.rowid, {', '.join(source.key)} FROM {quote_identifier(source.base)} AS n"  # noqa: S608
+        f" WHERE {where} ORDER BY {order}"
+    )
+    return _fetch_all(connection, statement, parameters)
+
+
+def _fetch_all(connection: sqlite3.Connection, statement: str, parameters: Sequence[Raw]) -> list[Row]:
+    try:
+        return connection.execute(statement, parameters).fetchall()
+    except sqlite3.OperationalError as error:
+        if not _is_invalid_utf8(error):
+            raise
+        with _tolerant(connection):
+            return connection.execute(statement, parameters).fetchall()
+
+
+def _is_invalid_utf8(error: sqlite3.OperationalError) -> bool:
+    # sqlite3 quotes the text in this message, so the error itself must go nowhere.
+    return str(error).startswith("Could not decode to UTF-8")
+
+
+@contextmanager
+def _tolerant(connection: sqlite3.Connection) -> Iterator[None]:
+    """Texts with invalid UTF-8 are handed out with lone surrogates in them instead of an error."""
+    connection.text_factory = tolerant_text
+    try:
+        yield
+    finally:
+        connection.text_factory = str
+
+
+def read_batches(
+    connection: sqlite3.Connection, source: TableSource, rowids: Sequence[int], batch_rows: int, batch_bytes: int
+) -> Iterator[tuple[list[Row], int]]:
+    """The rows with these rowids, at most `batch_rows` rows or about `batch_bytes` bytes at a time.
+
+    Yields the rows and how many of the rowids they stand for: a row that another program deleted since its key was
+    listed is not among the rows.
+    """
+    expressions = [value for value in source.values if value is not None]
+    expressions += [column(name) for name in source.extras]
+    select = f"SELECT {', '.join(['n.rowid', *expressions])} {source.from_clause}"  # noqa: S608
+    present = [at for at, value in enumerate(source.values) if value is not None]
+    wide = [present.index(at) + 1 for at in source.wide if at in present]
+    for start in range(0, len(rowids), batch_rows):
+        pending = sorted(rowids[start : start + batch_rows])
+        while pending:
+            rows, complete = _read(connection, select, pending, wide, batch_bytes)
+            asked = len(pending) if complete else bisect_right(pending, rows[-1][0])  # type: ignore[type-var]
+            yield [row[1:] for row in rows], asked
+            pending = pending[asked:]
+
+
+def _read(
+    connection: sqlite3.Connection, select: str, rowids: Sequence[int], wide: Sequence[int], limit: int
+) -> tuple[list[Row], bool]:
+    """Rows by ascending rowid, up to about `limit` bytes, and whether that was all of them."""
+    statement = f"{select} WHERE n.rowid IN ({','.join('?' * len(rowids))}) ORDER BY n.rowid"
+    try:
+        return _take(connection.execute(statement, rowids), wide, limit)
+    except sqlite3.OperationalError as error:
+        if not _is_invalid_utf8(error):
+            raise
+        with _tolerant(connection):
+            return _take(connection.execute(statement, rowids), wide, limit)
+
+
+def _take(cursor: sqlite3.Cursor, wide: Sequence[int], limit: int) -> tuple[list[Row], bool]:
+    if not wide:
+        return cursor.fetchall(), True
+    rows: list[Row] = []
+    size = 0
+    for row in cursor:
+        rows.append(row)
+        for at in wide:
+            value = row[at]
+            if value.__class__ is str or value.__class__ is bytes:
+                size += len(value)
+        if size >= limit:
+            cursor.close()
+            return rows, False
+    return rows, True

@@ -1,0 +1,99 @@
+"""What a destination table is: its columns with their encoders, key and parents, and where its rows come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from vestige_migrate.source.layout import Layout
+from vestige_migrate.source.select import TableSource
+from vestige_migrate.wire.column import Encoder
+
+BOOTSTRAP_USER = "00000000-0000-0000-0000-000000000001"
+"""The user `local` that exists on both sides (source-schemas.md)."""
+
+
+class Null(Enum):
+    """What NULL in the source means for a column."""
+
+    KEPT = "kept"
+    DEFAULT = "the column's default, silently: the source had no value"
+    ERROR = "the column's default, and an error: the source should have had a value"
+
+
+class Special(Enum):
+    """Defaults that are known only when the copy runs."""
+
+    RUN_START = "the moment the run started"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One destination column.
+
+    `encoder` makes an encoder for one run (it may keep a cache); `default` is a COPY field that stands in for a
+    missing or bad value. A bad value in a `required` column keeps its row from being copied. `twin` names the
+    column whose value stands in first. `droppable` columns are emptied, one after the other, where PostgreSQL
+    refuses a row for a reason no decoder foresaw, so that the memory itself is not lost.
+    """
+
+    name: str
+    pg_type: str
+    encoder: Callable[[Layout], Encoder]
+    default: bytes | Special
+    null: Null = Null.KEPT
+    required: bool = False
+    twin: str | None = None
+    droppable: bool = False
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A foreign key: `column` refers to `table.parent_column`."""
+
+    column: str
+    table: str
+    parent_column: str
+    constraint: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One destination table. `columns` are in COPY order, key columns included."""
+
+    name: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    find_source: Callable[[Layout], TableSource | None]
+    parents: tuple[Parent, ...] = ()
+
+    def index(self, column: str) -> int:
+        """The position of a column in `columns`. Raises ValueError where it has none."""
+        return self.column_names.index(column)
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The names of `columns`."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def key_types(self) -> tuple[str, ...]:
+        """The PostgreSQL types of the key columns."""
+        return tuple(self.columns[self.index(name)].pg_type for name in self.key)
+
+
+def plain_source(
+    layout: Layout, physical: str, columns: tuple[Column, ...], key: tuple[str, ...], **renamed: str
+) -> TableSource | None:
+    """A source that has the destination's columns by name, or by the name that `renamed` gives; None without it."""
+    from vestige_migrate.source.select import column as expression
+
+    if not layout.has(physical):
+        return None
+    physical_names = [renamed.get(item.name, item.name) for item in columns]
+    present = set(layout.tables[physical])
+    values = tuple(expression(name) if name in present else None for name in physical_names)
+    keys = tuple(expression(renamed.get(name, name)) for name in key)
+    dropped = tuple(name for name in layout.tables[physical] if name not in physical_names)
+    return TableSource(base=physical, values=values, key=keys, dropped=dropped)

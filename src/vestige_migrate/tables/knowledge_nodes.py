@@ -1,0 +1,150 @@
+"""knowledge_nodes: the memories themselves, with their embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from vestige_migrate.decode.problem import BadValue, Raw
+from vestige_migrate.decode.vector import decode_vector
+from vestige_migrate.source.layout import Layout
+from vestige_migrate.source.select import TableSource, column, quote_text
+from vestige_migrate.tables import columns, scheduling
+from vestige_migrate.tables.base import BOOTSTRAP_USER, Column, Null, Parent, Table
+from vestige_migrate.wire import column as encode
+from vestige_migrate.wire import field
+
+OTHER_MODEL = 1
+"""What the SELECT yields instead of a vector that belongs to another embedding model."""
+
+NO_VECTOR = 2
+"""What the SELECT yields instead of a text or number that stands where a BLOB should."""
+
+
+def _vector_encoder(layout: Layout) -> encode.Encoder:
+    def decode(raw: Raw) -> object:
+        if raw == OTHER_MODEL:
+            wanted = layout.model.name if layout.model else "the one registered"
+            raise BadValue(f"belongs to another embedding model than {wanted}")
+        if raw == NO_VECTOR:
+            raise BadValue("is not a BLOB of float32")
+        return decode_vector(raw, layout.dimension)
+
+    def encode_vectors(values: Sequence[Raw]) -> encode.Encoded:
+        if int in set(map(type, values)):
+            return encode.one_by_one(decode, field.vector, values)
+        return encode.vectors(values, layout.dimension)
+
+    return encode_vectors
+
+
+COLUMNS = (
+    columns.uuid_key("id"),
+    columns.text("content", "", Null.ERROR),
+    columns.label("node_type", "fact"),
+    columns.strings("tags"),
+    columns.json_object("metadata"),
+    columns.strings("domains"),
+    columns.json_object("domain_scores"),
+    Column("embedding", "vector", _vector_encoder, field.NULL, droppable=True),
+    columns.optional_text("codebase"),
+    Column(
+        "owner_user_id",
+        "uuid",
+        lambda _: encode.few_uuids(),
+        field.uuid(UUID(BOOTSTRAP_USER)),
+        Null.DEFAULT,
+        required=True,
+    ),
+    columns.label("visibility", "private"),
+    columns.uuids("shared_with_groups"),
+    columns.time("created_at", twin="updated_at"),
+    columns.time("updated_at", twin="created_at"),
+)
+
+ORDER = ("created_at", "id")
+
+
+def find_source(layout: Layout) -> TableSource | None:
+    """`knowledge_nodes`, with the vectors joined on from wherever this file keeps them."""
+    if not layout.has("knowledge_nodes"):
+        return None
+    present = layout.tables["knowledge_nodes"]
+    joins, embedding = _embedding(layout)
+    values: list[str | None] = []
+    for item in COLUMNS:
+        if item.name == "embedding":
+            values.append(embedding)
+        elif item.name in present:
+            values.append(column(item.name))
+        elif item.name == "codebase" and "metadata" in present:
+            values.append(_codebase_from_metadata())
+        else:
+            values.append(None)
+    return TableSource(
+        base="knowledge_nodes",
+        values=tuple(values),
+        key=(column("id"),),
+        joins=joins,
+        order=ORDER,
+        extras=tuple(name for name in present if name not in _placed(layout)),
+        wide=tuple(at for at, item in enumerate(COLUMNS) if item.name in ("content", "metadata", "embedding")),
+    )
+
+
+def _placed(layout: Layout) -> set[str]:
+    """Columns of the source's knowledge_nodes that have a place in the destination."""
+    placed = {item.name for item in COLUMNS}
+    if scheduling.is_in_nodes(layout):
+        placed |= set(scheduling.NODE_COLUMNS.values())
+    return placed
+
+
+def _codebase_from_metadata() -> str:
+    metadata = column("metadata")
+    return (
+        f"CASE WHEN typeof({metadata}) = 'text' AND json_valid({metadata})"
+        f" AND json_type({metadata}, '$.codebase') = 'text' THEN json_extract({metadata}, '$.codebase') END"
+    )
+
+
+def _embedding(layout: Layout) -> tuple[str, str | None]:
+    """The joins and the expression that yield a memory's vector: active profile, own column, node_embeddings."""
+    joins: list[str] = []
+    choices: list[str] = []
+    if layout.active_profile is not None:
+        profile = quote_text(layout.active_profile)
+        joins.append(
+            f"LEFT JOIN embedding_profile_vectors AS p ON p.node_id = n.id AND p.profile_id = {profile}"
+        )
+        choices.append(_blob("p"))
+    if layout.has("knowledge_nodes", "embedding"):
+        choices.append(_blob("n"))
+    if layout.has("node_embeddings", "embedding"):
+        joins.append("LEFT JOIN node_embeddings AS e ON e.node_id = n.id")
+        choices.append(_of_model(layout, _blob("e")))
+    if not choices:
+        return "", None
+    expression = choices[0] if len(choices) == 1 else f"COALESCE({', '.join(choices)})"
+    return " ".join(joins), expression
+
+
+def _blob(alias: str) -> str:
+    value = column("embedding", alias)
+    return f"CASE typeof({value}) WHEN 'blob' THEN {value} WHEN 'null' THEN NULL ELSE {NO_VECTOR} END"
+
+
+def _of_model(layout: Layout, expression: str) -> str:
+    if layout.vector_model is None or not layout.has("node_embeddings", "model"):
+        return expression
+    model = column("model", "e")
+    return f"CASE WHEN {model} <> {quote_text(layout.vector_model)} THEN {OTHER_MODEL} ELSE {expression} END"
+
+
+TABLE = Table(
+    "knowledge_nodes",
+    COLUMNS,
+    ("id",),
+    find_source,
+    parents=(Parent("owner_user_id", "users", "id", "knowledge_nodes_owner_user_id_fkey"),),
+)

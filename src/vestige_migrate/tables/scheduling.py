@@ -1,0 +1,53 @@
+"""scheduling: when each memory is due for review."""
+
+from __future__ import annotations
+
+from vestige_migrate.source.layout import Layout
+from vestige_migrate.source.select import TableSource
+from vestige_migrate.tables import columns
+from vestige_migrate.tables.base import Parent, Table, plain_source
+
+KEY = ("memory_id",)
+COLUMNS = (
+    columns.uuid_key("memory_id"),
+    columns.float8("stability", 1.0),
+    columns.float8("difficulty", 5.0),
+    columns.float8("retrievability", 1.0),
+    columns.optional_time("last_review"),
+    columns.optional_time("next_review"),
+    columns.int4("reps", 0),
+    columns.int4("lapses", 0),
+)
+
+NODE_COLUMNS = {
+    "memory_id": "id",
+    "stability": "stability",
+    "difficulty": "difficulty",
+    "retrievability": "retention_strength",
+    "last_review": "last_accessed",
+    "next_review": "next_review",
+    "reps": "reps",
+    "lapses": "lapses",
+}
+"""Destination column -> the column of `knowledge_nodes` in Vestige's own storage (FSRS state is kept there)."""
+
+
+def is_in_nodes(layout: Layout) -> bool:
+    """Whether the schedules are columns of knowledge_nodes: no table of their own, and FSRS columns there."""
+    return not layout.has("scheduling") and layout.has("knowledge_nodes", "stability")
+
+
+def find_source(layout: Layout) -> TableSource | None:
+    """Table `scheduling`, else one schedule a memory from the columns of `knowledge_nodes`."""
+    if is_in_nodes(layout):
+        return plain_source(layout, "knowledge_nodes", COLUMNS, KEY, **NODE_COLUMNS)
+    return plain_source(layout, "scheduling", COLUMNS, KEY)
+
+
+TABLE = Table(
+    "scheduling",
+    COLUMNS,
+    KEY,
+    find_source,
+    parents=(Parent("memory_id", "knowledge_nodes", "id", "scheduling_memory_id_fkey"),),
+)

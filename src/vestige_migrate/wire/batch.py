@@ -1,0 +1,48 @@
+"""A batch of rows as columns of COPY fields."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, repeat
+
+from vestige_migrate.report import RowError
+
+_SIGNATURE = b"PGCOPY\n\xff\r\n\x00" + struct.pack(">ii", 0, 0)
+_TRAILER = struct.pack(">h", -1)
+
+Fields = Sequence[bytes]
+
+
+def copy_payload(columns: Sequence[Fields]) -> bytes:
+    """The whole binary COPY stream for these columns."""
+    header = struct.pack(">h", len(columns))
+    rows = chain.from_iterable(zip(repeat(header), *columns, strict=False))
+    return b"".join(chain((_SIGNATURE,), rows, (_TRAILER,)))
+
+
+@dataclass
+class Batch:
+    """Rows ready to be written: `columns[c][r]` is the field of row r, `id_of(r)` names it in an error.
+
+    `errors` holds (row, error) for what was found while encoding. `unplaced` are errors of rows that cannot be
+    stored at all and are no longer among the columns.
+    """
+
+    columns: list[Fields]
+    id_of: Callable[[int], str]
+    errors: list[tuple[int, RowError]] = field(default_factory=list)
+    unplaced: list[RowError] = field(default_factory=list)
+    unplaced_rows: int = 0
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def rows(self) -> list[tuple[bytes, ...]]:
+        """The same, row by row."""
+        return list(zip(*self.columns, strict=True))
+
+    def errors_of_stored(self, refused: Collection[int]) -> list[RowError]:
+        """Encoding errors of the rows that PostgreSQL did not refuse."""
+        return [error for row, error in self.errors if row not in refused]

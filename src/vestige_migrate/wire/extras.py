@@ -1,0 +1,90 @@
+"""Columns that have no place in the destination, kept in a memory's `metadata` under the key `sqlite`."""
+
+from __future__ import annotations
+
+import json
+import math
+from base64 import b64encode
+from collections.abc import Sequence
+from typing import Any
+
+from vestige_migrate.decode.json import parse_json
+from vestige_migrate.decode.problem import BadValue, Raw
+from vestige_migrate.decode.text import decode_text
+from vestige_migrate.wire import field
+from vestige_migrate.wire.column import Problem, Values
+
+EXTRAS_KEY = "sqlite"
+_EMPTY = field.jsonb("{}")
+_PREFIX_BYTES = 5
+"""A jsonb field's length and version, before the JSON text."""
+
+# NaN and infinity are no JSON: `allow_nan=False` sends such a row the careful way.
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def merge_extras(
+    metadata: Sequence[bytes | None], names: Sequence[str], values: Sequence[Values]
+) -> tuple[list[bytes | None], list[Problem]]:
+    """The metadata column with the extras of each row merged in.
+
+    `metadata` are jsonb fields of objects (None where the row's metadata was refused); `values` one sequence a
+    name. The metadata text is kept to the letter, so that jsonb sees every digit of its numbers.
+    """
+    merged: list[bytes | None] = []
+    problems: list[Problem] = []
+    for row, (own, extras) in enumerate(zip(metadata, zip(*values, strict=True), strict=True)):
+        found = {name: value for name, value in zip(names, extras, strict=True) if value is not None}
+        if not found:
+            merged.append(own)
+            continue
+        base = _EMPTY if own is None or own == field.NULL else own
+        try:
+            written = _encode(found)
+            if "\\u0000" in written:
+                raise ValueError
+            text = written.encode()
+        except (TypeError, ValueError):  # UnicodeEncodeError is a ValueError
+            careful, bad = _careful(found)
+            text = _encode(careful).encode()
+            problems.extend((row, problem) for problem in bad)
+        merged.append(_with_key(base, text))
+    return merged, problems
+
+
+def _careful(values: dict[str, Raw]) -> tuple[dict[str, Any], list[BadValue]]:
+    """The same values in forms JSON and PostgreSQL can hold, and what had to be replaced on the way."""
+    kept: dict[str, Any] = {}
+    problems = []
+    for name, value in values.items():
+        if isinstance(value, bytes):
+            kept[name] = {"base64": b64encode(value).decode()}
+        elif isinstance(value, float) and not math.isfinite(value):
+            kept[name] = str(value)
+        elif isinstance(value, str):
+            try:
+                kept[name] = decode_text(value)
+            except BadValue as problem:
+                kept[name] = problem.instead
+                problems.append(BadValue(f"sqlite.{name} {problem.reason}", instead=problem.instead))
+        else:
+            kept[name] = value
+    return kept, problems
+
+
+def _with_key(own: bytes, extras: bytes) -> bytes:
+    """The object in the jsonb field `own` with `"sqlite": extras` added at its end."""
+    text = own[_PREFIX_BYTES:].rstrip()
+    if b'"sqlite"' in text or b"\\u" in text:
+        # A key of that name may stand there already (jsonb would let the last one win): keep it inside ours.
+        _, value = parse_json(text)
+        if EXTRAS_KEY in value:
+            body = extras[:-1] + b',"metadata.sqlite":' + _member(text) + b"}"
+            return field.with_length(b"\x01" + text[:-1] + b',"sqlite":' + body + b"}")
+    separator = b"" if not text[1:-1].strip() else b","
+    return field.with_length(b"\x01" + text[:-1] + separator + b'"sqlite":' + extras + b"}")
+
+
+def _member(text: bytes) -> bytes:
+    """The value of the key `sqlite` in an object's text."""
+    return json.dumps(json.loads(text)[EXTRAS_KEY], ensure_ascii=False).encode()

@@ -1,0 +1,119 @@
+"""RFC 3339 texts -> microseconds, a whole column at once.
+
+Python's `datetime.fromisoformat` plus the arithmetic to microseconds costs about 0.6 us a value; here it is
+about 0.06 us. Only the forms that Vestige writes are read here; anything else makes `parse_times` return None and
+the caller takes `decode_time`, which reads the same forms to the same values (a property test holds them equal).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vestige_migrate.decode.problem import Raw
+
+Ints = NDArray[np.int64]
+
+_SECONDS_CHARS = 19
+"""`2026-05-27T09:35:58`."""
+_ZONES = ("+00:00", "Z", "")
+_PUNCTUATION = {4: b"-", 7: b"-", 13: b":", 16: b":"}
+_MICRO_DIGITS = 6
+_MONTH_DAYS = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
+_DAYS_TO_UNIX_EPOCH = 719_468
+"""Days from 0000-03-01, where `_days` counts from, to 1970-01-01."""
+
+
+def parse_times(values: Sequence[Raw]) -> Ints | None:
+    """Microseconds since 1970 (UTC), shape (n,), or None where a value is not one of the plain forms."""
+    if not values:
+        return np.empty(0, dtype=np.int64)
+    try:
+        lengths = np.fromiter(map(len, values), dtype=np.int64, count=len(values))  # type: ignore[arg-type]
+        distinct = np.unique(lengths)
+        if len(distinct) == 1:
+            return _parse_equal("".join(values), int(distinct[0]))  # type: ignore[arg-type]
+        result = np.empty(len(values), dtype=np.int64)
+        for length in distinct:
+            chosen = np.flatnonzero(lengths == length)
+            part = _parse_equal("".join(values[at] for at in chosen), int(length))  # type: ignore[misc]
+            if part is None:
+                return None
+            result[chosen] = part
+    except (TypeError, UnicodeEncodeError):
+        return None
+    return result
+
+
+def _parse_equal(joined: str, length: int) -> Ints | None:
+    """Texts of one length, joined."""
+    if length < _SECONDS_CHARS:
+        return None
+    chars = np.frombuffer(joined.encode("ascii"), dtype=np.uint8).reshape(-1, length)
+    end = _zone_start(chars)
+    if end is None or not _punctuated(chars, end):
+        return None
+    digits = chars - np.uint8(ord("0"))
+    clock = _clock(digits)
+    if clock is None:
+        return None
+    micros = _fraction(digits[:, _SECONDS_CHARS + 1 : end])
+    return None if micros is None else clock * 1_000_000 + micros
+
+
+def _zone_start(chars: NDArray[np.uint8]) -> int | None:
+    for zone in _ZONES:
+        start = chars.shape[1] - len(zone)
+        fraction = start - _SECONDS_CHARS
+        if start < _SECONDS_CHARS or fraction == 1 or fraction > 10:
+            continue
+        if zone == "" or (chars[:, start:] == np.frombuffer(zone.encode(), dtype=np.uint8)).all():
+            return start
+    return None
+
+
+def _punctuated(chars: NDArray[np.uint8], end: int) -> bool:
+    between = chars[:, 10]
+    if not ((between == ord("T")) | (between == ord(" "))).all():
+        return False
+    if end > _SECONDS_CHARS and (chars[:, _SECONDS_CHARS] != ord(".")).any():
+        return False
+    return all((chars[:, at] == mark[0]).all() for at, mark in _PUNCTUATION.items())
+
+
+def _clock(digits: NDArray[np.uint8]) -> Ints | None:
+    """Seconds since 1970, or None where a part is no digit or out of its range."""
+    positions = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18]
+    plain = digits[:, positions]
+    if (plain > 9).any():
+        return None
+    wide = plain.astype(np.int64)
+    year = wide[:, 0] * 1000 + wide[:, 1] * 100 + wide[:, 2] * 10 + wide[:, 3]
+    month, day, hour, minute, second = (wide[:, at] * 10 + wide[:, at + 1] for at in range(4, 14, 2))
+    if (year < 1).any() or (month < 1).any() or (month > 12).any() or (day < 1).any():
+        return None
+    leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0)) & (month == 2)
+    if (day > _MONTH_DAYS[month] + leap).any() or (hour > 23).any() or (minute > 59).any() or (second > 59).any():
+        return None
+    return _days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second
+
+
+def _days(year: Ints, month: Ints, day: Ints) -> Ints:
+    """Days since 1970-01-01, proleptic Gregorian; years counted from March so that the leap day comes last."""
+    shifted = year - (month <= 2)
+    day_of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
+    return shifted * 365 + shifted // 4 - shifted // 100 + shifted // 400 + day_of_year - _DAYS_TO_UNIX_EPOCH
+
+
+def _fraction(digits: NDArray[np.uint8]) -> Ints | None:
+    """Microseconds from up to nine fraction digits; what is past the sixth is cut."""
+    if (digits > 9).any():
+        return None
+    micros = np.zeros(len(digits), dtype=np.int64)
+    for at in range(_MICRO_DIGITS):
+        micros *= 10
+        if at < digits.shape[1]:
+            micros += digits[:, at]
+    return micros
