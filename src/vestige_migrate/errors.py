@@ -26,12 +26,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vestige_migrate.plan import ModelSignature
+    from vestige_migrate.report import MigrationReport
 
 
 class MigrationError(Exception):
-    """Base of all failures; `str(error)` is the message for the operator."""
+    """Base of all failures; `str(error)` is the message for the operator.
+
+    `report` is what was done until then, where a run had started.
+    """
 
     exit_code = 4
+    report: MigrationReport | None = None
 
 
 class PlanError(MigrationError):

@@ -83,7 +83,7 @@ def build_plain(pool: ConnectionPool[Connection], wanted: list[tuple[str, str]])
 
     def build(statement: str) -> None:
         with pool.connection() as connection:
-            connection.execute(statement)  # type: ignore[call-overload]  # fixed text from the package
+            connection.execute(statement)
 
     with ThreadPoolExecutor(max_workers=pool.max_size, thread_name_prefix="index") as threads:
         for done in [threads.submit(build, statement) for _, statement in wanted]:
@@ -111,7 +111,12 @@ def choose_memory(connection: Connection, dimension: int) -> HnswMemory:
 
 
 def _is_local(connection: Connection) -> bool:
-    return connection.info.host.startswith("/") or connection.info.host in ("", "localhost", "127.0.0.1", "::1")
+    return connection.info.host.startswith("/") or connection.info.host in (
+        "",
+        "localhost",
+        "127.0.0.1",
+        "::1",
+    )
 
 
 def _free_bytes() -> int | None:
@@ -137,10 +142,8 @@ def build_hnsw(connection: Connection, memory: HnswMemory, workers: int, warn: C
 def _build(connection: Connection, statement: str, memory_mib: int, workers: int) -> None:
     with connection.transaction():
         connection.execute(sql.SQL("SET LOCAL maintenance_work_mem = {}").format(sql.Literal(f"{memory_mib}MB")))
-        connection.execute(
-            sql.SQL("SET LOCAL max_parallel_maintenance_workers = {}").format(sql.Literal(workers))
-        )
-        connection.execute(statement)  # type: ignore[call-overload]  # fixed text from the package
+        connection.execute(sql.SQL("SET LOCAL max_parallel_maintenance_workers = {}").format(sql.Literal(workers)))
+        connection.execute(statement)
 
 
 def analyze(connection: Connection, tables: list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from psycopg import sql
 from psycopg.abc import Buffer
@@ -13,32 +14,39 @@ from vestige_migrate.destination.connect import Connection
 from vestige_migrate.tables.base import Table
 from vestige_migrate.wire import field
 
-_ARRAY_OIDS = {"uuid": 2951, "text": 1009}
-_ELEMENT_OIDS = {"uuid": field.UUID_OID, "text": field.TEXT_OID}
 _LENGTH_BYTES = 4
 
 
 class _BinaryArray:
     """A PostgreSQL array already in its binary form: the fields that COPY would get, behind an array header."""
 
-    def __init__(self, element: str, fields: Sequence[bytes]) -> None:
-        self.oid = _ARRAY_OIDS[element]
-        self.payload = field.array(_ELEMENT_OIDS[element], fields)[_LENGTH_BYTES:]
+    element_oid: ClassVar[int]
+
+    def __init__(self, fields: Sequence[bytes]) -> None:
+        self.payload = field.array(self.element_oid, fields)[_LENGTH_BYTES:]
 
 
-class _BinaryArrayDumper(Dumper):
+class _UuidArray(_BinaryArray):
+    element_oid = field.UUID_OID
+
+
+class _TextArray(_BinaryArray):
+    element_oid = field.TEXT_OID
+
+
+class _UuidArrayDumper(Dumper):
     format = Format.BINARY
+    oid = 2951
 
     def dump(self, obj: _BinaryArray) -> Buffer:
         return obj.payload
 
-    def get_key(self, obj: _BinaryArray, format: object) -> tuple[type, int]:  # noqa: A002  # psycopg's name
-        return (self.cls, obj.oid)
 
-    def upgrade(self, obj: _BinaryArray, format: object) -> Dumper:  # noqa: A002
-        dumper = _BinaryArrayDumper(self.cls)
-        dumper.oid = obj.oid
-        return dumper
+class _TextArrayDumper(_UuidArrayDumper):
+    oid = 1009
+
+
+_ARRAYS: dict[str, type[_BinaryArray]] = {"uuid": _UuidArray, "text": _TextArray}
 
 
 class PresenceCheck:
@@ -47,7 +55,8 @@ class PresenceCheck:
     def __init__(self, connection: Connection, table: Table) -> None:
         self._connection = connection
         self._types = table.key_types
-        connection.adapters.register_dumper(_BinaryArray, _BinaryArrayDumper)
+        connection.adapters.register_dumper(_UuidArray, _UuidArrayDumper)
+        connection.adapters.register_dumper(_TextArray, _TextArrayDumper)
         names = [sql.Identifier(f"k{at}") for at in range(len(table.key))]
         matches = [
             sql.SQL("t.{} = k.{}").format(sql.Identifier(column), name)
@@ -66,6 +75,6 @@ class PresenceCheck:
         """`keys` holds one sequence of fields for each key column; returns the positions that are present."""
         if not keys[0]:
             return set()
-        arrays = [_BinaryArray(kind, fields) for kind, fields in zip(self._types, keys, strict=True)]
+        arrays = [_ARRAYS[kind](fields) for kind, fields in zip(self._types, keys, strict=True)]
         rows = self._connection.execute(self._query, arrays, binary=True)
         return {ordinal - 1 for (ordinal,) in rows}

@@ -146,7 +146,7 @@ def create(connection: Connection, server: ServerInfo) -> None:
         with connection.transaction():
             if server.pgvector is None:
                 connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-            connection.execute(read_sql("schema.sql"))  # type: ignore[arg-type]  # fixed text from the package
+            connection.execute(read_sql("schema.sql"))
     except errors.InsufficientPrivilege:
         raise DestinationUnusable(
             "the destination lacks tables and this role may not create them: grant it CREATE on the schema, "

@@ -41,9 +41,7 @@ class TableWriter:
     between a commit and its report.
     """
 
-    def __init__(
-        self, connection: Connection, table: Table, before_commit: Callable[[list[RowError]], None]
-    ) -> None:
+    def __init__(self, connection: Connection, table: Table, before_commit: Callable[[list[RowError]], None]) -> None:
         self._connection = connection
         self._table = table
         self._before_commit = before_commit
@@ -135,9 +133,7 @@ class TableWriter:
     def _parent_column(self, constraint: str) -> str:
         return next(parent.column for parent in self._table.parents if parent.constraint == constraint)
 
-    def _spare(
-        self, row: tuple[int, RowFields], batch: Batch, written: Written, cause: psycopg.Error
-    ) -> None:
+    def _spare(self, row: tuple[int, RowFields], batch: Batch, written: Written, cause: psycopg.Error) -> None:
         """Tries a refused row without each value that can be spared; gives it up only then."""
         ordinal, fields = row
         for at, column in enumerate(self._table.columns):
@@ -155,13 +151,9 @@ class TableWriter:
                 continue
             written.inserted += inserted
             written.skipped += 1 - inserted
-            written.altered.append(
-                self._refusal(batch, ordinal, cause, column.name, Outcome.COPIED_WITHOUT_VALUE)
-            )
+            written.altered.append(self._refusal(batch, ordinal, cause, column.name, Outcome.COPIED_WITHOUT_VALUE))
             return
-        written.refused[ordinal] = self._refusal(
-            batch, ordinal, cause, cause.diag.column_name, Outcome.NOT_COPIED
-        )
+        written.refused[ordinal] = self._refusal(batch, ordinal, cause, cause.diag.column_name, Outcome.NOT_COPIED)
 
     def _refusal(
         self, batch: Batch, ordinal: int, cause: psycopg.Error, column: str | None, outcome: Outcome
@@ -178,9 +170,9 @@ class _Statements:
         columns = sql.SQL(", ").join(map(sql.Identifier, table.column_names))
         key = sql.SQL(", ").join(map(sql.Identifier, table.key))
         self.copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(name, columns)
-        self.make_stage = sql.SQL("CREATE TEMP TABLE IF NOT EXISTS {} AS SELECT 0 AS ordinal, {} FROM {} WITH NO DATA").format(
-            stage, columns, name
-        )
+        self.make_stage = sql.SQL(
+            "CREATE TEMP TABLE IF NOT EXISTS {} AS SELECT 0 AS ordinal, {} FROM {} WITH NO DATA"
+        ).format(stage, columns, name)
         self.empty_stage = sql.SQL("TRUNCATE {}").format(stage)
         self.copy_stage = sql.SQL("COPY {} (ordinal, {}) FROM STDIN (FORMAT BINARY)").format(stage, columns)
         self.insert = sql.SQL(
@@ -190,9 +182,7 @@ class _Statements:
         self.orphans = [
             (
                 parent,
-                sql.SQL(
-                    "SELECT ordinal FROM {} AS s WHERE NOT EXISTS (SELECT FROM {} AS p WHERE p.{} = s.{})"
-                ).format(
+                sql.SQL("SELECT ordinal FROM {} AS s WHERE NOT EXISTS (SELECT FROM {} AS p WHERE p.{} = s.{})").format(
                     stage,
                     sql.Identifier(parent.table),
                     sql.Identifier(parent.parent_column),

@@ -15,7 +15,7 @@ from loguru import logger
 from vestige_migrate.destination import indexes, registry, schema
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.faults import describe
-from vestige_migrate.errors import Interrupted, SourceIncomplete, Stopped
+from vestige_migrate.errors import Interrupted, MigrationError, SourceIncomplete, Stopped
 from vestige_migrate.plan import BATCH_BYTES, Embedder, ModelSignature, SqliteToPostgresPlan
 from vestige_migrate.report import MigrationReport, ModelInfo
 from vestige_migrate.run.destination import ReadyDestination, ready_destination
@@ -60,18 +60,29 @@ def run_sqlite_to_postgres(
     ):
         run = _Run(plan, source, destination, run_name, on_progress)
         try:
-            run.execute()
-        except KeyboardInterrupt:
-            raise Interrupted(
-                "interrupted: everything committed so far stays, and running the same command again resumes"
-            ) from None
-        except psycopg.Error as error:
-            raise Stopped(
-                f"the destination failed: {describe(error)}. What was committed stays; run again to resume"
-            ) from None
+            with _as_migration_error():
+                run.execute()
+        except MigrationError as error:
+            error.report = run.report
+            raise
         finally:
             run.report.duration_seconds = time.monotonic() - started
     return run.report
+
+
+@contextmanager
+def _as_migration_error() -> Iterator[None]:
+    """Ctrl-C and the destination's failures in the operator's terms."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted: everything committed so far stays, and running the same command again resumes"
+        ) from None
+    except psycopg.Error as error:
+        raise Stopped(
+            f"the destination failed: {describe(error)}. What was committed stays; run again to resume"
+        ) from None
 
 
 class _Run:
@@ -221,9 +232,9 @@ class _Run:
     def _build_hnsw(self, main: Connection, dimension: int) -> None:
         memory = indexes.choose_memory(main, dimension)
         logger.info(
-            "building the HNSW index with {} MiB of the {} MiB that its graph needs",
-            memory.given_mib,
+            "building the HNSW index: its graph needs {} MiB, maintenance_work_mem is {} MiB",
             memory.wanted_mib,
+            memory.given_mib,
         )
         if not memory.fits:
             logger.warning("the HNSW graph does not fit into memory: the build takes several times as long")

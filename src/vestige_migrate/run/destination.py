@@ -47,7 +47,11 @@ def resolve_url(plan: SqliteToPostgresPlan) -> str:
     if not embedded.is_embedded(plan.postgres_url):
         return plan.postgres_url
     server = embedded.start(embedded.data_directory(plan.postgres_url, default_server_directory()))
-    logger.info("the bundled PostgreSQL runs on {} and stays running; connect with: {}", server.data_directory, server.psql)
+    logger.info(
+        "the bundled PostgreSQL runs on {} and stays running; connect with: {}",
+        server.data_directory,
+        server.psql,
+    )
     return server.url
 
 

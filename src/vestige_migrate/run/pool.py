@@ -13,7 +13,7 @@ import sys
 import time
 import types
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,10 +122,8 @@ class WriterPool:
                 return
             queue.attempts[range_] += 1
             item.range = range_
-            try:
+            with suppress(BrokenPipeError, ConnectionResetError):  # its sentinel tells next
                 item.pipe.send(Task(range_, ask_first or queue.attempts[range_] > 1))
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # its sentinel tells next
 
     def _receive(self, item: _Worker, queue: _Queue, handle: Callable[[Message], None]) -> int:
         """Takes one message; returns how many ranges it finished."""

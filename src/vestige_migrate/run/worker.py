@@ -16,7 +16,15 @@ from vestige_migrate.destination.faults import describe, is_transient
 from vestige_migrate.destination.present import PresenceCheck
 from vestige_migrate.destination.write import TableWriter
 from vestige_migrate.report import RowError
-from vestige_migrate.run.messages import BatchDone, ErrorsFound, Message, RangeDone, RangeFault, Task, WorkerConfig
+from vestige_migrate.run.messages import (
+    BatchDone,
+    ErrorsFound,
+    Message,
+    RangeDone,
+    RangeFault,
+    Task,
+    WorkerConfig,
+)
 from vestige_migrate.source.connect import open_source
 from vestige_migrate.source.ranges import Range
 from vestige_migrate.source.read import Row, list_keys, read_batches

@@ -78,9 +78,7 @@ def _check_header(path: Path) -> None:
     if not start:
         raise SourceUnusable(f"{path} is empty: it is no Vestige database")
     if start != _MAGIC:
-        raise SourceUnusable(
-            f"{path} is no SQLite database, or it is encrypted: encrypted files cannot be copied yet"
-        )
+        raise SourceUnusable(f"{path} is no SQLite database, or it is encrypted: encrypted files cannot be copied yet")
 
 
 def _has_wal(path: Path) -> bool:

@@ -20,7 +20,7 @@ def count_rows(connection: sqlite3.Connection, source: TableSource) -> int:
 
 
 def _count(connection: sqlite3.Connection, table: str, where: str = "1") -> int:
-    (rows,) = connection.execute(f"SELECT COUNT(*) FROM {quote_identifier(table)} WHERE {where}").fetchone()  # noqa: S608
+    (rows,) = connection.execute(f"SELECT COUNT(*) FROM {quote_identifier(table)} WHERE {where}").fetchone()
     return int(rows)
 
 

@@ -155,7 +155,7 @@ def _commonest_length(connection: sqlite3.Connection, layout: Layout) -> int | N
         if not layout.has(table, "embedding"):
             continue
         row = connection.execute(
-            f"SELECT LENGTH(embedding) / 4 FROM {quote_identifier(table)} WHERE typeof(embedding) = 'blob'"  # noqa: S608
+            f"SELECT LENGTH(embedding) / 4 FROM {quote_identifier(table)} WHERE typeof(embedding) = 'blob'"
             " AND LENGTH(embedding) > 0 AND LENGTH(embedding) % 4 = 0"
             " GROUP BY LENGTH(embedding) ORDER BY COUNT(*) DESC LIMIT 1"
         ).fetchone()

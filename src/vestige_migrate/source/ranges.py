@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
+from itertools import pairwise
 
 from vestige_migrate.source.select import TableSource, column, quote_identifier
 
@@ -73,14 +74,17 @@ def plan_ranges(connection: sqlite3.Connection, table: str, source: TableSource,
     names = [column(name) for name in source.order]
     base = f"FROM {quote_identifier(source.base)} AS n"
     without_null = " AND ".join(f"{name} IS NOT NULL" for name in names)
-    total, keyed = connection.execute(f"SELECT COUNT(*), COUNT(CASE WHEN {without_null} THEN 1 END) {base}").fetchone()  # noqa: S608
+    total, keyed = connection.execute(f"SELECT COUNT(*), COUNT(CASE WHEN {without_null} THEN 1 END) {base}").fetchone()
     count = range_count(keyed, workers)
     step = -(-keyed // count) if keyed else 1
-    typed = ", ".join(f"typeof(k{at}), CASE typeof(k{at}) WHEN 'text' THEN CAST(k{at} AS BLOB) ELSE k{at} END" for at in range(len(names)))
+    typed = ", ".join(
+        f"typeof(k{at}), CASE typeof(k{at}) WHEN 'text' THEN CAST(k{at} AS BLOB) ELSE k{at} END"
+        for at in range(len(names))
+    )
     keys = ", ".join(f"{name} AS k{at}" for at, name in enumerate(names))
     # Quantiles in C: only the boundaries come to Python, whatever the number of rows.
     found = connection.execute(
-        f"SELECT {typed} FROM (SELECT {keys}, ROW_NUMBER() OVER (ORDER BY {', '.join(names)}) - 1 AS at"  # noqa: S608
+        f"SELECT {typed} FROM (SELECT {keys}, ROW_NUMBER() OVER (ORDER BY {', '.join(names)}) - 1 AS at"
         f" {base} WHERE {without_null}) WHERE at > 0 AND at % ? = 0 ORDER BY at",
         (step,),
     ).fetchall()
@@ -90,7 +94,7 @@ def plan_ranges(connection: sqlite3.Connection, table: str, source: TableSource,
         if key != bounds[-1]:
             bounds.append(key)
     bounds.append(None)
-    ranges = [Range(table, at, low, high) for at, (low, high) in enumerate(zip(bounds, bounds[1:], strict=False))]
+    ranges = [Range(table, at, low, high) for at, (low, high) in enumerate(pairwise(bounds))]
     if total > keyed:
         ranges.append(Range(table, len(ranges), nulls=True))
     return ranges

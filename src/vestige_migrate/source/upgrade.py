@@ -97,7 +97,7 @@ def _statements(connection: sqlite3.Connection) -> list[str]:
     found += [part.strip() for part in "\n".join(lines).split(";") if part.strip()]
     found.append("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)")
     found.append("DELETE FROM schema_version")
-    found.append(f"INSERT INTO schema_version (version, applied_at) VALUES ({READABLE_VERSION}, datetime('now'))")  # noqa: S608
+    found.append(f"INSERT INTO schema_version (version, applied_at) VALUES ({READABLE_VERSION}, datetime('now'))")
     # PRAGMA user_version is part of the transaction (it is a field of page 1).
     found.append(f"PRAGMA user_version = {READABLE_VERSION}")
     return found

@@ -114,9 +114,7 @@ def _embedding(layout: Layout) -> tuple[str, str | None]:
     choices: list[str] = []
     if layout.active_profile is not None:
         profile = quote_text(layout.active_profile)
-        joins.append(
-            f"LEFT JOIN embedding_profile_vectors AS p ON p.node_id = n.id AND p.profile_id = {profile}"
-        )
+        joins.append(f"LEFT JOIN embedding_profile_vectors AS p ON p.node_id = n.id AND p.profile_id = {profile}")
         choices.append(_blob("p"))
     if layout.has("knowledge_nodes", "embedding"):
         choices.append(_blob("n"))

@@ -101,7 +101,7 @@ def texts(values: Values) -> Encoded:
 _HYPHENS = [8, 13, 18, 23]
 _DIGITS = [at for at in range(36) if at not in _HYPHENS]
 _NO_HEX = 255
-_NIBBLES = np.full(256, _NO_HEX, dtype=np.uint8)
+_NIBBLES: NDArray[np.uint8] = np.full(256, _NO_HEX, dtype=np.uint8)
 for _digits in (b"0123456789abcdef", b"0123456789ABCDEF"):
     for _value, _char in enumerate(_digits):
         _NIBBLES[_char] = _value
@@ -115,11 +115,10 @@ def _canonical_uuids(values: Values) -> NDArray[np.uint8] | None:
         chars = np.frombuffer("".join(values).encode("ascii"), dtype=np.uint8).reshape(-1, 36)  # type: ignore[arg-type]
     except (TypeError, UnicodeEncodeError):
         return None
-    nibbles = _NIBBLES[chars[:, _DIGITS]]
+    nibbles: NDArray[np.uint8] = _NIBBLES[chars[:, _DIGITS]]
     if (chars[:, _HYPHENS] != ord("-")).any() or (nibbles == _NO_HEX).any():
         return None
-    packed: NDArray[np.uint8] = (nibbles[:, 0::2] << 4) | nibbles[:, 1::2]
-    return packed
+    return (nibbles[:, 0::2] * np.uint8(16)) + nibbles[:, 1::2]
 
 
 def _with_prefix(prefix: bytes, payloads: NDArray[Any]) -> list[bytes | None]:
@@ -154,9 +153,9 @@ def floats(values: Values) -> Encoded:
     """float8, finite."""
     kinds = set(map(type, values))
     if kinds == {float}:
-        numbers = np.array(values, dtype=">f8")
-        if np.isfinite(numbers).all():
-            return Encoded(_with_prefix(struct.pack(">i", 8), numbers.view(np.uint8).reshape(-1, 8)), [])
+        doubles = np.array(values, dtype=">f8")
+        if np.isfinite(doubles).all():
+            return Encoded(_with_prefix(struct.pack(">i", 8), doubles.view(np.uint8).reshape(-1, 8)), [])
     return one_by_one(decode_float, field.float8, values)
 
 
@@ -165,8 +164,8 @@ def _integers(bits: int, write: Callable[[int], bytes], values: Values) -> Encod
         limit = 1 << (bits - 1)
         if min(values) >= -limit and max(values) < limit:  # type: ignore[type-var, operator]
             size = bits // 8
-            payloads = np.array(values, dtype=f">i{size}").view(np.uint8).reshape(-1, size)
-            return Encoded(_with_prefix(struct.pack(">i", size), payloads), [])
+            numbers = np.array(values, dtype=f">i{size}")
+            return Encoded(_with_prefix(struct.pack(">i", size), numbers.view(np.uint8).reshape(-1, size)), [])
     return one_by_one(partial(decode_int, bits=bits), write, values)
 
 

@@ -38,7 +38,7 @@ def parse_times(values: Sequence[Raw]) -> Ints | None:
         result = np.empty(len(values), dtype=np.int64)
         for length in distinct:
             chosen = np.flatnonzero(lengths == length)
-            part = _parse_equal("".join(values[at] for at in chosen), int(length))  # type: ignore[misc]
+            part = _parse_equal("".join(values[int(at)] for at in chosen), int(length))  # type: ignore[misc]
             if part is None:
                 return None
             result[chosen] = part
@@ -65,7 +65,7 @@ def _parse_equal(joined: str, length: int) -> Ints | None:
 
 def _zone_start(chars: NDArray[np.uint8]) -> int | None:
     for zone in _ZONES:
-        start = chars.shape[1] - len(zone)
+        start = int(chars.shape[1]) - len(zone)
         fraction = start - _SECONDS_CHARS
         if start < _SECONDS_CHARS or fraction == 1 or fraction > 10:
             continue
@@ -97,14 +97,16 @@ def _clock(digits: NDArray[np.uint8]) -> Ints | None:
     leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0)) & (month == 2)
     if (day > _MONTH_DAYS[month] + leap).any() or (hour > 23).any() or (minute > 59).any() or (second > 59).any():
         return None
-    return _days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second
+    seconds: Ints = _days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second
+    return seconds
 
 
 def _days(year: Ints, month: Ints, day: Ints) -> Ints:
     """Days since 1970-01-01, proleptic Gregorian; years counted from March so that the leap day comes last."""
-    shifted = year - (month <= 2)
+    shifted = np.where(month <= 2, year - 1, year)
     day_of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
-    return shifted * 365 + shifted // 4 - shifted // 100 + shifted // 400 + day_of_year - _DAYS_TO_UNIX_EPOCH
+    days: Ints = shifted * 365 + shifted // 4 - shifted // 100 + shifted // 400 + day_of_year - _DAYS_TO_UNIX_EPOCH
+    return days
 
 
 def _fraction(digits: NDArray[np.uint8]) -> Ints | None:

@@ -1,5 +1,27 @@
 -- Tables that V12 to V15 (plan line) add to an older file. Every statement may run again.
 
+CREATE TABLE IF NOT EXISTS sync_tombstones (
+    table_name TEXT NOT NULL,
+    row_id TEXT NOT NULL,
+    deleted_at TEXT NOT NULL,
+    reason TEXT,
+    PRIMARY KEY (table_name, row_id)
+);
+CREATE INDEX IF NOT EXISTS idx_sync_tombstones_deleted_at ON sync_tombstones (deleted_at);
+
+CREATE TABLE IF NOT EXISTS deletion_tombstones (
+    memory_id TEXT PRIMARY KEY,
+    deleted_at TEXT NOT NULL,
+    reason TEXT,
+    node_type TEXT NOT NULL,
+    tags TEXT NOT NULL DEFAULT '[]',
+    edges_pruned INTEGER NOT NULL DEFAULT 0,
+    insights_rewritten INTEGER NOT NULL DEFAULT 0,
+    insights_deleted INTEGER NOT NULL DEFAULT 0,
+    children_orphaned INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS idx_deletion_tombstones_deleted_at ON deletion_tombstones (deleted_at);
+
 CREATE TABLE IF NOT EXISTS review_events (
     id TEXT PRIMARY KEY,
     memory_id TEXT NOT NULL REFERENCES knowledge_nodes (id) ON DELETE CASCADE,

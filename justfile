@@ -1,0 +1,44 @@
+# `just` alone lints and tests.
+default: lint test
+
+venv := env("VIRTUAL_ENV", ".venv")
+bin := venv / "bin"
+
+# make the virtual environment with everything in it
+setup:
+    test -d {{venv}} || python3 -m venv {{venv}}
+    {{bin}}/pip install --quiet --editable '.[dev]'
+
+# the whole test suite, on the bundled PostgreSQL
+test *args:
+    {{bin}}/python -m pytest {{args}}
+
+# the same against the server of docker-compose.test.yml
+test-docker *args:
+    docker compose -f docker-compose.test.yml up --detach --wait
+    VESTIGE_TEST_POSTGRES_URL=postgresql://vestige:vestige@localhost:55432/vestige {{bin}}/python -m pytest {{args}}
+    docker compose -f docker-compose.test.yml down --volumes
+
+lint:
+    {{bin}}/ruff check .
+    {{bin}}/ruff format --check .
+    {{bin}}/mypy
+    {{bin}}/lint-imports
+
+format:
+    {{bin}}/ruff check --fix .
+    {{bin}}/ruff format .
+
+types:
+    {{bin}}/mypy
+
+# 1k and 100k rows; `just bench --rows 1000000` for more
+bench *args:
+    {{bin}}/python -m bench {{args}}
+
+demo:
+    {{bin}}/vestige migrate demo
+
+clean:
+    rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache bench/results
+    find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,95 @@
+"""The Typer app, and the one place where a failure becomes an `error:` line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import NoReturn
+
+import click
+import typer
+from typer.main import get_command
+
+from vestige_migrate import __version__
+from vestige_migrate.cli import copy, demo, reembed, server, verify
+from vestige_migrate.errors import MigrationError
+
+INTERRUPTED = 130
+_BAD_ARGUMENTS = 2
+_INTERNAL = 4
+_DEBUG_FLAG = "--debug"
+
+_HELP = "Move a Vestige agent memory from its SQLite file into PostgreSQL with pgvector."
+
+migrate = typer.Typer(help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+migrate.command("copy")(copy.copy)
+migrate.command("demo")(demo.demo)
+migrate.command("reembed")(reembed.reembed)
+migrate.command("verify")(verify.verify)
+migrate.add_typer(server.app, name="server")
+
+root = typer.Typer(help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+root.add_typer(migrate, name="migrate")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vestige-migrate {__version__}")
+        raise typer.Exit
+
+
+@migrate.callback()
+@root.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+def _on_terminate(_signum: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def run(app: typer.Typer) -> None:
+    """Runs the app and exits. Every failure prints one `error:` line and no traceback, unless --debug is given."""
+    signal.signal(signal.SIGTERM, _on_terminate)
+    sys.exit(_exit_code(app))
+
+
+def _exit_code(app: typer.Typer) -> int:
+    debug = _DEBUG_FLAG in sys.argv
+    try:
+        code = get_command(app).main(standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except MigrationError as error:
+        return _fail(str(error), error.exit_code, debug)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return _BAD_ARGUMENTS
+    except click.ClickException as error:
+        command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "vestige-migrate"
+        return _fail(f"{error.format_message()} (see {command} --help)", _BAD_ARGUMENTS, debug)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted", INTERRUPTED, debug)
+    except BrokenPipeError:
+        # The reader of our output is gone (`| head`): there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _fail(
+            f"an unexpected {type(error).__name__} inside vestige-migrate: this is a defect. Nothing that was "
+            f"committed is lost; run again with {_DEBUG_FLAG} and report the traceback",
+            _INTERNAL,
+            debug,
+        )
+
+
+def _fail(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    typer.echo(f"error: {message}", err=True)
+    return code

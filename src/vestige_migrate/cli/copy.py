@@ -1,0 +1,106 @@
+"""`vestige migrate copy`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+
+from vestige_migrate.cli import options
+from vestige_migrate.cli.output import check_report_target, configure_logging, print_report, write_report
+from vestige_migrate.cli.progress import ProgressBars
+from vestige_migrate.errors import MigrationError
+from vestige_migrate.paths import default_database
+from vestige_migrate.plan import ModelSignature, SqliteToPostgresPlan, default_workers, embedder_signature
+from vestige_migrate.report import MigrationReport
+from vestige_migrate.run.coordinator import run_sqlite_to_postgres
+
+_Text = Optional[str]  # noqa: UP045  # typer reads the annotation at run time
+_Number = Optional[int]  # noqa: UP045
+
+
+def copy(
+    source: Annotated[str, typer.Option("--from", help="Where from: sqlite.")] = "sqlite",
+    destination: Annotated[str, typer.Option("--to", help="Where to: postgres.")] = "postgres",
+    sqlite_path: options.SqlitePath = None,
+    postgres_url: options.PostgresUrl = "embedded",
+    workers: Annotated[int, typer.Option(help="Writer processes, one connection each.")] = default_workers(),
+    batch_size: Annotated[int, typer.Option(help="Rows a transaction (it also ends at 8 MiB).")] = 500,
+    max_errors: Annotated[
+        _Number, typer.Option(help="Give up once more rows than this have errors.", show_default="no limit")
+    ] = None,
+    max_connections: options.MaxConnections = 4,
+    retries: Annotated[int, typer.Option(help="Tries of a range after a transient fault or a lost worker.")] = 5,
+    allow_source_upgrade: Annotated[
+        bool,
+        typer.Option("--allow-source-upgrade", help="Bring an older file to V15 in place, after a backup beside it."),
+    ] = False,
+    snapshot: Annotated[
+        bool,
+        typer.Option("--snapshot", help="Copy from a private snapshot; the file itself is never touched."),
+    ] = False,
+    embedding_model: Annotated[
+        _Text, typer.Option(help="Check the source against this embedding model's name.", show_default=False)
+    ] = None,
+    embedding_dimension: Annotated[_Number, typer.Option(help="... and this dimension.", show_default=False)] = None,
+    embedding_hash: Annotated[_Text, typer.Option(help="... and this hash.", show_default=False)] = None,
+    dry_run: options.DryRun = False,
+    report: options.Report = None,
+    progress: options.ShowProgress = None,
+    log_file: options.LogFile = None,
+    log_level: options.LogLevel = "INFO",
+    debug: options.Debug = False,
+) -> int:
+    """Copy every memory, schedule, edge and review event. Running it again writes nothing new.
+
+    Exit codes: 0 all rows moved; 1 some rows have errors; 2 bad arguments; 3 refused before anything was
+    written; 4 stopped in the middle, safe to run again; 130 interrupted.
+    """
+    plan = SqliteToPostgresPlan(
+        sqlite_path=sqlite_path or default_database(),
+        postgres_url=postgres_url,
+        source_kind=source,
+        destination_kind=destination,
+        workers=_explicit(workers),
+        batch_size=batch_size,
+        max_errors=max_errors,
+        max_connections=max_connections,
+        retries=retries,
+        allow_source_upgrade=allow_source_upgrade,
+        snapshot=snapshot,
+        dry_run=dry_run,
+    )
+    embedder = embedder_signature(embedding_model, embedding_dimension, embedding_hash)
+    errors_to = Console(stderr=True)
+    configure_logging("DEBUG" if debug else log_level, log_file, errors_to)
+    check_report_target(report)
+    shown = sys.stderr.isatty() if progress is None else progress
+    result = run_with_progress(plan, embedder, errors_to, shown and not dry_run, report)
+    print_report(result, errors_to if report == "-" else Console())
+    return result.exit_code
+
+
+def _explicit(workers: int) -> int:
+    """0 means "choose" to a plan; on the command line it is a mistake, which the plan reports for -1."""
+    return workers or -1
+
+
+def run_with_progress(
+    plan: SqliteToPostgresPlan,
+    embedder: ModelSignature | None,
+    console: Console,
+    show_progress: bool,
+    report: str | None,
+) -> MigrationReport:
+    """Runs the plan with progress bars on `console`; writes the JSON report also where the run stops."""
+    try:
+        with ProgressBars(console, show_progress) as bars:
+            result = run_sqlite_to_postgres(plan, embedder, bars.update)
+    except MigrationError as error:
+        if error.report is not None:
+            write_report(error.report, report)
+        raise
+    write_report(result, report)
+    return result

@@ -1,0 +1,79 @@
+"""`vestige migrate demo`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from vestige_migrate.cli import options
+from vestige_migrate.cli.copy import run_with_progress
+from vestige_migrate.cli.output import configure_logging, print_report
+from vestige_migrate.demo.queries import KEYWORDS, by_nearness, by_words
+from vestige_migrate.demo.sample import build_sample
+from vestige_migrate.destination import embedded
+from vestige_migrate.destination.connect import connect
+from vestige_migrate.paths import vestige_data_dir
+from vestige_migrate.plan import SqliteToPostgresPlan
+
+DEMO_DIRECTORY = "migrate-demo"
+
+
+def demo(
+    directory: Annotated[
+        Optional[Path],  # noqa: UP045  # typer reads the annotation at run time
+        typer.Option(
+            "--dir",
+            help="Where the sample and its PostgreSQL live [default: migrate-demo/ in Vestige's data dir].",
+            show_default=False,
+        ),
+    ] = None,
+    memories: Annotated[int, typer.Option(min=10, help="Memories in the sample.")] = 1000,
+    debug: options.Debug = False,
+) -> int:
+    """Make a sample source, copy it into the bundled PostgreSQL, and ask the copy two questions.
+
+    Your own Vestige data is neither read nor changed.
+    """
+    where = (directory.expanduser() if directory else vestige_data_dir() / DEMO_DIRECTORY).absolute()
+    where.mkdir(parents=True, exist_ok=True)
+    console, errors_to = Console(), Console(stderr=True)
+    configure_logging("DEBUG" if debug else "INFO", None, errors_to)
+    sample = build_sample(where / "sample.db", memories)
+    console.print(Text(f"made a sample with {memories} memories: {sample}"), soft_wrap=True)
+    server = embedded.start(where / "postgres")
+    plan = SqliteToPostgresPlan(sample, server.url)
+    report = run_with_progress(plan, None, errors_to, sys.stderr.isatty(), None)
+    print_report(report, console)
+    _ask(server.url, console)
+    _say_next(server, where, console)
+    return report.exit_code
+
+
+def _ask(url: str, console: Console) -> None:
+    with connect(url, "vestige-migrate demo") as connection:
+        console.print(Text(f"\nby words ({KEYWORDS!r}):"))
+        for rank, content in by_words(connection):
+            console.print(Text(f"  {rank:.3f}  {content}"))
+        asked, near = by_nearness(connection)
+        console.print(Text(f"\nnearest to: {asked}"))
+        for distance, content in near:
+            console.print(Text(f"  {distance:.3f}  {content}"))
+
+
+def _say_next(server: embedded.EmbeddedServer, where: Path, console: Console) -> None:
+    lines = (
+        "",
+        "look around with psql:",
+        f"  {server.psql}",
+        "copy your own memory into a bundled PostgreSQL of its own:",
+        "  vestige-migrate copy --sqlite-path ~/.local/share/vestige/core/vestige.db --postgres-url embedded",
+        "the demo's server keeps running; stop it with:",
+        f"  vestige-migrate server stop {where / 'postgres'}",
+    )
+    for line in lines:
+        console.print(Text(line), soft_wrap=True)

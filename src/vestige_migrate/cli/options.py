@@ -1,0 +1,51 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+POSTGRES_URL_VARIABLE = "VESTIGE_POSTGRES_URL"
+
+SqlitePath = Annotated[
+    Optional[Path],  # noqa: UP045  # typer reads the annotation at run time
+    typer.Option(
+        "--sqlite-path",
+        help="Vestige's file [default: $VESTIGE_DATA_DIR/vestige.db, else the platform's].",
+        show_default=False,
+    ),
+]
+PostgresUrl = Annotated[
+    str,
+    typer.Option(
+        "--postgres-url",
+        envvar=POSTGRES_URL_VARIABLE,
+        help="libpq URL or keyword string; 'embedded' or 'embedded:DIR' starts the bundled PostgreSQL.",
+    ),
+]
+MaxConnections = Annotated[
+    int, typer.Option("--max-connections", help="The coordinator's own connections (counts, index builds).")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and count; write nothing.")]
+Report = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--report", help="Write the report as JSON to this file; '-' for standard output.", show_default=False
+    ),
+]
+ShowProgress = Annotated[
+    Optional[bool],  # noqa: UP045
+    typer.Option(
+        "--progress/--no-progress",
+        help="Progress bars [default: on where stderr is a terminal].",
+        show_default=False,
+    ),
+]
+LogFile = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--log-file", help="Log to this file instead of stderr.", show_default=False),
+]
+LogLevel = Annotated[str, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Add the traceback to an error, and log at DEBUG.")]

@@ -1,0 +1,60 @@
+"""`vestige migrate server start|stop|status`: the bundled PostgreSQL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from vestige_migrate.cli.options import Debug
+from vestige_migrate.destination import embedded
+from vestige_migrate.paths import default_server_directory
+
+app = typer.Typer(help="Start, stop or look at the bundled PostgreSQL.", no_args_is_help=True)
+
+Directory = Annotated[
+    Optional[Path],  # noqa: UP045  # typer reads the annotation at run time
+    typer.Argument(
+        metavar="[DIR]",
+        help="Its data directory [default: postgres/ in Vestige's data dir].",
+        show_default=False,
+    ),
+]
+
+_NOT_RUNNING = 1
+
+
+def _resolve(directory: Path | None) -> Path:
+    return directory.expanduser().absolute() if directory else default_server_directory()
+
+
+def _describe(server: embedded.EmbeddedServer) -> None:
+    typer.echo(f"running on {server.data_directory}")
+    typer.echo(f"URL:  {server.url}")
+    typer.echo(f"psql: {server.psql}")
+
+
+@app.command()
+def start(directory: Directory = None, debug: Debug = False) -> None:
+    """Start it (it is made where it does not exist) and leave it running."""
+    _describe(embedded.start(_resolve(directory)))
+
+
+@app.command()
+def stop(directory: Directory = None, debug: Debug = False) -> None:
+    """Stop it; its data stays."""
+    where = _resolve(directory)
+    typer.echo(f"stopped {where}" if embedded.stop(where) else f"no server runs on {where}")
+
+
+@app.command()
+def status(directory: Directory = None, debug: Debug = False) -> int:
+    """Say whether it runs and how to connect. Exit code 1 where it does not run."""
+    where = _resolve(directory)
+    server = embedded.status(where)
+    if server is None:
+        typer.echo(f"no server runs on {where}")
+        return _NOT_RUNNING
+    _describe(server)
+    return 0

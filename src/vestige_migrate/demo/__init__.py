@@ -1,0 +1,1 @@
+"""`vestige migrate demo`: a sample source, and questions to the copied data."""

@@ -1,0 +1,35 @@
+"""Two questions to the copied data: by words and by nearness."""
+
+from __future__ import annotations
+
+from pgvector.psycopg import register_vector
+
+from vestige_migrate.destination.connect import Connection
+
+KEYWORDS = "battery eyepiece"
+ANSWERS = 3
+
+
+def by_words(connection: Connection, words: str = KEYWORDS) -> list[tuple[float, str]]:
+    """(rank, content) of the memories that hold any of the words, the best first."""
+    rows = connection.execute(
+        "SELECT ts_rank(search_vec, query), content FROM knowledge_nodes,"
+        " to_tsquery('english', %s) AS query WHERE search_vec @@ query ORDER BY 1 DESC, id LIMIT %s",
+        (" | ".join(words.split()), ANSWERS),
+    )
+    return [(float(rank), str(content)) for rank, content in rows]
+
+
+def by_nearness(connection: Connection) -> tuple[str, list[tuple[float, str]]]:
+    """A memory's content, and (cosine distance, content) of the memories nearest to its vector."""
+    register_vector(connection)
+    row = connection.execute(
+        "SELECT id, content, embedding FROM knowledge_nodes WHERE embedding IS NOT NULL ORDER BY created_at, id LIMIT 1"
+    ).fetchone()
+    assert row is not None
+    memory, content, vector = row
+    rows = connection.execute(
+        "SELECT embedding <=> %s AS distance, content FROM knowledge_nodes WHERE id <> %s ORDER BY distance LIMIT %s",
+        (vector, memory, ANSWERS),
+    )
+    return str(content), [(float(distance), str(text)) for distance, text in rows]
