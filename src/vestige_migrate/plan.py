@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -71,7 +71,7 @@ class SqliteToPostgresPlan:
     postgres_url: str = "embedded"
     source_kind: str = "sqlite"
     destination_kind: str = "postgres"
-    workers: int = 0
+    workers: int = field(default_factory=default_workers)
     batch_size: int = 500
     max_errors: int | None = None
     max_connections: int = 4
@@ -83,8 +83,6 @@ class SqliteToPostgresPlan:
     def __post_init__(self) -> None:
         if (self.source_kind, self.destination_kind) != ("sqlite", "postgres"):
             raise UnsupportedPair(self.source_kind, self.destination_kind)
-        if self.workers == 0:
-            object.__setattr__(self, "workers", default_workers())
         object.__setattr__(self, "sqlite_path", Path(self.sqlite_path).expanduser())
         _at_least(1, workers=self.workers, batch_size=self.batch_size, max_connections=self.max_connections)
         _at_least(1, retries=self.retries)

@@ -9,8 +9,8 @@ import traceback
 from types import FrameType
 from typing import NoReturn
 
-import click
 import typer
+from typer.exceptions import TyperException
 from typer.main import get_command
 
 from vestige_migrate import __version__
@@ -67,14 +67,13 @@ def _exit_code(app: typer.Typer) -> int:
         return code if isinstance(code, int) else 0
     except MigrationError as error:
         return _fail(str(error), error.exit_code, debug)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return _BAD_ARGUMENTS
-    except click.ClickException as error:
-        command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "vestige-migrate"
-        return _fail(f"{error.format_message()} (see {command} --help)", _BAD_ARGUMENTS, debug)
-    except (KeyboardInterrupt, click.Abort):
-        return _fail("interrupted", INTERRUPTED, debug)
+    except TyperException as error:
+        message = error.format_message()
+        if not message:  # a group without a command: its help is printed already
+            return _BAD_ARGUMENTS
+        return _fail(f"{message.rstrip('.')} (see --help)", _BAD_ARGUMENTS, debug)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted before anything was copied; run the same command again", INTERRUPTED, debug)
     except BrokenPipeError:
         # The reader of our output is gone (`| head`): there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

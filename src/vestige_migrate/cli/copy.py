@@ -63,7 +63,7 @@ def copy(
         postgres_url=postgres_url,
         source_kind=source,
         destination_kind=destination,
-        workers=_explicit(workers),
+        workers=workers,
         batch_size=batch_size,
         max_errors=max_errors,
         max_connections=max_connections,
@@ -80,11 +80,6 @@ def copy(
     result = run_with_progress(plan, embedder, errors_to, shown and not dry_run, report)
     print_report(result, errors_to if report == "-" else Console())
     return result.exit_code
-
-
-def _explicit(workers: int) -> int:
-    """0 means "choose" to a plan; on the command line it is a mistake, which the plan reports for -1."""
-    return workers or -1
 
 
 def run_with_progress(

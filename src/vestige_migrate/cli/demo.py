@@ -28,7 +28,7 @@ def demo(
         Optional[Path],  # noqa: UP045  # typer reads the annotation at run time
         typer.Option(
             "--dir",
-            help="Where the sample and its PostgreSQL live [default: migrate-demo/ in Vestige's data dir].",
+            help="Where the sample and its PostgreSQL live (default: migrate-demo/ in Vestige's data dir).",
             show_default=False,
         ),
     ] = None,

@@ -13,7 +13,7 @@ SqlitePath = Annotated[
     Optional[Path],  # noqa: UP045  # typer reads the annotation at run time
     typer.Option(
         "--sqlite-path",
-        help="Vestige's file [default: $VESTIGE_DATA_DIR/vestige.db, else the platform's].",
+        help="Vestige's file (default: $VESTIGE_DATA_DIR/vestige.db, else the platform's).",
         show_default=False,
     ),
 ]
@@ -39,7 +39,7 @@ ShowProgress = Annotated[
     Optional[bool],  # noqa: UP045
     typer.Option(
         "--progress/--no-progress",
-        help="Progress bars [default: on where stderr is a terminal].",
+        help="Progress bars (default: on where stderr is a terminal).",
         show_default=False,
     ),
 ]

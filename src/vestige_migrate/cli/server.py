@@ -17,7 +17,7 @@ Directory = Annotated[
     Optional[Path],  # noqa: UP045  # typer reads the annotation at run time
     typer.Argument(
         metavar="[DIR]",
-        help="Its data directory [default: postgres/ in Vestige's data dir].",
+        help="Its data directory (default: postgres/ in Vestige's data dir).",
         show_default=False,
     ),
 ]

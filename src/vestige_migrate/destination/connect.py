@@ -87,7 +87,7 @@ def prepare_session(connection: Connection) -> None:
 
 def unreachable(url: str, error: psycopg.Error) -> DestinationUnusable:
     """The error for a destination that cannot be reached; libpq's text names host, user and database only."""
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = (str(error).splitlines() or [type(error).__name__])[0].removeprefix("connection failed: ")
     return DestinationUnusable(
         f"cannot connect to {display_url(url)}: {reason}. "
         "Check that the server runs and that host, port, user and database are right"

@@ -49,7 +49,9 @@ def prepared_source(plan: SqliteToPostgresPlan) -> Iterator[PreparedSource]:
         logger.info("upgraded {} from V{} to V15; the backup is {}", path, layout.version, backup)
         file = find_source(path)
         info = SourceInfo(str(path), _inspect(file, path).version, layout.lineage)
-    with _opened(file, path, info) as prepared:
+    # A dry run changes nothing: it counts an older file as it is where the upgrade is allowed.
+    check = not (plan.allow_source_upgrade and plan.dry_run)
+    with _opened(file, path, info, check) as prepared:
         yield prepared
 
 
@@ -62,11 +64,12 @@ def _inspect(file: SourceFile, path: Path) -> Layout:
 
 
 @contextmanager
-def _opened(file: SourceFile, path: Path, info: SourceInfo) -> Iterator[PreparedSource]:
+def _opened(file: SourceFile, path: Path, info: SourceInfo, check: bool = True) -> Iterator[PreparedSource]:
     connection = open_source(file)
     try:
         layout = inspect_source(connection, path)
-        check_readable(layout, path)
+        if check:
+            check_readable(layout, path)
         yield PreparedSource(file, layout, info, connection)
     finally:
         connection.close()

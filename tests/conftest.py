@@ -1,0 +1,115 @@
+"""One real PostgreSQL for the whole test run, one fresh database a test.
+
+The bundled server by default; `VESTIGE_TEST_POSTGRES_URL` (a role that may create databases) points elsewhere.
+Tests fail, and do not skip, where there is none.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from tests.support.sources import SourceSpec, build_source
+from vestige_migrate import MigrationReport, SqliteToPostgresPlan, run_sqlite_to_postgres
+from vestige_migrate.destination import embedded
+
+SERVER_VARIABLE = "VESTIGE_TEST_POSTGRES_URL"
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[str]:
+    """The URL of the test server's maintenance database."""
+    given = os.environ.get(SERVER_VARIABLE)
+    if given:
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="vestige-test-") as directory:
+        server = embedded.start(Path(directory) / "postgres")
+        yield make_conninfo(server.url, dbname="postgres")
+        embedded.stop(server.data_directory)
+
+
+def pytest_report_header() -> str:
+    return f"postgres: {os.environ.get(SERVER_VARIABLE) and SERVER_VARIABLE or 'bundled (extra embedded)'}"
+
+
+@pytest.fixture
+def database(server_url: str) -> Iterator[str]:
+    """The URL of an empty database that goes away after the test."""
+    name = f"test_{uuid4().hex[:12]}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        yield make_conninfo(server_url, dbname=name)
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def plain_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The 250-memory V15 source with plain tables; read only."""
+    return build_source(tmp_path_factory.mktemp("plain") / "vestige.db", SourceSpec())
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A V15 source of this test's own, to be edited."""
+    return build_source(tmp_path / "vestige.db", SourceSpec(memories=40, schedules=40, edges=10, events=10))
+
+
+@dataclass(frozen=True)
+class Copier:
+    """Copies into the test's database through the library call."""
+
+    database: str
+
+    def __call__(self, path: Path, **options: object) -> MigrationReport:
+        plan = SqliteToPostgresPlan(path, self.database, **{"workers": 2, **options})  # type: ignore[arg-type]
+        return run_sqlite_to_postgres(plan)
+
+
+@pytest.fixture
+def copy(database: str) -> Copier:
+    return Copier(database)
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """Runs the installed console script as a user would, in a home directory of its own."""
+
+    home: Path
+
+    def __call__(
+        self, *arguments: str | Path, script: str = "vestige-migrate", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [Path(sys.executable).parent / script, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            env=self.environment(**environment),
+            cwd=self.home,
+        )
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Ours, without what a developer may have set for the program."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("VESTIGE_")}
+        return {**kept, "HOME": str(self.home), "COLUMNS": "120", **more}
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> CommandLine:
+    home = tmp_path / "home"
+    home.mkdir()
+    return CommandLine(home)
