@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from loguru import logger
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
@@ -65,6 +66,12 @@ def plain_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def source(tmp_path: Path) -> Path:
     """A V15 source of this test's own, to be edited."""
     return build_source(tmp_path / "vestige.db", SourceSpec(memories=40, schedules=40, edges=10, events=10))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quiet_log() -> None:
+    """Log lines go nowhere unless a test adds a sink of its own."""
+    logger.remove()
 
 
 @dataclass(frozen=True)

@@ -55,9 +55,8 @@ class TableWriter:
             self._before_commit(batch.unplaced)
             return Written()
         if self._direct:
-            self._before_commit(batch.unplaced + batch.errors_of_stored(()))
             try:
-                self._copy(self._statements.copy, batch.columns)
+                self._write_directly(batch)
                 return Written(inserted=len(batch))
             except psycopg.Error as error:
                 if not is_row_fault(error):
@@ -65,6 +64,15 @@ class TableWriter:
                 # Rows that exist come in runs (a retried range): stay with staging for this table from now on.
                 self._direct = not isinstance(error, errors.UniqueViolation)
         return self._write_staged(batch)
+
+    def _write_directly(self, batch: Batch) -> None:
+        found = batch.unplaced + batch.errors_of_stored(())
+        if not found:
+            self._copy(self._statements.copy, batch.columns)
+            return
+        with self._connection.transaction():
+            self._copy(self._statements.copy, batch.columns)
+            self._before_commit(found)
 
     def _copy(self, statement: sql.Composed, columns: Sequence[Fields]) -> None:
         with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
