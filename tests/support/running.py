@@ -1,0 +1,107 @@
+"""A copy that is held in mid-range for as long as a test needs it to be."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+
+WAIT_SECONDS = 30.0
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Polls until the condition holds; fails the test, naming `what`, where it never does."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {WAIT_SECONDS:.0f} s for {what}")
+        time.sleep(0.02)
+
+
+@dataclass(frozen=True)
+class RunningCopy:
+    """`vestige-migrate copy` in a process group of its own."""
+
+    process: subprocess.Popen[str]
+
+    @classmethod
+    def start(cls, *arguments: str | Path, environment: dict[str, str]) -> RunningCopy:
+        """Starts the console script."""
+        script = Path(sys.executable).parent / "vestige-migrate"
+        process = subprocess.Popen(
+            [script, "copy", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            start_new_session=True,
+        )
+        return cls(process)
+
+    def workers(self) -> list[psutil.Process]:
+        """The writer processes: children of the fork server, which is the coordinator's child."""
+        own = psutil.Process(self.process.pid)
+        return [worker for child in own.children() for worker in child.children()]
+
+    def descendants(self) -> list[psutil.Process]:
+        """Every process under the coordinator."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def interrupt(self) -> None:
+        """Ctrl-C: SIGINT to the whole terminal group."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def finish(self) -> tuple[int, str, str]:
+        """Exit code, standard output, standard error."""
+        out, err = self.process.communicate(timeout=WAIT_SECONDS)
+        return self.process.returncode, out, err
+
+
+@contextmanager
+def held_row(url: str, memory: str) -> Iterator[psycopg.Connection[Any]]:
+    """An uncommitted row with this id: whoever inserts the same id waits until the context ends."""
+    with psycopg.connect(url) as connection:
+        connection.execute("INSERT INTO knowledge_nodes (id, content) VALUES (%s, 'held')", (memory,))
+        yield connection
+        connection.rollback()
+
+
+def blocked_sessions(url: str) -> int:
+    """How many of our workers wait for a lock."""
+    return _count(url, "application_name LIKE 'vestige-migrate % worker' AND wait_event_type = 'Lock'")
+
+
+def our_sessions(url: str) -> int:
+    """How many sessions of ours the server has."""
+    return _count(url, "application_name LIKE 'vestige-migrate %'")
+
+
+def advisory_locks(url: str) -> int:
+    """How many advisory locks are held in this database."""
+    with psycopg.connect(url) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _count(url: str, condition: str) -> int:
+    with psycopg.connect(url) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            f" AND {condition}"  # type: ignore[arg-type]
+        ).fetchone()
+    assert row is not None
+    return int(row[0])

@@ -1,0 +1,2 @@
+-- V20: connectors start over.
+DELETE FROM connector_cursors;

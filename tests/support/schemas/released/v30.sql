@@ -1,0 +1,21 @@
+-- V30: the full-text index understands accents and typographic punctuation.
+DROP TRIGGER knowledge_ai;
+DROP TRIGGER knowledge_ad;
+DROP TRIGGER knowledge_au;
+DROP TABLE knowledge_fts;
+CREATE VIRTUAL TABLE knowledge_fts USING fts5(
+    id, content, tags, content='knowledge_nodes', content_rowid='rowid', tokenize='porter unicode61 remove_diacritics 2'
+);
+INSERT INTO knowledge_fts(knowledge_fts) VALUES ('rebuild');
+CREATE TRIGGER knowledge_ai AFTER INSERT ON knowledge_nodes BEGIN
+    INSERT INTO knowledge_fts(rowid, id, content, tags) VALUES (new.rowid, new.id, new.content, new.tags);
+END;
+CREATE TRIGGER knowledge_ad AFTER DELETE ON knowledge_nodes BEGIN
+    INSERT INTO knowledge_fts(knowledge_fts, rowid, id, content, tags)
+        VALUES ('delete', old.rowid, old.id, old.content, old.tags);
+END;
+CREATE TRIGGER knowledge_au AFTER UPDATE ON knowledge_nodes BEGIN
+    INSERT INTO knowledge_fts(knowledge_fts, rowid, id, content, tags)
+        VALUES ('delete', old.rowid, old.id, old.content, old.tags);
+    INSERT INTO knowledge_fts(rowid, id, content, tags) VALUES (new.rowid, new.id, new.content, new.tags);
+END;

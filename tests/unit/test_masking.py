@@ -1,0 +1,184 @@
+"""A password is never shown, in whatever form the destination was given."""
+
+from __future__ import annotations
+
+import traceback
+from urllib.parse import quote
+
+import psycopg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict
+
+from vestige_migrate.destination.connect import MASK, connection_string, display_url, parse_url, unreachable
+from vestige_migrate.errors import PlanError
+
+SEVERAL = settings(max_examples=200, deadline=None)
+SECRET_NAMES = ("password", "sslpassword", "oauth_client_secret")
+# Long enough, and of characters that nothing else in a shown URL is made of, so that no piece appears by chance.
+secrets = st.text("SXZ7%@:/?#&=+ '\"\\[]é漢", min_size=6, max_size=20).filter(lambda text: text.strip() == text)
+users = st.sampled_from(["", "me", "me@work", "o'neil", "a b"])
+hosts = st.sampled_from(["", "host", "[::1]", "h1,h2", "h1:1,h2:2", "%2Ftmp%2Fsockets", "10.0.0.1:5433"])
+
+
+def keyword_value(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def shown_of(url: str) -> str:
+    """The URL as it is shown; a refusal's whole traceback where it is refused."""
+    try:
+        return display_url(url)
+    except PlanError as error:
+        return "".join(traceback.format_exception(error)) + repr(error)
+
+
+@pytest.mark.parametrize(
+    ("given_", "shown"),
+    [
+        ("postgresql://me:pw@host:5433/db", "postgresql://me:***@host:5433/db"),
+        ("postgres://me:pw@host/db", "postgresql://me:***@host/db"),
+        ("postgresql://me@host/db", "postgresql://me@host/db"),
+        ("postgresql://host/db", "postgresql://host/db"),
+        ("postgresql://", "postgresql:///"),
+        ("postgresql:///db", "postgresql:///db"),
+        ("postgresql://me:p%40%2F%3Aw@host/db", "postgresql://me:***@host/db"),
+        ("postgresql://m%40e:pw@host/d%2Fb", "postgresql://m%40e:***@host/d%2Fb"),
+        ("postgresql://host/db?user=me&password=pw", "postgresql://me:***@host/db"),
+        ("postgresql://host/db?password=pw", "postgresql://:***@host/db"),
+        ("postgresql://me:one@host/db?password=two", "postgresql://me:***@host/db"),
+        ("postgresql://me@host/db?sslpassword=pw&sslmode=require", "postgresql://me@host/db?sslmode=require&sslpassword=***"),
+        ("postgresql://me:@host/db", "postgresql://me@host/db"),
+        ("postgresql://me:pw@[2001:db8::1]:5433/db", "postgresql://me:***@[2001:db8::1]:5433/db"),
+        ("postgresql://me:pw@[2001:db8:0:0:0:0:0:1]/db", "postgresql://me:***@[2001:db8:0:0:0:0:0:1]/db"),
+        ("postgresql://me:pw@h1:1,h2:2/db", "postgresql://me:***@/db?host=h1,h2&port=1,2"),
+        ("postgresql://me:pw@%2Fvar%2Frun/db", "postgresql://me:***@/db?host=/var/run"),
+        ("host=host port=5433 user=me password=pw dbname=db", "postgresql://me:***@host:5433/db"),
+        ("host=host password='p w' dbname=db", "postgresql://:***@host/db"),
+        (r"host=host password='p\'w' user=me", "postgresql://me:***@host/"),
+        (r"host=host password='p\\' user=me", "postgresql://me:***@host/"),
+        (r"host=host password=p\ w user=me", "postgresql://me:***@host/"),
+        ("  password  =  pw   host = host ", "postgresql://:***@host/"),
+        ("password=first host=host password=second", "postgresql://:***@host/"),
+        ("host=/tmp port=5433 user=me password=pw", "postgresql://me:***@/?host=/tmp&port=5433"),
+        ("hostaddr=10.0.0.1 port=5433 password=pw dbname=db", "postgresql://:***@/db?hostaddr=10.0.0.1&port=5433"),
+        ("dbname=db oauth_client_secret=pw", "postgresql:///db?oauth_client_secret=***"),
+        ("", "postgresql:///"),
+    ],
+)  # fmt: skip
+def test_every_form_is_shown_as_a_url_without_its_secrets(given_: str, shown: str) -> None:
+    assert display_url(given_) == shown
+
+
+@SEVERAL
+@given(secrets, users, hosts, st.sampled_from(["userinfo", "query", "both"]), st.sampled_from(SECRET_NAMES))
+def test_a_percent_encoded_secret_in_a_url_is_never_shown(
+    secret: str, user: str, host: str, place: str, name: str
+) -> None:
+    encoded = quote(secret, safe="")
+    userinfo = f"{quote(user, safe='')}:{encoded}@" if place != "query" else ""
+    query = f"?application_name=x&{name}={encoded}" if place != "userinfo" else ""
+    shown = display_url(f"postgresql://{userinfo}{host}/db{query}")
+    assert secret not in shown
+    assert encoded not in shown
+    assert MASK in shown
+
+
+@SEVERAL
+@given(secrets, st.sampled_from(SECRET_NAMES), st.sampled_from([" ", "  ", "\n"]), st.sampled_from(["", " "]))
+def test_a_quoted_secret_in_a_keyword_string_is_never_shown(secret: str, name: str, gap: str, pad: str) -> None:
+    shown = display_url(gap.join(["host=h", f"{name}{pad}={pad}{keyword_value(secret)}", "user=me"]))
+    assert secret not in shown
+    assert quote(secret) not in shown
+    assert MASK in shown
+
+
+@SEVERAL
+@given(users, st.sampled_from(["host", "::1", "h1,h2", "/tmp/sockets", "10.0.0.1", ""]), st.sampled_from(["", "5433"]))
+def test_what_is_shown_still_names_the_same_place(user: str, host: str, port: str) -> None:
+    parts = {"user": user, "password": "pw", "host": host, "port": port, "dbname": "d b/c", "sslmode": "require"}
+    given_ = " ".join(f"{name}={keyword_value(value)}" for name, value in parts.items() if value)
+    assert conninfo_to_dict(display_url(given_)) == {**parse_url(given_), "password": MASK}
+
+
+@SEVERAL
+@given(
+    secrets,
+    st.sampled_from(
+        [
+            "{}",
+            "password={} tail",
+            "host=h password='{}",
+            "host=h pasword='{}'",
+            "postgresql://me:{}@host:port:port/db",
+            "postgresql://me:{}@[::1/db",
+            "postgresql://me:{}%zz@host/db",
+            "postgresql://me@host/db?password={}&nonsense",
+            "postgresql://me@host/db?pasword={}",
+            "mysql://me:{}@host/db",
+        ]
+    ),
+)
+def test_a_string_with_a_mistake_in_it_is_never_quoted(secret: str, template: str) -> None:
+    marker = "S7X" + secret.replace("%", "").replace("'", "").replace("@", "").replace("/", "").replace("\\", "")
+    assert "S7X" not in shown_of(template.format(marker))
+
+
+@pytest.mark.parametrize("bad", ["nonsense", "host=h password='open", "postgresql://h:1:2/db?x", "sslmode", "=x"])
+def test_a_refusal_says_what_to_give(bad: str) -> None:
+    with pytest.raises(PlanError, match=r"--postgres-url is no connection string .*postgresql://.*host=") as caught:
+        display_url(bad)
+    assert bad not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+# What people really type: a password with characters that a URL wants escaped.
+
+
+@pytest.mark.parametrize(
+    "password", ["S7X@S7X", "S7X@@S7X", "S7X/S7X", "S7X/@S7X", "S7X?S7X", "S7X#S7X", "S7X:S7X", "/S7X"]
+)
+def test_a_password_that_should_have_been_escaped_is_not_shown(password: str) -> None:
+    """libpq takes the rest of it for a host, a port or a database."""
+    url = f"postgresql://me:{password}@host.example/db"
+    assert "S7X" not in shown_of(url)
+
+
+def test_an_unreachable_server_is_named_without_a_password_that_should_have_been_escaped() -> None:
+    error = psycopg.OperationalError("connection failed: failed to resolve host 'S7X@localhost': not known")
+    try:
+        shown = str(unreachable("postgresql://me:S7X@S7X@localhost/db", error))
+    except PlanError as refusal:
+        shown = str(refusal)
+    assert "S7X" not in shown
+
+
+def test_scram_keys_are_as_good_as_a_password_and_not_shown() -> None:
+    for name in ("scram_client_key", "scram_server_key"):
+        assert "S7X" not in shown_of(f"postgresql://me@host/db?{name}=S7X")
+
+
+def test_an_unreachable_server_is_named_with_what_to_check() -> None:
+    error = psycopg.OperationalError("connection failed: server closed the connection\n\tIs it running?")
+    assert str(unreachable("host=h user=me password=S7X", error)) == (
+        "cannot connect to postgresql://me:***@h/: server closed the connection. "
+        "Check that the server runs and that host, port, user and database are right"
+    )
+    assert unreachable("host=h", psycopg.OperationalError()).exit_code == 3
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:p%20w@h/db?connect_timeout=3", "host=h password='p w' connect_timeout=3"]
+)
+def test_our_settings_go_where_the_string_does_not_set_them(url: str) -> None:
+    made = conninfo_to_dict(connection_string(url, "vestige-migrate 1"))
+    assert made["password"] == "p w"
+    assert (str(made["connect_timeout"]), made["application_name"]) == ("3", "vestige-migrate 1")
+    assert {name: str(made[name]) for name in ("keepalives_idle", "keepalives_interval", "keepalives_count")} == {
+        "keepalives_idle": "10",
+        "keepalives_interval": "5",
+        "keepalives_count": "3",
+    }
+    assert conninfo_to_dict(connection_string("application_name=mine", "ours"))["application_name"] == "mine"

@@ -1,0 +1,232 @@
+"""The counts stay right whatever happens to a range: tried again, its worker lost, its errors sent twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from loguru import logger
+
+from tests.unit.test_encoder import encode
+from vestige_migrate.errors import TooManyErrors
+from vestige_migrate.report import (
+    NIL_UUID,
+    DestinationInfo,
+    MigrationReport,
+    Outcome,
+    RowError,
+    SourceInfo,
+    TableReport,
+)
+from vestige_migrate.run.messages import BatchDone, ErrorsFound, RangeDone, RangeFault, WorkerLost
+from vestige_migrate.run.progress import Progress
+from vestige_migrate.run.tally import Tally
+from vestige_migrate.source.ranges import Range
+
+NODES = Range("knowledge_nodes", 0)
+MORE = Range("knowledge_nodes", 1)
+EDGES = Range("edges", 0)
+FAULT = RangeFault(NODES, transient=True, reason="PostgreSQL: admin shutdown (SQLSTATE 57P01)")
+LOST = WorkerLost(NODES, "was killed by signal 9")
+
+
+def error(id_: str = "a", message: str = "tags is not JSON", table: str = "knowledge_nodes") -> RowError:
+    return RowError(table, id_, "tags", message, Outcome.COPIED_WITHOUT_VALUE)
+
+
+class Run:
+    """A tally with its report and what it said."""
+
+    def __init__(self, max_errors: int | None = None) -> None:
+        self.report = MigrationReport(SourceInfo("x", 15, "plan"), DestinationInfo("postgresql://", "18", None))
+        self.progress: list[Progress] = []
+        self.tally = Tally(self.report, max_errors, self.progress.append)
+        for table in ("knowledge_nodes", "edges"):
+            self.tally.begin(table, 5000)
+
+    def take(self, *messages: BatchDone | ErrorsFound | RangeDone | RangeFault | WorkerLost) -> Run:
+        for message in messages:
+            self.tally.handle(message)
+        return self
+
+    def counts(self, table: str = "knowledge_nodes") -> TableReport:
+        self.tally.settle()
+        return self.report.tables[table]
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    """Log lines as `LEVEL text`."""
+    said: list[str] = []
+    sink = logger.add(lambda line: said.append(str(line).rstrip("\n")), format="{level} {message}", level="INFO")
+    yield said
+    logger.remove(sink)
+
+
+def test_batches_of_all_ranges_of_a_table_add_up() -> None:
+    run = Run().take(
+        BatchDone(NODES, 500, 0, 0),
+        BatchDone(MORE, 100, 20, 3),
+        BatchDone(NODES, 7, 2, 1),
+        BatchDone(EDGES, 50, 0, 0),
+        RangeDone(NODES),
+        RangeDone(MORE),
+    )
+    assert run.counts() == TableReport(source_rows=633, inserted=607, skipped=22, failed=4)
+    assert run.counts("edges") == TableReport(50, 50, 0, 0)
+    assert run.counts("users") == TableReport()
+
+
+def test_settling_twice_changes_nothing() -> None:
+    run = Run().take(BatchDone(NODES, 5, 0, 0), LOST, BatchDone(NODES, 0, 5, 0))
+    assert run.counts() == run.counts()
+
+
+@pytest.mark.parametrize("end", [FAULT, LOST], ids=["fault", "lost"])
+def test_rows_of_a_try_that_did_not_finish_count_as_inserted_once(end: RangeFault | WorkerLost) -> None:
+    run = Run().take(BatchDone(NODES, 500, 0, 2), end, BatchDone(NODES, 0, 500, 0), BatchDone(NODES, 300, 0, 2))
+    assert run.counts() == TableReport(source_rows=802, inserted=800, skipped=0, failed=2)
+
+
+def test_rows_that_were_there_before_the_run_stay_skipped() -> None:
+    run = Run().take(
+        BatchDone(NODES, 0, 100, 0),
+        BatchDone(NODES, 200, 0, 0),
+        LOST,
+        BatchDone(NODES, 0, 300, 0),
+        BatchDone(NODES, 400, 0, 0),
+    )
+    assert run.counts() == TableReport(source_rows=700, inserted=600, skipped=100, failed=0)
+
+
+def test_a_try_that_ends_before_its_first_message_forgets_nothing() -> None:
+    """A server restart: the first try is cut off, the second cannot connect yet, the third goes through."""
+    run = Run().take(
+        BatchDone(NODES, 200, 0, 0), FAULT, FAULT, BatchDone(NODES, 0, 200, 0), BatchDone(NODES, 300, 0, 0)
+    )
+    assert run.counts() == TableReport(source_rows=500, inserted=500, skipped=0, failed=0)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.integers(0, 3),
+    st.lists(st.tuples(st.lists(st.integers(1, 4), max_size=4), st.booleans()), max_size=4),
+    st.integers(0, 30),
+)
+@example(0, [([2], True), ([], False)], 5)
+def test_whatever_the_tries_a_row_counts_once_and_as_what_it_was(
+    present: int, tries: list[tuple[list[int], bool]], new: int
+) -> None:
+    """A model of the destination: `present` rows are there before; each try asks, inserts some batches, and dies."""
+    run = Run()
+    inserted = 0
+    for batches, asked in tries:
+        if asked and present + inserted:
+            run.take(BatchDone(NODES, 0, present + inserted, 0))
+        for size in batches if asked else []:
+            size = min(size, new - inserted)
+            inserted += size
+            run.take(BatchDone(NODES, size, 0, 0))
+        run.take(LOST)
+    run.take(BatchDone(NODES, 0, present + inserted, 0), BatchDone(NODES, new - inserted, 0, 0), RangeDone(NODES))
+    assert run.counts() == TableReport(present + new, inserted=new, skipped=present, failed=0)
+
+
+@pytest.mark.parametrize("skipped", [0, 3, 200, 250])
+def test_a_run_that_stops_in_the_middle_of_a_new_try_still_adds_up(skipped: int) -> None:
+    counts = Run().take(BatchDone(NODES, 200, 0, 0), LOST, BatchDone(NODES, 0, skipped, 0)).counts()
+    assert counts.source_rows == counts.inserted + counts.skipped + counts.failed
+    assert min(counts.inserted, counts.skipped) >= 0
+
+
+# Errors.
+
+
+def test_an_error_that_a_second_try_finds_again_is_reported_once(lines: list[str]) -> None:
+    found = ErrorsFound(NODES, (error("a"), error("b")))
+    run = Run().take(found, LOST, found, FAULT, ErrorsFound(NODES, (error("b"), error("c"))))
+    run.counts()
+    assert [item.id for item in run.report.errors] == ["a", "b", "c"]
+    assert len([line for line in lines if line.startswith("WARNING")]) == 3
+
+
+def test_two_errors_alike_in_one_try_are_two() -> None:
+    """Two rows without an id are told apart by nothing."""
+    found = ErrorsFound(NODES, (error(NIL_UUID, "id is NULL"), error(NIL_UUID, "id is NULL")))
+    run = Run().take(found, LOST, found)
+    run.counts()
+    assert len(run.report.errors) == 2
+
+
+def test_a_second_try_may_find_one_more_of_the_same() -> None:
+    alike = error(NIL_UUID, "id is NULL")
+    run = Run().take(ErrorsFound(NODES, (alike,)), LOST, ErrorsFound(NODES, (alike, alike)))
+    run.counts()
+    assert len(run.report.errors) == 2
+
+
+def test_an_error_of_a_row_that_the_next_try_finds_there_is_kept() -> None:
+    run = Run().take(ErrorsFound(NODES, (error("a"),)), BatchDone(NODES, 1, 0, 0), LOST, BatchDone(NODES, 0, 1, 0))
+    assert run.counts() == TableReport(1, 1, 0, 0)
+    assert [item.id for item in run.report.errors] == ["a"]
+
+
+def test_each_error_is_a_warning_with_id_and_reason(lines: list[str]) -> None:
+    Run().take(ErrorsFound(NODES, (error("{id}", "tags {is} not JSON"),)))
+    assert lines == ["WARNING knowledge_nodes {id}: tags {is} not JSON (copied_without_value)"]
+
+
+def test_as_many_errors_as_allowed_go_through_and_one_more_stops() -> None:
+    run = Run(max_errors=2).take(ErrorsFound(NODES, (error("a"), error("b"))))
+    with pytest.raises(TooManyErrors, match="3 rows have errors, more than --max-errors 2 allows") as caught:
+        run.take(ErrorsFound(EDGES, (error("a", table="edges"),)))
+    assert caught.value.exit_code == 4
+    run.counts()
+    assert len(run.report.errors) == 3
+
+
+def test_no_limit_is_no_limit() -> None:
+    Run().take(ErrorsFound(NODES, tuple(error(str(at)) for at in range(1000))))
+
+
+def test_several_errors_of_one_row_are_one_row_to_the_limit() -> None:
+    Run(max_errors=1).take(ErrorsFound(NODES, (error("a", "tags"), error("a", "metadata"), error("a", "domains"))))
+
+
+def test_rows_without_an_id_are_a_row_each_to_the_limit() -> None:
+    with pytest.raises(TooManyErrors):
+        Run(max_errors=1).take(ErrorsFound(NODES, (error(NIL_UUID, "id is 'x'"), error(NIL_UUID, "id is 'y'"))))
+
+
+def test_an_edge_with_two_bad_ends_is_one_row_to_the_limit() -> None:
+    batch = encode("edges", {"source_id": "bad", "target_id": "worse"})
+    assert batch.unplaced_rows == 1
+    Run(max_errors=1).take(ErrorsFound(EDGES, tuple(batch.unplaced)))
+
+
+def test_errors_found_again_do_not_count_towards_the_limit() -> None:
+    found = ErrorsFound(NODES, (error("a"), error(NIL_UUID)))
+    Run(max_errors=2).take(found, LOST, found, FAULT, found)
+
+
+# Progress and log.
+
+
+def test_progress_follows_committed_batches_and_goes_back_when_a_range_does() -> None:
+    run = Run().take(BatchDone(NODES, 490, 7, 3), BatchDone(MORE, 100, 0, 5), LOST, BatchDone(NODES, 0, 500, 0))
+    assert [item.done for item in run.progress if item.table == "knowledge_nodes"] == [0, 500, 605, 105, 605]
+    assert {item.total for item in run.progress} == {5000}
+
+
+def test_every_thousand_memories_is_a_line_and_only_memories(lines: list[str]) -> None:
+    run = Run()
+    for _ in range(5):
+        run.take(BatchDone(NODES, 400, 100, 0), BatchDone(EDGES, 1000, 0, 0))
+    assert lines == ["INFO 1000 of 5000 memories", "INFO 2000 of 5000 memories"]
+
+
+def test_a_thousand_copied_again_is_no_second_line(lines: list[str]) -> None:
+    Run().take(BatchDone(NODES, 1500, 0, 0), LOST, BatchDone(NODES, 0, 1500, 0), BatchDone(NODES, 600, 0, 0))
+    assert lines == ["INFO 1000 of 5000 memories", "INFO 2000 of 5000 memories"]
