@@ -43,7 +43,7 @@ def server_url() -> Iterator[str]:
 
 
 def pytest_report_header() -> str:
-    return f"postgres: {os.environ.get(SERVER_VARIABLE) and SERVER_VARIABLE or 'bundled (extra embedded)'}"
+    return f"postgres: {SERVER_VARIABLE if os.environ.get(SERVER_VARIABLE) else 'bundled (extra embedded)'}"
 
 
 @pytest.fixture

@@ -26,9 +26,7 @@ MARKER = "quetzalcoatl"
 
 def balanced(report: MigrationReport) -> bool:
     """For every table source_rows = inserted + skipped + failed."""
-    return all(
-        table.source_rows == table.inserted + table.skipped + table.failed for table in report.tables.values()
-    )
+    return all(table.source_rows == table.inserted + table.skipped + table.failed for table in report.tables.values())
 
 
 def node_id(path: Path, rowid: int, table: str = "knowledge_nodes", column: str = "id") -> str:

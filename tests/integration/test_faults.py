@@ -33,7 +33,7 @@ def prepared(tmp_path: Path, copy: Copier) -> Path:
 
 
 def start(command: CommandLine, source: Path, url: str, *more: str) -> RunningCopy:
-    arguments = ("--sqlite-path", source, "--postgres-url", url, "--workers", "2", *more)
+    arguments: tuple[str | Path, ...] = ("--sqlite-path", source, "--postgres-url", url, "--workers", "2", *more)
     return RunningCopy.start(*arguments, environment=command.environment())
 
 
@@ -57,9 +57,7 @@ def test_killed_workers_are_replaced_and_their_ranges_copied(
     assert_same(prepared, copy.database)
 
 
-def test_a_range_that_fails_on_every_try_stops_the_run(
-    prepared: Path, copy: Copier, command: CommandLine
-) -> None:
+def test_a_range_that_fails_on_every_try_stops_the_run(prepared: Path, copy: Copier, command: CommandLine) -> None:
     with held_row(copy.database, node_id(prepared, 10)):
         run = start(command, prepared, copy.database, "--retries", "1")
         wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")
@@ -169,7 +167,9 @@ def test_a_destination_that_someone_altered_is_refused_with_the_difference(prepa
     with psycopg.connect(copy.database, autocommit=True) as connection:
         connection.execute("ALTER TABLE edges DROP COLUMN weight")
         connection.execute("ALTER TABLE scheduling ALTER COLUMN reps TYPE bigint")
-    with pytest.raises(DestinationUnusable, match=r"scheduling\.reps is int8 instead of int4; edges\.weight is missing"):
+    with pytest.raises(
+        DestinationUnusable, match=r"scheduling\.reps is int8 instead of int4; edges\.weight is missing"
+    ):
         copy(prepared)
 
 

@@ -83,8 +83,13 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
 
 
 def _typed(table: str, row: Row) -> Row:
-    parsers = {**_PARSERS, "id": str} if table == "domains" else _PARSERS
-    return {name: None if value is None else parsers.get(name, lambda it: it)(value) for name, value in row.items()}
+    parsers: dict[str, Callable[[Any], Any]] = {**_PARSERS, "id": str} if table == "domains" else _PARSERS
+
+    def typed(name: str, value: Any) -> Any:
+        parse = parsers.get(name)
+        return value if value is None or parse is None else parse(value)
+
+    return {name: typed(name, value) for name, value in row.items()}
 
 
 def expected(path: Path) -> dict[str, dict[tuple[Any, ...], Row]]:

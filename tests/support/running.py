@@ -101,7 +101,7 @@ def _count(url: str, condition: str) -> int:
     with psycopg.connect(url) as connection:
         row = connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            f" AND {condition}"  # type: ignore[arg-type]
+            f" AND {condition}"
         ).fetchone()
     assert row is not None
     return int(row[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from textwrap import shorten
 from typing import Annotated, Optional
 
 import typer
@@ -21,6 +22,7 @@ from vestige_migrate.paths import vestige_data_dir
 from vestige_migrate.plan import SqliteToPostgresPlan
 
 DEMO_DIRECTORY = "migrate-demo"
+_SHOWN = 100
 
 
 def demo(
@@ -58,11 +60,16 @@ def _ask(url: str, console: Console) -> None:
     with connect(url, "vestige-migrate demo") as connection:
         console.print(Text(f"\nby words ({KEYWORDS!r}):"))
         for rank, content in by_words(connection):
-            console.print(Text(f"  {rank:.3f}  {content}"))
+            console.print(Text(f"  {rank:.3f}  {_line(content)}"))
         asked, near = by_nearness(connection)
-        console.print(Text(f"\nnearest to: {asked}"))
+        console.print(Text(f"\nnearest to: {_line(asked)}"))
         for distance, content in near:
-            console.print(Text(f"  {distance:.3f}  {content}"))
+            console.print(Text(f"  {distance:.3f}  {_line(content)}"))
+
+
+def _line(content: str) -> str:
+    """The beginning of a memory; a sample's content may be shown, an operator's never is."""
+    return shorten(content, _SHOWN, placeholder=" …")
 
 
 def _say_next(server: embedded.EmbeddedServer, where: Path, console: Console) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -80,9 +81,14 @@ def connect(url: str, application_name: str) -> Connection:
 
 def prepare_session(connection: Connection) -> None:
     """Settings that the copy relies on, whatever the role or the database sets by default."""
-    connection.execute("SET client_encoding = 'UTF8'")
-    connection.execute("SET statement_timeout = 0")
-    connection.execute("SET idle_in_transaction_session_timeout = 0")
+    connection.execute(
+        "SELECT set_config('client_encoding', 'UTF8', false), set_config('statement_timeout', '0', false),"
+        " set_config('idle_in_transaction_session_timeout', '0', false)"
+    )
+    # A server process that waits for a lock or builds an index looks for its client only if told to; without this
+    # it would go on, and keep its transaction, after we were killed. A server on a system without POLLRDHUP refuses.
+    with suppress(psycopg.errors.InvalidParameterValue, psycopg.errors.UndefinedObject):
+        connection.execute("SET client_connection_check_interval = '2s'")
 
 
 def unreachable(url: str, error: psycopg.Error) -> DestinationUnusable:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import multiprocess
 import psycopg
+from multiprocess.connection import wait
 
 from vestige_migrate.destination.connect import Connection, connect
 from vestige_migrate.destination.faults import describe, is_transient
@@ -41,6 +44,7 @@ def main(pipe: Any, config: WorkerConfig) -> None:
     """Copies the ranges that come through `pipe` until None comes, or the coordinator is gone."""
     # Ctrl-C reaches the whole terminal group: the coordinator decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with_coordinator()
     copier = RangeCopier(config, pipe.send)
     try:
         while (task := pipe.recv()) is not None:
@@ -50,6 +54,23 @@ def main(pipe: Any, config: WorkerConfig) -> None:
         os._exit(1)
     finally:
         copier.close()
+
+
+def _end_with_coordinator() -> None:
+    """Ends this process within moments when the coordinator is gone, whatever it waits for.
+
+    The pipe alone tells too late: a worker that waits for a lock or a slow server does not read it.
+    """
+    parent = multiprocess.parent_process()
+    if parent is None:  # called in a process of its own, by a test or a library
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        # No clean-up: the server rolls the transaction back when it sees the connection closed.
+        os._exit(1)
+
+    threading.Thread(target=watch, name="coordinator watch", daemon=True).start()
 
 
 class RangeCopier:
