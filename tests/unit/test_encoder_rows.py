@@ -91,7 +91,8 @@ def test_no_row_ever_raises_or_gets_lost(table: str, data: st.DataObject) -> Non
 
 
 def test_only_the_first_error_of_each_row_without_an_id_counts_the_row() -> None:
-    batch = encode("edges", *[{"source_id": "bad", "target_id": "worse"}] * 2)
+    row: dict[str, Raw] = {"source_id": "bad", "target_id": "worse"}
+    batch = encode("edges", row, row)
     assert [(error.column, error.further) for error in batch.unplaced] == [
         ("source_id", False),
         ("source_id", False),
