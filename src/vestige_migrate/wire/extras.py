@@ -1,4 +1,4 @@
-"""Columns that have no place in the destination, kept in a memory's `metadata` under the key `sqlite`."""
+"""Columns that have no place in the destination, kept in their row's `metadata` under the key `sqlite`."""
 
 from __future__ import annotations
 
