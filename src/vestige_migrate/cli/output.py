@@ -84,12 +84,14 @@ def print_report(report: MigrationReport, console: Console) -> None:
 
 def _table(report: MigrationReport) -> Table:
     inserted = "to insert" if report.dry_run else "inserted"
+    updated = "to update" if report.dry_run else "updated"
     table = Table(title="dry run, nothing was written" if report.dry_run else None)
     table.add_column("table")
-    for heading in ("in the source", inserted, "already there", "failed"):
+    for heading in ("in the source", inserted, *([updated] if report.updates else []), "already there", "failed"):
         table.add_column(heading, justify="right")
     for name, counts in report.tables.items():
-        values = (counts.source_rows, counts.inserted, counts.skipped, counts.failed)
+        renewed = [counts.updated] if report.updates else []
+        values = (counts.source_rows, counts.inserted, *renewed, counts.skipped, counts.failed)
         table.add_row(name, *(str(value) for value in values))
     return table
 

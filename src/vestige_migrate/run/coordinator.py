@@ -15,10 +15,10 @@ from loguru import logger
 from vestige_migrate.destination import registry, schema
 from vestige_migrate.destination.faults import describe
 from vestige_migrate.errors import Interrupted, MigrationError, SourceIncomplete, Stopped
-from vestige_migrate.plan import BATCH_BYTES, Embedder, ModelSignature, SqliteToPostgresPlan
+from vestige_migrate.plan import BATCH_BYTES, Embedder, ModelSignature, OnConflict, SqliteToPostgresPlan
 from vestige_migrate.report import MigrationReport, ModelInfo
 from vestige_migrate.run.destination import ReadyDestination, ready_destination
-from vestige_migrate.run.dry_run import fill_dry_run
+from vestige_migrate.run.dry_run import fill_dry_run, fill_updates
 from vestige_migrate.run.index_phase import IndexPhase
 from vestige_migrate.run.messages import WorkerConfig
 from vestige_migrate.run.pool import WriterPool
@@ -112,6 +112,7 @@ class _Run:
             destination=destination.info,
             model=ModelInfo(**asdict(model)) if model else None,
             dry_run=plan.dry_run,
+            on_conflict=plan.on_conflict,
         )
 
     def execute(self) -> None:
@@ -127,6 +128,8 @@ class _Run:
         if self._plan.dry_run:
             with self._phase("count"):
                 fill_dry_run(self.report, counts, self._destination)
+                if self._plan.on_conflict is OnConflict.NEWER:
+                    fill_updates(self.report, self._source, self._sources, self._destination)
         else:
             self._copy(counts, version_before)
         self.report.complete = True
@@ -181,6 +184,7 @@ class _Run:
             batch_rows=self._plan.batch_size,
             batch_bytes=BATCH_BYTES,
             run_start=self._start,
+            on_conflict=self._plan.on_conflict,
         )
 
     def _end_backends(self) -> None:
