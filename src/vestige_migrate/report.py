@@ -32,7 +32,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class RowError:
-    """One row that did not come over exactly as it was; never holds row content."""
+    """One row that did not come over exactly as it was; never holds row content.
+
+    `further` marks all but the first error of a row that has no id to count it by.
+    """
 
     table: str
     id: str
@@ -40,6 +43,7 @@ class RowError:
     message: str
     outcome: Outcome
     sqlstate: str | None = None
+    further: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The entry in the JSON report, keys in the documented order."""

@@ -186,3 +186,12 @@ def test_an_index_left_invalid_is_built_again(plain_source: Path, copy: Copier) 
         hnsw = connection.execute("SELECT to_regclass('idx_knowledge_nodes_embedding_hnsw')").fetchone()
     assert rows == []
     assert hnsw != (None,)
+
+
+def test_a_name_of_an_index_that_something_else_has_is_refused(plain_source: Path, copy: Copier) -> None:
+    with psycopg.connect(copy.database, autocommit=True) as connection:
+        connection.execute("CREATE TABLE idx_edges_target_id (x int)")
+    with pytest.raises(DestinationUnusable, match="idx_edges_target_id"):
+        copy(plain_source)
+    with psycopg.connect(copy.database) as connection:
+        assert connection.execute("SELECT to_regclass('knowledge_nodes')").fetchone() == (None,)

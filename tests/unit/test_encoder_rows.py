@@ -88,3 +88,14 @@ def test_no_row_ever_raises_or_gets_lost(table: str, data: st.DataObject) -> Non
     assert all(0 <= at < len(batch) and error.outcome is not LOST for at, error in batch.errors)
     assert all(error.outcome is LOST for error in batch.unplaced)
     assert all(batch.id_of(at) == error.id for at, error in batch.errors)
+
+
+def test_only_the_first_error_of_each_row_without_an_id_counts_the_row() -> None:
+    row: dict[str, Raw] = {"source_id": "bad", "target_id": "worse"}
+    batch = encode("edges", row, row)
+    assert [(error.column, error.further) for error in batch.unplaced] == [
+        ("source_id", False),
+        ("source_id", False),
+        ("target_id", True),
+        ("target_id", True),
+    ]

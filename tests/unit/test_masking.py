@@ -15,7 +15,7 @@ from vestige_migrate.destination.connect import MASK, connection_string, display
 from vestige_migrate.errors import PlanError
 
 SEVERAL = settings(max_examples=200, deadline=None)
-SECRET_NAMES = ("password", "sslpassword", "oauth_client_secret")
+SECRET_NAMES = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
 # Long enough, and of characters that nothing else in a shown URL is made of, so that no piece appears by chance.
 secrets = st.text("SXZ7%@:/?#&=+ '\"\\[]é漢", min_size=6, max_size=20).filter(lambda text: text.strip() == text)
 users = st.sampled_from(["", "me", "me@work", "o'neil", "a b"])
@@ -182,3 +182,35 @@ def test_our_settings_go_where_the_string_does_not_set_them(url: str) -> None:
         "keepalives_count": "3",
     }
     assert conninfo_to_dict(connection_string("application_name=mine", "ours"))["application_name"] == "mine"
+
+
+@pytest.mark.parametrize(
+    "given_",
+    [
+        "postgresql://me:S7X/db",  # the host forgotten: libpq takes the password for the port
+        "postgresql://me:1234567/db",
+        "postgresql://me:12/3?user=x@host/db",
+        "postgresql://me:p@h?user=S7X@host/db",
+        "host=h port=S7X",
+        "host=h dbname=postgresql://me:S7X@host/db",
+        "host=postgresql://me:S7X@host/db",
+    ],
+)
+def test_what_may_be_a_piece_of_a_password_is_refused_with_what_to_write(given_: str) -> None:
+    with pytest.raises(PlanError, match=r"write @ as %40.*PGPASSWORD") as caught:
+        parse_url(given_)
+    assert "S7X" not in str(caught.value)
+    assert "1234567" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given_",
+    [
+        "postgresql://me:p?w#x:y@host/db",
+        "postgresql://me@host/db%401",
+        "postgresql://me:pw@h1:1,h2/db?options=-csearch_path%3Dx",
+        "host=h password='p@w/x://y' user=me@work dbname=a@b",
+    ],
+)
+def test_what_libpq_reads_as_it_was_meant_is_taken(given_: str) -> None:
+    assert parse_url(given_) == conninfo_to_dict(given_)

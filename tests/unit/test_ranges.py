@@ -200,3 +200,18 @@ def test_a_table_is_worth_several_ranges_a_worker_of_a_sensible_size(rows: int, 
 
 def test_a_range_is_named_without_its_key() -> None:
     assert str(Range("edges", 3, (ranges.KeyPart(b"secret", True),))) == "edges range 3"
+
+
+@pytest.mark.parametrize("nulls", [1, 8, 9, 20])
+def test_many_null_keys_are_split_by_rowid(nulls: int) -> None:
+    rows: list[tuple[Stored, Stored]] = [("t", f"{at:04}") for at in range(30)]
+    rows[3 : 3 + nulls] = [(None, "x")] * nulls
+    with patch.object(ranges, "MAX_RANGE_ROWS", 8), table_of(rows) as connection:
+        found = plan_ranges(connection, "nodes", BY_KEY, 1)
+        parts = rowids(connection, BY_KEY, found)
+    assert [range_.index for range_ in found] == list(range(len(found)))
+    assert Counter(flat(parts)) == Counter(range(1, 31))
+    of_nulls = [part for range_, part in zip(found, parts, strict=True) if range_.nulls]
+    assert len(of_nulls) == -(-nulls // 8)
+    assert max(map(len, of_nulls)) <= 8
+    assert flat(of_nulls) == list(range(4, 4 + nulls))

@@ -21,7 +21,7 @@ from vestige_migrate.tables import TABLES
 
 SEVERAL = settings(max_examples=80, deadline=None)
 NO_BOUND = 1 << 40
-SOURCE = TableSource("nodes", (column("id"), None, column("content")), (column("id"),), wide=(2,), extras=("more",))
+SOURCE = TableSource("nodes", (column("id"), None, column("content")), (column("id"),), extras=("more",))
 ALL = Range("nodes", 0)
 
 

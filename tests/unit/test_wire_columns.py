@@ -25,7 +25,8 @@ from vestige_migrate.decode.time import decode_time
 from vestige_migrate.decode.vector import decode_vector
 from vestige_migrate.plan import BATCH_BYTES
 from vestige_migrate.wire import column, field
-from vestige_migrate.wire.column import CACHED_VALUES, Cached, Encoded, Encoder, one_by_one
+from vestige_migrate.wire.column import CACHED_CHARS, CACHED_VALUES, Cached, Encoded, Encoder, one_by_one
+from vestige_migrate.wire.vectors import CHUNK_BYTES
 
 SEVERAL = settings(max_examples=30, deadline=None)
 DIMENSION = 3
@@ -209,7 +210,7 @@ def test_negative_zero_and_subnormals_keep_their_bits() -> None:
     assert written == struct.pack(">ihh3f", 16, 3, 0, -0.0, 1e-45, 3.4028235e38)
 
 
-@pytest.mark.parametrize("dimension", [None, 32_768, 40_000])
+@pytest.mark.parametrize("dimension", [None, 16_001, 32_768, 40_000])
 def test_a_vector_too_long_for_the_format_is_a_bad_value_and_no_crash(dimension: int | None) -> None:
     """vector_recv counts the dimensions in 16 bits."""
     size = dimension or 40_000
@@ -251,3 +252,71 @@ def test_a_cache_never_takes_one_storage_class_for_another(values: list[Raw]) ->
     encode = column.labels()
     for batch in (values, values[::-1], values):
         assert read_fields("text", encode(batch).fields) == [decode_text(value) for value in batch]
+
+
+def test_a_long_text_is_not_remembered_and_a_short_one_is() -> None:
+    encode = Cached(decode_text, field.text)
+    short, long = "s" * CACHED_CHARS, "l" * (CACHED_CHARS + 1)
+    for _ in range(2):
+        assert read_fields("text", encode([short, long, None]).fields) == [short, long, None]
+    assert set(encode._known) == {None, short}
+
+
+def test_a_new_value_among_known_ones_is_the_only_one_that_is_decoded() -> None:
+    decoded: list[Raw] = []
+
+    def decode(raw: Raw) -> str | None:
+        decoded.append(raw)
+        return decode_text(raw)
+
+    encode = Cached(decode, field.text)
+    encode(["a", "b"])
+    assert read_fields("text", encode(["a", "new", None, "b"]).fields) == ["a", "new", None, "b"]
+    assert decoded == ["a", "b", "new"]
+
+
+# Whole columns.
+
+
+@pytest.mark.parametrize(
+    ("kind", "plain"),
+    [
+        ("texts", "a"),
+        ("uuids", ID),
+        ("times", "2026-05-27T09:35:58Z"),
+        ("floats", 0.5),
+        ("int4s", 1),
+        ("int2s", 1),
+        ("vectors", b"\0" * 12),
+    ],
+)
+@pytest.mark.parametrize("nulls", [{0}, {1, 2}, {4}, {0, 4}], ids=str)
+def test_a_null_among_plain_values_keeps_the_column_together(
+    kind: str, plain: Raw, nulls: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, make, decode, write, _ = KINDS[kind]
+    values = [None if at in nulls else plain for at in range(5)]
+    expected = one_by_one(decode, write, values)
+    monkeypatch.setattr(column, "one_by_one", None)  # calling it would raise
+    assert make()(values) == expected
+
+
+def vectors_of_several_chunks() -> list[bytes]:
+    """Vectors of three dimensions, each of other numbers, a few more than two chunks of them."""
+    count = 2 * CHUNK_BYTES // (4 * DIMENSION) + 5
+    return [struct.pack("<3f", at, -at, 0.5) for at in range(count)]
+
+
+def test_vectors_of_several_chunks_all_come_over() -> None:
+    values = vectors_of_several_chunks()
+    assert column.vectors(values, DIMENSION).fields == [
+        struct.pack(">ihh3f", 16, DIMENSION, 0, *struct.unpack("<3f", raw)) for raw in values
+    ]
+
+
+def test_a_bad_vector_in_the_last_chunk_is_found() -> None:
+    values = vectors_of_several_chunks()
+    values[-1] = struct.pack("<3f", 1, 2, float("nan"))
+    fields, problems = column.vectors(values, DIMENSION)
+    assert [row for row, _ in problems] == [len(values) - 1]
+    assert fields.count(None) == 1

@@ -180,3 +180,10 @@ def test_problems_name_their_row() -> None:
     assert [at for at, _ in problems] == [1, 3]
     assert merged[2] is None
     assert all(isinstance(problem, BadValue) for _, problem in problems)
+
+
+def test_nesting_under_an_existing_key_is_written_as_deep_as_it_was_read() -> None:
+    depth = 600
+    nested = "[" * depth + '{"a": [1, {}, [], "x\\"y", true, null]}' + "]" * depth
+    text, _ = merge(f'{{"sqlite": {nested}}}', a=1)
+    assert text.endswith('{"a":1,"metadata.sqlite":' + nested.replace(": ", ":").replace(", ", ",") + "}}")

@@ -15,7 +15,7 @@ class _NotJson(ValueError):
     pass
 
 
-class _Number(str):
+class JsonNumber(str):
     """A JSON number as written: nothing here computes with it, and `int` refuses more than 4300 digits."""
 
     __slots__ = ()
@@ -25,11 +25,11 @@ def _reject_constant(name: str) -> Any:
     raise _NotJson(f"holds {name}, which is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_reject_constant, parse_int=_Number, parse_float=_Number)
+_DECODER = json.JSONDecoder(parse_constant=_reject_constant, parse_int=JsonNumber, parse_float=JsonNumber)
 
 
 def parse_json(raw: Raw) -> tuple[str, Any]:
-    """The JSON text and its parsed value (numbers as `_Number`). Raises `BadValue` where jsonb would refuse it."""
+    """The JSON text and its parsed value (numbers as `JsonNumber`). Raises `BadValue` where jsonb would refuse it."""
     if isinstance(raw, bytes):
         try:
             raw = raw.decode()

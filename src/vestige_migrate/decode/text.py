@@ -54,8 +54,17 @@ MAX_INDEXED_BYTES = 2600
 
 
 def decode_label(raw: Raw) -> str | None:
-    """A text in an indexed column, or None for NULL: one too long for the index is refused."""
-    text = decode_text(raw)
-    if text is not None and len(text.encode()) > MAX_INDEXED_BYTES:
+    """A text in an indexed column, or None for NULL: one too long for the index, repaired or not, is refused."""
+    try:
+        text = decode_text(raw)
+    except BadValue as problem:
+        if _fits_index(str(problem.instead)):
+            raise
+        text = str(problem.instead)
+    if text is not None and not _fits_index(text):
         raise BadValue(f"is too long to be indexed (at most {MAX_INDEXED_BYTES} bytes)")
     return text
+
+
+def _fits_index(text: str) -> bool:
+    return len(text.encode()) <= MAX_INDEXED_BYTES

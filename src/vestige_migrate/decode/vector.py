@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vestige_migrate.decode.problem import BadValue, Raw, storage_class
+from vestige_migrate.plan import MAX_DIMENSION
 
 FLOAT_BYTES = 4
 
 
 def decode_vector(raw: Raw, dimension: int | None) -> NDArray[np.float32] | None:
-    """A float32 array of shape (dimension,), or None for NULL. `dimension` None accepts any length above 0."""
+    """A float32 array of shape (dimension,), or None for NULL. `dimension` None accepts any that pgvector stores."""
     if raw is None:
         return None
     if not isinstance(raw, bytes):
@@ -21,6 +22,8 @@ def decode_vector(raw: Raw, dimension: int | None) -> NDArray[np.float32] | None
     found = len(raw) // FLOAT_BYTES
     if dimension is not None and found != dimension:
         raise BadValue(f"has {found} dimensions instead of {dimension}")
+    if found > MAX_DIMENSION:
+        raise BadValue(f"has {found} dimensions, and pgvector stores at most {MAX_DIMENSION}")
     vector = np.frombuffer(raw, dtype="<f4")
     if not np.isfinite(vector).all():
         raise BadValue("holds NaN or infinity")

@@ -15,7 +15,9 @@ from vestige_migrate.errors import DestinationUnusable, PlanError
 Connection = psycopg.Connection[TupleRow]
 
 MASK = "***"
-_SECRETS = ("password", "sslpassword", "oauth_client_secret")
+LARGEST_PORT = 65_535
+_SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
+_SCHEMES = ("postgresql://", "postgres://")
 
 # A server that stops answering is noticed, not waited for: 10 s idle, then 3 probes 5 s apart, and unacknowledged
 # data for 30 s at the most (libpq, "Parameter Key Words").
@@ -31,13 +33,38 @@ _DEFAULTS: dict[str, str | int] = {
 def parse_url(url: str) -> dict[str, Any]:
     """The parameters of a libpq URL or keyword string. Raises `PlanError`, which never quotes the string."""
     try:
-        return conninfo_to_dict(url)
+        parameters = conninfo_to_dict(url)
     except psycopg.Error:
         # libpq's message quotes the part it stumbled over, which may be the password.
         raise PlanError(
             "--postgres-url is no connection string that libpq can read: give a URL such as "
             "postgresql://user@host:5432/database, or keywords such as 'host=... dbname=...'"
         ) from None
+    if _may_have_cut_a_password(url, parameters):
+        raise PlanError(
+            "--postgres-url cannot be told apart into its parts: in a URL's user, password and parameters, write "
+            "@ as %40, : as %3A, / as %2F, ? as %3F, # as %23 and % as %25, or leave the password out and give it "
+            "in PGPASSWORD or ~/.pgpass; a port is a number up to 65535"
+        )
+    return parameters
+
+
+def _may_have_cut_a_password(url: str, parameters: dict[str, Any]) -> bool:
+    """Whether libpq may have taken a piece of a password for something else, which would then be shown.
+
+    libpq looks for the credentials before the first `@`, and only where no `/` stands before it. So an `@` or `/` in a
+    password moves its rest into host, port, database or parameters, and an `@` is left over behind the credentials;
+    where the host was forgotten, the password is taken for the port.
+    """
+    if url.startswith(_SCHEMES):
+        rest = url.partition("://")[2]
+        before, _, after = rest.partition("@")
+        if "@" in after or ("/" in before and "@" in rest):
+            return True
+    elif any("://" in str(parameters.get(name, "")) for name in ("host", "dbname")):
+        return True
+    ports = str(parameters.get("port", "")).split(",")
+    return any(port.strip() and not (port.strip().isdecimal() and int(port) <= LARGEST_PORT) for port in ports)
 
 
 def display_url(url: str) -> str:

@@ -13,6 +13,8 @@ from psycopg_pool import ConnectionPool
 
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.schema import read_sql, statements
+from vestige_migrate.errors import DestinationUnusable
+from vestige_migrate.tables import TABLES
 
 HNSW_INDEX = "idx_knowledge_nodes_embedding_hnsw"
 MAX_HNSW_DIMENSION = 2000
@@ -47,12 +49,11 @@ def graph_bytes(rows: int, dimension: int) -> int:
 
 def drop_invalid(connection: Connection) -> list[str]:
     """Drops our indexes that a broken build left INVALID, so that they are built again; returns their names."""
-    names = [name for name, _ in _plain()] + [HNSW_INDEX]
     rows = connection.execute(
         "SELECT c.relname FROM pg_class AS c JOIN pg_index AS i ON i.indexrelid = c.oid"
         " WHERE c.oid = ANY(SELECT to_regclass(quote_ident(name)) FROM unnest(%s::text[]) AS n(name))"
         " AND NOT i.indisvalid",
-        (names,),
+        (_names(),),
     ).fetchall()
     for (name,) in rows:
         connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
@@ -61,7 +62,39 @@ def drop_invalid(connection: Connection) -> list[str]:
 
 def missing(connection: Connection) -> list[tuple[str, str]]:
     """(name, statement) of the plain indexes that do not exist."""
-    return [(name, statement) for name, statement in _plain() if not _exists(connection, name)]
+    there = _existing(connection)
+    return [(name, statement) for name, statement in _plain() if name not in there]
+
+
+def check_names(connection: Connection) -> None:
+    """Raises `DestinationUnusable` where something else has the name of an index of ours.
+
+    `IF NOT EXISTS` goes by the name alone: the index would never be built, and nobody told.
+    """
+    rows = connection.execute(
+        "SELECT name FROM unnest(%s::text[]) AS n(name) WHERE to_regclass(quote_ident(name)) IS NOT NULL ORDER BY name",
+        (_names(),),
+    ).fetchall()
+    taken = [name for (name,) in rows if name not in _existing(connection)]
+    if taken:
+        raise DestinationUnusable(
+            f"the destination has something else under the name of an index of ours: {', '.join(taken)}. "
+            "Rename or drop it, or copy into another database or schema"
+        )
+
+
+def _existing(connection: Connection) -> set[str]:
+    """Names of our indexes that are there, on tables of ours."""
+    rows = connection.execute(
+        "SELECT name FROM unnest(%s::text[]) AS n(name) JOIN pg_index ON indexrelid = to_regclass(quote_ident(name))"
+        " WHERE indrelid = ANY(SELECT to_regclass(quote_ident(t.name)) FROM unnest(%s::text[]) AS t(name))",
+        (_names(), list(TABLES)),
+    )
+    return {name for (name,) in rows}
+
+
+def _names() -> list[str]:
+    return [name for name, _ in _plain()] + [HNSW_INDEX]
 
 
 def _plain() -> list[tuple[str, str]]:
@@ -71,11 +104,6 @@ def _plain() -> list[tuple[str, str]]:
         assert match is not None
         found.append((match.group(1), statement))
     return found
-
-
-def _exists(connection: Connection, name: str) -> bool:
-    row = connection.execute("SELECT to_regclass(quote_ident(%s)) IS NOT NULL", (name,)).fetchone()
-    return bool(row and row[0])
 
 
 def build_plain(pool: ConnectionPool[Connection], wanted: list[tuple[str, str]]) -> None:
@@ -92,7 +120,7 @@ def build_plain(pool: ConnectionPool[Connection], wanted: list[tuple[str, str]])
 
 def needs_hnsw(connection: Connection, dimension: int | None) -> bool:
     """Whether the HNSW index is wanted (there is a dimension, and pgvector can index it) and not there."""
-    return dimension is not None and dimension <= MAX_HNSW_DIMENSION and not _exists(connection, HNSW_INDEX)
+    return dimension is not None and dimension <= MAX_HNSW_DIMENSION and HNSW_INDEX not in _existing(connection)
 
 
 def choose_memory(connection: Connection, dimension: int) -> HnswMemory:
@@ -107,7 +135,11 @@ def choose_memory(connection: Connection, dimension: int) -> HnswMemory:
     free = _free_bytes() if _is_local(connection) else None
     # A server elsewhere: its own estimate of the memory around it is all there is to go by.
     spare = int(free * _FREE_SHARE) if free is not None else cache // 4
-    return HnswMemory(-(-wanted // _MIB), max(current, min(wanted, spare)) // _MIB)
+    return HnswMemory(_mib(wanted), max(current // _MIB, min(_mib(wanted), spare // _MIB)))
+
+
+def _mib(size: int) -> int:
+    return -(-size // _MIB)
 
 
 def _is_local(connection: Connection) -> bool:

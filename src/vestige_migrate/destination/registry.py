@@ -8,7 +8,7 @@ from psycopg import sql
 
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.errors import DestinationUnusable, ModelMismatch
-from vestige_migrate.plan import ModelSignature
+from vestige_migrate.plan import MAX_DIMENSION, ModelSignature
 
 UNNAMED = "a model that the file does not name"
 """Stands for the name where a source has vectors and says nowhere which model made them."""
@@ -88,7 +88,10 @@ def _other_length_stored(connection: Connection, dimension: int) -> int | None:
 
 
 def stamp(connection: Connection, model: ModelSignature | None, dimension: int | None) -> None:
-    """Registers the model and gives the vector column its dimension, where they have none yet."""
+    """Registers the model and gives the vector column its dimension, where they have none yet.
+
+    A dimension that pgvector cannot store is left out of the column: the decoder refuses each such vector.
+    """
     with connection.transaction():
         if model is not None:
             connection.execute(
@@ -96,7 +99,8 @@ def stamp(connection: Connection, model: ModelSignature | None, dimension: int |
                 " ON CONFLICT (id) DO NOTHING",
                 (model.name, model.dimension, model.hash),
             )
-        if dimension is not None and column_dimension(connection) is None:
+        storable = dimension is not None and dimension <= MAX_DIMENSION
+        if storable and column_dimension(connection) is None:
             connection.execute(
                 sql.SQL("ALTER TABLE knowledge_nodes ALTER COLUMN embedding TYPE vector({})").format(
                     sql.Literal(dimension)

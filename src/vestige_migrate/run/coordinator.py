@@ -25,7 +25,7 @@ from vestige_migrate.run.pool import WriterPool
 from vestige_migrate.run.prepare import PreparedSource, find_readable_source, prepared_source
 from vestige_migrate.run.progress import OnProgress, Progress
 from vestige_migrate.run.tally import Tally
-from vestige_migrate.source.counts import count_rows, left_behind
+from vestige_migrate.source.counts import count_dropped, count_rows, left_behind
 from vestige_migrate.source.ranges import Range, plan_ranges
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import PHASES, TABLES
@@ -124,6 +124,7 @@ class _Run:
         self.report.left_behind = left_behind(
             connection, self._source.layout, {source.base for source in self._sources.values()}
         )
+        self._log_dropped()
         if self._plan.dry_run:
             with self._phase("count"):
                 fill_dry_run(self.report, counts, self._destination)
@@ -276,6 +277,14 @@ class _Run:
             plan.batch_size,
             self._destination.model or "none",
         )
+
+    def _log_dropped(self) -> None:
+        """One line a table: values that stay behind although their row comes over."""
+        for name, source in self._sources.items():
+            found = count_dropped(self._source.connection, source)
+            if found:
+                columns = ", ".join(f"{column} ({rows} rows)" for column, rows in found.items())
+                logger.info("{}: columns of {} with no place in the destination: {}", name, source.base, columns)
 
     def _log_end(self) -> None:
         report = self.report

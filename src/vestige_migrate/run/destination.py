@@ -10,7 +10,7 @@ import psycopg
 from loguru import logger
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from vestige_migrate.destination import embedded, registry, schema
+from vestige_migrate.destination import embedded, indexes, registry, schema
 from vestige_migrate.destination.connect import (
     Connection,
     connect,
@@ -90,6 +90,7 @@ def ready_destination(
         model = layout.model or embedder or registered
         schema.check_shape(main)
         registry.check_column(main, layout.dimension or (model.dimension if model else None))
+        indexes.check_names(main)
         fresh = schema.is_fresh(main)
         pool.open()
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import random
 import sys
 import time
@@ -28,6 +29,7 @@ from vestige_migrate.source.ranges import Range
 FIRST_BACKOFF_SECONDS = 1.0
 BACKOFF_FACTOR = 2.5
 LONGEST_BACKOFF_SECONDS = 30.0
+_STEPS_TO_LONGEST = math.ceil(math.log(LONGEST_BACKOFF_SECONDS / FIRST_BACKOFF_SECONDS, BACKOFF_FACTOR))
 _JITTER = (0.8, 1.2)
 STOP_SECONDS = 5.0
 """How long an idle worker may take to end by itself before it is killed."""
@@ -35,7 +37,8 @@ STOP_SECONDS = 5.0
 
 def backoff_seconds(attempt: int) -> float:
     """The wait before try number `attempt + 1`: exponential, with jitter so that workers do not return in step."""
-    wait_seconds = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * BACKOFF_FACTOR ** (attempt - 1))
+    steps = min(attempt - 1, _STEPS_TO_LONGEST)  # a float overflows at some 770 steps
+    wait_seconds = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * BACKOFF_FACTOR**steps)
     return wait_seconds * random.uniform(*_JITTER)
 
 

@@ -18,7 +18,7 @@ LOG_EVERY_MEMORIES = 1000
 
 @dataclass
 class _RangeCount:
-    """One range. `earlier` rows were inserted by a try that did not finish: the next try finds them there."""
+    """One range. `earlier` rows were inserted by tries that did not finish: the next try finds them there."""
 
     inserted: int = 0
     skipped: int = 0
@@ -32,7 +32,7 @@ class _RangeCount:
         return self.inserted + self.skipped + self.failed
 
     def restart(self) -> None:
-        self.earlier = self.inserted + min(self.earlier, self.skipped)
+        self.earlier += self.inserted
         self.inserted = self.skipped = self.failed = 0
         self.known = Counter(self.errors)
 
@@ -100,7 +100,7 @@ class Tally:
             count.errors.append(error)
             logger.warning("{} {}: {} ({})", error.table, error.id, error.message, error.outcome)
             if error.id == NIL_UUID:
-                self._nameless += 1
+                self._nameless += not error.further
             else:
                 self._rows_with_errors.add((error.table, error.id))
         found = len(self._rows_with_errors) + self._nameless

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable
 
 from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.select import TableSource, quote_identifier, quote_text
+from vestige_migrate.source.select import TableSource, column, quote_identifier, quote_text
 
 _NOT_MEMORY = ("sqlite_", "knowledge_fts")
 """SQLite's own tables and the full-text index, which PostgreSQL builds anew (search_vec)."""
@@ -22,6 +22,15 @@ def count_rows(connection: sqlite3.Connection, source: TableSource) -> int:
 def _count(connection: sqlite3.Connection, table: str, where: str = "1") -> int:
     (rows,) = connection.execute(f"SELECT COUNT(*) FROM {quote_identifier(table)} WHERE {where}").fetchone()
     return int(rows)
+
+
+def count_dropped(connection: sqlite3.Connection, source: TableSource) -> dict[str, int]:
+    """How many rows have a value in a column with no place in the destination, for every such column that has any."""
+    if not source.dropped:
+        return {}
+    values = ", ".join(f"COUNT({column(name)})" for name in source.dropped)
+    counts = connection.execute(f"SELECT {values} FROM {quote_identifier(source.base)} AS n").fetchone()
+    return {name: rows for name, rows in zip(source.dropped, counts, strict=True) if rows}
 
 
 def left_behind(connection: sqlite3.Connection, layout: Layout, used: Iterable[str]) -> dict[str, int]:

@@ -71,41 +71,37 @@ def read_batches(
     expressions = [value for value in source.values if value is not None]
     expressions += [column(name) for name in source.extras]
     select = f"SELECT {', '.join(['n.rowid', *expressions])} {source.from_clause}"
-    present = [at for at, value in enumerate(source.values) if value is not None]
-    wide = [present.index(at) + 1 for at in source.wide if at in present]
     for start in range(0, len(rowids), batch_rows):
         pending = sorted(rowids[start : start + batch_rows])
         while pending:
-            rows, complete = _read(connection, select, pending, wide, batch_bytes)
+            rows, complete = _read(connection, select, pending, batch_bytes)
             asked = len(pending) if complete else bisect_right(pending, rows[-1][0])  # type: ignore[type-var]
             yield [row[1:] for row in rows], asked
             pending = pending[asked:]
 
 
-def _read(
-    connection: sqlite3.Connection, select: str, rowids: Sequence[int], wide: Sequence[int], limit: int
-) -> tuple[list[Row], bool]:
+def _read(connection: sqlite3.Connection, select: str, rowids: Sequence[int], limit: int) -> tuple[list[Row], bool]:
     """Rows by ascending rowid, up to about `limit` bytes, and whether that was all of them."""
     statement = f"{select} WHERE n.rowid IN ({','.join('?' * len(rowids))}) ORDER BY n.rowid"
     try:
-        return _take(connection.execute(statement, rowids), wide, limit)
+        return _take(connection.execute(statement, rowids), limit)
     except sqlite3.OperationalError as error:
         if not _is_invalid_utf8(error):
             raise
         with _tolerant(connection):
-            return _take(connection.execute(statement, rowids), wide, limit)
+            return _take(connection.execute(statement, rowids), limit)
 
 
-def _take(cursor: sqlite3.Cursor, wide: Sequence[int], limit: int) -> tuple[list[Row], bool]:
-    if not wide:
-        return cursor.fetchall(), True
+def _take(cursor: sqlite3.Cursor, limit: int) -> tuple[list[Row], bool]:
+    # Every column counts: SQLite puts no bound on any of them, whatever its type is called.
     rows: list[Row] = []
     size = 0
     for row in cursor:
         rows.append(row)
-        for at in wide:
-            value = row[at]
-            if value.__class__ is str or value.__class__ is bytes:
+        for value in row:
+            if type(value) is str:
+                size += len(value) if value.isascii() else len(value.encode("utf-8", "surrogateescape"))
+            elif type(value) is bytes:
                 size += len(value)
         if size >= limit:
             cursor.close()

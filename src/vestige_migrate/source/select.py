@@ -24,8 +24,8 @@ class TableSource:
     `base` is the physical table, named `n` in every expression; `joins` hangs others on it, one row each at the
     most. `values` has one SQL expression a destination column (None where the source has nothing for it: the column
     takes its default). `extras` are columns with no place of their own, kept under `metadata.sqlite`. `key` has the
-    expressions of the destination's primary key, `order` the columns that split the table into ranges. `wide` are
-    the indexes of values that can be large. `dropped` are columns with no place at all.
+    expressions of the destination's primary key, `order` the columns that split the table into ranges. `dropped`
+    are columns with no place at all.
     """
 
     base: str
@@ -34,7 +34,6 @@ class TableSource:
     joins: str = ""
     order: tuple[str, ...] = ("rowid",)
     extras: tuple[str, ...] = ()
-    wide: tuple[int, ...] = ()
     dropped: tuple[str, ...] = ()
 
     @property

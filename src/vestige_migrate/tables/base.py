@@ -86,7 +86,10 @@ class Table:
 def plain_source(
     layout: Layout, physical: str, columns: tuple[Column, ...], key: tuple[str, ...], **renamed: str
 ) -> TableSource | None:
-    """A source that has the destination's columns by name, or by the name that `renamed` gives; None without it."""
+    """A source that has the destination's columns by name, or by the name that `renamed` gives; None without it.
+
+    Its other columns are kept under `metadata.sqlite` where the destination table has metadata, else they are dropped.
+    """
     from vestige_migrate.source.select import column as expression
 
     if not layout.has(physical):
@@ -95,5 +98,7 @@ def plain_source(
     present = set(layout.tables[physical])
     values = tuple(expression(name) if name in present else None for name in physical_names)
     keys = tuple(expression(renamed.get(name, name)) for name in key)
-    dropped = tuple(name for name in layout.tables[physical] if name not in physical_names)
-    return TableSource(base=physical, values=values, key=keys, dropped=dropped)
+    others = tuple(name for name in layout.tables[physical] if name not in physical_names)
+    if any(item.name == "metadata" for item in columns):
+        return TableSource(base=physical, values=values, key=keys, extras=others)
+    return TableSource(base=physical, values=values, key=keys, dropped=others)

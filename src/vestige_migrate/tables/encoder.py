@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from vestige_migrate.decode.ids import decode_uuid, quote_id
@@ -81,12 +82,14 @@ class BatchEncoder:
         kept = [row for row in range(len(raw[0])) if row not in unplaced]
         position = {row: index for index, row in enumerate(kept)}
         errors = []
-        lost = []
+        lost: list[RowError] = []
+        named: set[int] = set()
         for row, at, problem in problems:
             if row not in unplaced:
                 errors.append((position[row], self._error(raw, row, at, problem)))
             elif columns[at].required and problem.instead is UNSET:
-                lost.append(self._error(raw, row, at, problem))
+                lost.append(replace(self._error(raw, row, at, problem), further=row in named))
+                named.add(row)
         if unplaced:
             cells = [[column[row] for row in kept] for column in cells]
         return Batch(

@@ -88,7 +88,6 @@ def find_source(layout: Layout) -> TableSource | None:
         joins=joins,
         order=ORDER,
         extras=tuple(name for name in present if name not in _placed(layout)),
-        wide=tuple(at for at, item in enumerate(COLUMNS) if item.name in ("content", "metadata", "embedding")),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import columns
@@ -40,7 +42,9 @@ def is_in_nodes(layout: Layout) -> bool:
 def find_source(layout: Layout) -> TableSource | None:
     """Table `scheduling`, else one schedule a memory from the columns of `knowledge_nodes`."""
     if is_in_nodes(layout):
-        return plain_source(layout, "knowledge_nodes", COLUMNS, KEY, **NODE_COLUMNS)
+        source = plain_source(layout, "knowledge_nodes", COLUMNS, KEY, **NODE_COLUMNS)
+        # The memories themselves take every other column.
+        return source and replace(source, dropped=())
     return plain_source(layout, "scheduling", COLUMNS, KEY)
 
 

@@ -1,14 +1,14 @@
-"""Columns that have no place in the destination, kept in a memory's `metadata` under the key `sqlite`."""
+"""Columns that have no place in the destination, kept in their row's `metadata` under the key `sqlite`."""
 
 from __future__ import annotations
 
 import json
 import math
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from vestige_migrate.decode.json import parse_json
+from vestige_migrate.decode.json import JsonNumber, parse_json
 from vestige_migrate.decode.problem import BadValue, Raw
 from vestige_migrate.decode.text import decode_text
 from vestige_migrate.wire import field
@@ -74,17 +74,52 @@ def _careful(values: dict[str, Raw]) -> tuple[dict[str, Any], list[BadValue]]:
 
 def _with_key(own: bytes, extras: bytes) -> bytes:
     """The object in the jsonb field `own` with `"sqlite": extras` added at its end."""
-    text = own[_PREFIX_BYTES:].rstrip()
+    text = own[_PREFIX_BYTES:].strip()
     if b'"sqlite"' in text or b"\\u" in text:
         # A key of that name may stand there already (jsonb would let the last one win): keep it inside ours.
         _, value = parse_json(text)
         if EXTRAS_KEY in value:
-            body = extras[:-1] + b',"metadata.sqlite":' + _member(text) + b"}"
+            body = extras[:-1] + b',"metadata.sqlite":' + _write(value[EXTRAS_KEY]) + b"}"
             return field.with_length(b"\x01" + text[:-1] + b',"sqlite":' + body + b"}")
     separator = b"" if not text[1:-1].strip() else b","
     return field.with_length(b"\x01" + text[:-1] + separator + b'"sqlite":' + extras + b"}")
 
 
-def _member(text: bytes) -> bytes:
-    """The value of the key `sqlite` in an object's text."""
-    return json.dumps(json.loads(text)[EXTRAS_KEY], ensure_ascii=False).encode()
+def _write(value: Any) -> bytes:
+    """A value of `parse_json` as JSON: numbers to the letter, and nesting of any depth (hence no recursion)."""
+    written: list[str] = []
+    pending: list[Any] = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, (dict, list)):
+            pending.extend(reversed(list(_pieces(item))))
+        elif isinstance(item, (_Punctuation, JsonNumber)):
+            written.append(item)
+        else:
+            written.append(_encode(item))
+    return "".join(written).encode()
+
+
+class _Punctuation(str):
+    """JSON text that is written already, told apart from a string value."""
+
+    __slots__ = ()
+
+
+def _pieces(container: dict[str, Any] | list[Any]) -> Iterator[Any]:
+    """An object or array as punctuation and the values between it, in order."""
+    comma = ""
+    if isinstance(container, dict):
+        yield _Punctuation("{")
+        for key, value in container.items():
+            yield _Punctuation(f"{comma}{_encode(key)}:")
+            yield value
+            comma = ","
+        yield _Punctuation("}")
+        return
+    yield _Punctuation("[")
+    for value in container:
+        yield _Punctuation(comma)
+        yield value
+        comma = ","
+    yield _Punctuation("]")

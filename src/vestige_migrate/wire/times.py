@@ -1,8 +1,9 @@
 """RFC 3339 texts -> microseconds, a whole column at once.
 
-Python's `datetime.fromisoformat` plus the arithmetic to microseconds costs about 0.6 us a value; here it is
-about 0.06 us. Only the forms that Vestige writes are read here; anything else makes `parse_times` return None and
-the caller takes `decode_time`, which reads the same forms to the same values (a property test holds them equal).
+A time of 35 characters costs 0.3 us here, 1.2 us by `datetime.fromisoformat` and arithmetic, 2.7 us by `decode_time`
+(500 at once, measured). Only the forms that Vestige writes are read here; anything else makes `parse_times` return
+None and the caller takes `decode_time`, which reads the same forms to the same values (a property test holds them
+equal).
 """
 
 from __future__ import annotations

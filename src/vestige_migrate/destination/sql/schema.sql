@@ -43,8 +43,8 @@ CREATE TABLE IF NOT EXISTS domains (
 );
 
 -- array_to_string is STABLE (an element's output function may depend on settings), and a generated column takes
--- IMMUTABLE functions only; for text[] nothing can vary. PL/pgSQL, because an SQL function that cannot be inlined
--- costs more a row (measured, docs/performance.md).
+-- IMMUTABLE functions only; for text[] nothing can vary. PL/pgSQL costs the same a row as an SQL function that cannot be
+-- inlined (docs/performance.md), and its plan is kept for the session.
 CREATE OR REPLACE FUNCTION vestige_tags_text(tags text[]) RETURNS text
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
     AS $$ BEGIN RETURN array_to_string(tags, ' '); END $$;
