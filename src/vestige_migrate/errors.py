@@ -69,24 +69,34 @@ class SourceTooOld(SourceUnusable):
 
 
 class ModelMismatch(Refused):
-    """Source, embedder and destination do not agree on the embedding model.
+    """Two of source, embedder and destination do not agree on the embedding model.
 
-    `source` is the source's signature, `other` the one that differs, `other_role` says whose it is.
+    `source` is the signature that counts (the source's; the embedder's where the source has none), `other` the one
+    that differs; the roles say whose they are.
     """
 
-    def __init__(self, source: ModelSignature, other: ModelSignature, other_role: str) -> None:
+    def __init__(
+        self, source: ModelSignature, other: ModelSignature, other_role: str, source_role: str = "source"
+    ) -> None:
         self.source = source
         self.other = other
+        self.source_role = source_role
         self.other_role = other_role
-        label = {"embedder": "embedder presented: ", "destination": "destination has:    "}[other_role]
         super().__init__(
-            "embedding model mismatch between source and destination\n\n"
-            f"  source registered:  {source}\n"
-            f"  {label}{other}\n\n"
+            f"embedding model mismatch between {source_role} and destination\n\n"
+            f"  {_MODEL_OF[source_role]:<20}{source}\n"
+            f"  {_MODEL_OF[other_role]:<20}{other}\n\n"
             "Re-embed the destination after the copy with:\n"
             f"  vestige migrate reembed --model {other.name}\n"
             "or run this command again with the original embedder."
         )
+
+
+_MODEL_OF = {
+    "source": "source registered:",
+    "embedder": "embedder presented:",
+    "destination": "destination has:",
+}
 
 
 class DestinationUnusable(Refused):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 from psycopg import sql
 
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.errors import DestinationUnusable, ModelMismatch
 from vestige_migrate.plan import MAX_DIMENSION, ModelSignature
+
+UNNAMED = "a model that the file does not name"
+"""Stands for the name where a source has vectors and says nowhere which model made them."""
 
 
 def read_registry(connection: Connection) -> ModelSignature | None:
@@ -27,25 +32,59 @@ def column_dimension(connection: Connection) -> int | None:
 
 
 def check_models(
-    source: ModelSignature | None, embedder: ModelSignature | None, destination: ModelSignature | None
+    source: ModelSignature | None,
+    dimension: int | None,
+    embedder: ModelSignature | None,
+    destination: ModelSignature | None,
 ) -> None:
-    """Raises `ModelMismatch` where two of the three that are known differ."""
-    if source is not None:
-        if embedder is not None and not source.matches(embedder):
-            raise ModelMismatch(source, embedder, "embedder")
-        if destination is not None and not source.matches(destination):
-            raise ModelMismatch(source, destination, "destination")
-    elif embedder is not None and destination is not None and not embedder.matches(destination):
-        raise ModelMismatch(embedder, destination, "destination")
+    """Raises `ModelMismatch` where two of the three that are known differ.
+
+    `dimension` is the length of the source's vectors, which may be known where their model is not.
+    """
+    if source is None and dimension is not None:
+        for other, role in ((embedder, "embedder"), (destination, "destination")):
+            if other is not None and other.dimension != dimension:
+                raise ModelMismatch(ModelSignature(UNNAMED, dimension), other, role)
+    known = [
+        (role, model)
+        for role, model in (("source", source), ("embedder", embedder), ("destination", destination))
+        if model is not None
+    ]
+    for (role, model), (other_role, other) in combinations(known, 2):
+        if not model.matches(other):
+            raise ModelMismatch(model, other, other_role, role)
 
 
-def check_dimension(wanted: int | None, found: int | None) -> None:
-    """Raises `DestinationUnusable` where the column has another dimension than the vectors."""
-    if wanted is not None and found is not None and wanted != found:
+def check_column(connection: Connection, dimension: int | None) -> None:
+    """Raises `DestinationUnusable` where the vector column cannot take vectors of this dimension. Writes nothing."""
+    if dimension is None:
+        return
+    declared = column_dimension(connection)
+    if declared is not None and declared != dimension:
         raise DestinationUnusable(
-            f"knowledge_nodes.embedding in the destination is vector({found}), and the source's vectors have "
-            f"{wanted} dimensions: copy into another database, or re-embed one of the two"
+            f"knowledge_nodes.embedding in the destination is vector({declared}), and the vectors to be copied have "
+            f"{dimension} dimensions: copy into another database, or re-embed one of the two"
         )
+    found = _other_length_stored(connection, dimension) if declared is None else None
+    if found is not None:
+        raise DestinationUnusable(
+            f"knowledge_nodes.embedding in the destination holds vectors of {found} dimensions, and the vectors to be "
+            f"copied have {dimension}: copy into another database, or re-embed one of the two"
+        )
+
+
+def _other_length_stored(connection: Connection, dimension: int) -> int | None:
+    """The length of a stored vector that is not `dimension` long; None where there is none, or no such column."""
+    exists = connection.execute(
+        "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('knowledge_nodes') AND attname = 'embedding'"
+        " AND atttypid = to_regtype('vector') AND NOT attisdropped"
+    ).fetchone()
+    if exists is None:
+        return None
+    row = connection.execute(
+        "SELECT vector_dims(embedding) FROM knowledge_nodes WHERE vector_dims(embedding) <> %s LIMIT 1", (dimension,)
+    ).fetchone()
+    return int(row[0]) if row else None
 
 
 def stamp(connection: Connection, model: ModelSignature | None, dimension: int | None) -> None:

@@ -22,7 +22,7 @@ from vestige_migrate.run.dry_run import fill_dry_run, fill_updates
 from vestige_migrate.run.index_phase import IndexPhase
 from vestige_migrate.run.messages import WorkerConfig
 from vestige_migrate.run.pool import WriterPool
-from vestige_migrate.run.prepare import PreparedSource, prepared_source
+from vestige_migrate.run.prepare import PreparedSource, find_readable_source, prepared_source
 from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.run.tally import Tally
 from vestige_migrate.source.counts import count_dropped, count_rows, left_behind
@@ -54,9 +54,11 @@ def run_sqlite_to_postgres(
     started = time.monotonic()
     run_name = f"vestige-migrate {token_hex(4)}"
     signature = ModelSignature(embedder.name, embedder.dimension, embedder.hash) if embedder else None
+    found = find_readable_source(plan)
+    # Every check that can refuse the run comes before the first write: an upgrade of the source is one.
     with (
-        prepared_source(plan) as source,
-        ready_destination(plan, source.layout, signature, run_name) as destination,
+        ready_destination(plan, found.layout, signature, run_name) as destination,
+        prepared_source(plan, found) as source,
     ):
         run = _Run(plan, source, destination, run_name, on_progress)
         try:
@@ -150,7 +152,6 @@ class _Run:
 
     def _prepare(self) -> None:
         destination = self._destination
-        schema.take_lock(destination.main)
         schema.create(destination.main, destination.server)
         dimension = self._source.layout.dimension or (destination.model.dimension if destination.model else None)
         registry.stamp(destination.main, destination.model, dimension)

@@ -82,11 +82,14 @@ def ready_destination(
         server = schema.probe(main)
         info = DestinationInfo(display, server.version, server.pgvector or server.pgvector_available)
         schema.check_server(server)
+        if not plan.dry_run:
+            # Before anything is asked about the data: what another run changes afterwards would not be seen.
+            schema.take_lock(main)
         registered = registry.read_registry(main)
-        registry.check_models(layout.model, embedder, registered)
+        registry.check_models(layout.model, layout.dimension, embedder, registered)
         model = layout.model or embedder or registered
-        registry.check_dimension(layout.dimension, registry.column_dimension(main))
         schema.check_shape(main)
+        registry.check_column(main, layout.dimension or (model.dimension if model else None))
         indexes.check_names(main)
         fresh = schema.is_fresh(main)
         pool.open()

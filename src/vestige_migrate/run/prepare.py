@@ -10,10 +10,11 @@ from pathlib import Path
 
 from loguru import logger
 
+from vestige_migrate.errors import SourceUnusable
 from vestige_migrate.plan import SqliteToPostgresPlan
 from vestige_migrate.report import SourceInfo
 from vestige_migrate.source.connect import SourceFile, find_source, open_source
-from vestige_migrate.source.inspect import check_readable, inspect_source, is_readable
+from vestige_migrate.source.inspect import check_readable, check_upgradable, inspect_source, is_readable
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.snapshot import take_snapshot
 from vestige_migrate.source.upgrade import upgrade, upgrade_in_place
@@ -29,30 +30,68 @@ class PreparedSource:
     connection: sqlite3.Connection
 
 
-@contextmanager
-def prepared_source(plan: SqliteToPostgresPlan) -> Iterator[PreparedSource]:
-    """The source for this plan. Raises `SourceUnusable` or `SourceTooOld`; removes a snapshot at the end."""
+@dataclass(frozen=True)
+class FoundSource:
+    """A source as it was found: looked at, and nothing written to it."""
+
+    path: Path
+    file: SourceFile
+    layout: Layout
+
+
+def find_readable_source(plan: SqliteToPostgresPlan) -> FoundSource:
+    """The plan's source, judged by what is in it and by the plan's flags.
+
+    Raises `SourceUnusable` where it is no Vestige file, and `SourceTooOld` where the flags offer no way forward. So
+    every refusal comes before the first write, of an upgrade as well.
+    """
     path = plan.sqlite_path
     file = find_source(path)
     layout = _inspect(file, path)
-    info = SourceInfo(str(path), layout.version, layout.lineage)
+    if plan.allow_source_upgrade:
+        check_upgradable(layout, path)
+    elif not plan.snapshot:
+        check_readable(layout, path)
+    return FoundSource(path, file, layout)
+
+
+@contextmanager
+def prepared_source(plan: SqliteToPostgresPlan, found: FoundSource) -> Iterator[PreparedSource]:
+    """The source, upgraded or snapshotted as the plan says. A snapshot is removed at the end.
+
+    Raises `SourceUnusable` where the upgrade or the snapshot cannot be made.
+    """
+    path, layout = found.path, found.layout
     if plan.snapshot:
-        with take_snapshot(file) as copy:
+        with take_snapshot(found.file) as copy:
             if not is_readable(layout):
                 upgrade(copy.path)
                 logger.info("upgraded the snapshot from V{} to V15; {} itself is untouched", layout.version, path)
-            with _opened(copy, path, info) as prepared:
+            with _opened(copy, path, _checked_again(copy, found), layout) as prepared:
                 yield prepared
         return
-    if not is_readable(layout) and plan.allow_source_upgrade and not plan.dry_run:
-        backup = upgrade_in_place(path, layout)
-        logger.info("upgraded {} from V{} to V15; the backup is {}", path, layout.version, backup)
-        file = find_source(path)
-        info = SourceInfo(str(path), _inspect(file, path).version, layout.lineage)
     # A dry run changes nothing: it counts an older file as it is where the upgrade is allowed.
-    check = not (plan.allow_source_upgrade and plan.dry_run)
-    with _opened(file, path, info, check) as prepared:
+    if plan.allow_source_upgrade and not is_readable(layout) and not plan.dry_run:
+        backup = upgrade_in_place(path)
+        if backup is not None:
+            logger.info("upgraded {} from V{} to V15; the backup is {}", path, layout.version, backup)
+        file = find_source(path)
+        layout = _checked_again(file, found)
+        found = FoundSource(path, file, layout)
+    with _opened(found.file, path, layout, layout) as prepared:
         yield prepared
+
+
+def _checked_again(file: SourceFile, found: FoundSource) -> Layout:
+    """The layout after an upgrade or in a snapshot. The registries were compared for the one found first."""
+    layout = _inspect(file, found.path)
+    check_readable(layout, found.path)
+    if (layout.model, layout.dimension) != (found.layout.model, found.layout.dimension):
+        raise SourceUnusable(
+            f"{found.path} changed its embedding model from {found.layout.model or 'none'} to {layout.model or 'none'} "
+            "while it was being looked at: run again"
+        )
+    return layout
 
 
 def _inspect(file: SourceFile, path: Path) -> Layout:
@@ -64,12 +103,10 @@ def _inspect(file: SourceFile, path: Path) -> Layout:
 
 
 @contextmanager
-def _opened(file: SourceFile, path: Path, info: SourceInfo, check: bool = True) -> Iterator[PreparedSource]:
+def _opened(file: SourceFile, path: Path, layout: Layout, named: Layout) -> Iterator[PreparedSource]:
+    """An open source; the report names the version and line of `named`."""
     connection = open_source(file)
     try:
-        layout = inspect_source(connection, path)
-        if check:
-            check_readable(layout, path)
-        yield PreparedSource(file, layout, info, connection)
+        yield PreparedSource(file, layout, SourceInfo(str(path), named.version, named.lineage), connection)
     finally:
         connection.close()

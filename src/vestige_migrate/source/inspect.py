@@ -78,15 +78,29 @@ def check_readable(layout: Layout, path: Path) -> None:
     """Raises `SourceTooOld` unless the source can be read as it is."""
     if is_readable(layout):
         return
-    found = f"{path} is at V{layout.version}, and the copy reads V{READABLE_VERSION}"
     if layout.version < OLDEST_UPGRADABLE:
-        raise SourceTooOld(
-            f"{found}: run again with --snapshot, which upgrades a private copy and never touches the file "
-            f"(--allow-source-upgrade would skip steps that Vestige itself must take below V{OLDEST_UPGRADABLE})"
-        )
-    raise SourceTooOld(
-        f"{found}: run again with --snapshot, which upgrades a private copy and never touches the file, "
-        "or with --allow-source-upgrade, which upgrades the file itself after a backup beside it"
+        raise _too_old(layout, path, _UPGRADE_WOULD_SKIP)
+    raise _too_old(
+        layout, path, ", or with --allow-source-upgrade, which upgrades the file itself after a backup beside it"
+    )
+
+
+def check_upgradable(layout: Layout, path: Path) -> None:
+    """Raises `SourceTooOld` unless the source can be read as it is or be upgraded in place."""
+    if not is_readable(layout) and layout.version < OLDEST_UPGRADABLE:
+        raise _too_old(layout, path, _UPGRADE_WOULD_SKIP)
+
+
+_UPGRADE_WOULD_SKIP = (
+    f" (--allow-source-upgrade does not work below V{OLDEST_UPGRADABLE}: it would skip steps that Vestige itself must "
+    "take)"
+)
+
+
+def _too_old(layout: Layout, path: Path, ways: str) -> SourceTooOld:
+    return SourceTooOld(
+        f"{path} is at V{layout.version}, and the copy reads V{READABLE_VERSION}: run again with --snapshot, which "
+        f"upgrades a private copy and never touches the file{ways}"
     )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 
-from vestige_migrate.errors import SourceTooOld, SourceUnusable
-from vestige_migrate.source.inspect import OLDEST_UPGRADABLE, READABLE_VERSION
-from vestige_migrate.source.layout import Layout
+from vestige_migrate.errors import SourceUnusable
+from vestige_migrate.source.connect import SourceFile, open_source
+from vestige_migrate.source.inspect import READABLE_VERSION, check_upgradable, inspect_source, is_readable
 from vestige_migrate.source.select import quote_identifier
 
 _LOCK_SECONDS = 30.0
@@ -25,63 +28,111 @@ _NODE_COLUMNS = {
 """What V14 and V15 of the plan line add to knowledge_nodes (source-schemas.md)."""
 
 
-def upgrade_in_place(path: Path, layout: Layout) -> Path:
+def upgrade_in_place(path: Path) -> Path | None:
     """Backs the file up beside it, then upgrades it in one transaction; returns the backup's path.
 
-    Raises `SourceTooOld` below V11 and `SourceUnusable` where the file cannot be written or the backup fails.
+    None where another program has upgraded the file in the meantime. Raises `SourceTooOld` below V11 and
+    `SourceUnusable` where the file cannot be written or the backup fails; the file is then as it was.
     """
-    if layout.version < OLDEST_UPGRADABLE:
-        raise SourceTooOld(
-            f"{path} is at V{layout.version}: an upgrade in place would skip steps that Vestige itself must take below "
-            f"V{OLDEST_UPGRADABLE}. Run again with --snapshot, which upgrades a private copy"
-        )
-    path = path.resolve()
-    backup = _backup(path, layout.version)
+    file = path.resolve()
+    backup: Path | None = None
     try:
-        upgrade(path)
+        # The lock comes first: the backup is the very state that the upgrade starts from.
+        with _write_transaction(file) as connection:
+            layout = inspect_source(connection, path)
+            check_upgradable(layout, path)
+            if not is_readable(layout):
+                backup = _backup(file, layout.version)
+                _run(connection)
     except sqlite3.Error as error:
+        kept = f", and a backup is {backup}" if backup else ""
         raise SourceUnusable(
-            f"{path} could not be upgraded ({error}); it is unchanged, and a backup is {backup}. "
-            "Stop Vestige, or use --snapshot"
+            f"{path} could not be upgraded ({error}); it is unchanged{kept}. Check that it and its folder may be "
+            "written and that Vestige is stopped, or use --snapshot"
         ) from None
     return backup
 
 
+def upgrade(path: Path) -> None:
+    """Upgrades the file to V15 in one transaction; one that needs no upgrade is not written to. Raises sqlite3.Error.
+
+    For a file of our own (a snapshot): there is no backup, and files below V11 are taken too.
+    """
+    with _write_transaction(path) as connection:
+        if not is_readable(inspect_source(connection, path)):
+            _run(connection)
+
+
+@contextmanager
+def _write_transaction(path: Path) -> Iterator[sqlite3.Connection]:
+    """A transaction that no other program can write beside; rolled back where an exception leaves it."""
+    with closing(sqlite3.connect(path, timeout=_LOCK_SECONDS, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+
+def _run(connection: sqlite3.Connection) -> None:
+    for statement in _statements(connection):
+        connection.execute(statement)
+
+
 def _backup(path: Path, version: int) -> Path:
-    """A checked copy through SQLite's backup API (which sees rows that are only in the WAL), owner-only."""
+    """A checked copy through SQLite's backup API (which sees rows that are only in the WAL), owner-only.
+
+    It has its name only once it is whole: a kill leaves a `.partial` file, never half a backup that looks like one.
+    """
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
     backup = path.with_name(f"{path.name}.v{version}-backup-{stamp}")
+    partial = backup.with_name(f"{backup.name}.partial")
     try:
-        backup.touch(mode=0o600, exist_ok=False)
-        source = sqlite3.connect(path, timeout=_LOCK_SECONDS)
-        target = sqlite3.connect(backup)
-        try:
-            source.backup(target)
-            (verdict,) = target.execute("PRAGMA integrity_check(1)").fetchone()
-        finally:
-            target.close()
-            source.close()
-    except (OSError, sqlite3.Error) as error:
-        backup.unlink(missing_ok=True)
-        raise SourceUnusable(f"{path} could not be backed up to {backup} ({error}): nothing was changed") from None
-    if verdict != "ok":
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
         raise SourceUnusable(
-            f"the backup {backup} does not pass PRAGMA integrity_check, so {path} was not changed: "
-            "the file is damaged; try --snapshot to copy what can be read"
-        )
+            f"{path} could not be backed up to {backup} ({error.strerror}): nothing was changed. Make room and allow "
+            "writing beside the file, or use --snapshot"
+        ) from None
+    try:
+        verdict = _copy_whole(path, partial)
+        if verdict != "ok":
+            raise SourceUnusable(
+                f"the backup of {path} does not pass PRAGMA integrity_check, so the file is damaged and was not "
+                "changed: restore an older backup, or try --snapshot to copy what can be read"
+            )
+        partial.rename(backup)
+        _flush_directory(backup.parent)
+    except (OSError, sqlite3.Error) as error:
+        raise SourceUnusable(
+            f"{path} could not be backed up to {backup} ({error}): nothing was changed. Make room beside the file, "
+            "or use --snapshot"
+        ) from None
+    finally:
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            partial.with_name(partial.name + suffix).unlink(missing_ok=True)
     return backup
 
 
-def upgrade(path: Path) -> None:
-    """Upgrades the file to V15 in one transaction; a second upgrade changes nothing. Raises sqlite3.Error."""
-    connection = sqlite3.connect(path, timeout=_LOCK_SECONDS, isolation_level=None)
+def _copy_whole(path: Path, target: Path) -> str:
+    """Copies the database and returns what PRAGMA integrity_check says of the copy."""
+    with closing(open_source(SourceFile(path))) as source, closing(sqlite3.connect(target)) as copy:
+        source.backup(copy)
+        (verdict,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
+    return str(verdict)
+
+
+def _flush_directory(directory: Path) -> None:
+    """Makes a new name in the directory last through a power cut, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        connection.execute("BEGIN IMMEDIATE")
-        for statement in _statements(connection):
-            connection.execute(statement)
-        connection.execute("COMMIT")
+        os.fsync(handle)
     finally:
-        connection.close()
+        os.close(handle)
 
 
 def _statements(connection: sqlite3.Connection) -> list[str]:

@@ -1,4 +1,9 @@
--- Tables that V12 to V15 (plan line) add to an older file. Every statement may run again.
+-- Tables and indexes that V12 to V15 (plan line) add to an older file. Every statement may run again.
+
+CREATE INDEX IF NOT EXISTS idx_nodes_domains ON knowledge_nodes (domains);
+CREATE INDEX IF NOT EXISTS idx_nodes_domain_scores ON knowledge_nodes (domain_scores);
+CREATE INDEX IF NOT EXISTS idx_nodes_owner ON knowledge_nodes (owner_user_id);
+CREATE INDEX IF NOT EXISTS idx_nodes_codebase ON knowledge_nodes (codebase) WHERE codebase IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS sync_tombstones (
     table_name TEXT NOT NULL,
@@ -33,7 +38,7 @@ CREATE TABLE IF NOT EXISTS review_events (
     metadata TEXT NOT NULL DEFAULT '{}'
 );
 CREATE INDEX IF NOT EXISTS idx_review_events_memory ON review_events (memory_id);
-CREATE INDEX IF NOT EXISTS idx_review_events_occurred ON review_events (occurred_at);
+CREATE INDEX IF NOT EXISTS idx_review_events_occurred_at ON review_events (occurred_at);
 
 CREATE TABLE IF NOT EXISTS embedding_model (
     id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -51,6 +56,7 @@ CREATE TABLE IF NOT EXISTS domains (
     memory_count INTEGER NOT NULL DEFAULT 0,
     created_at TEXT NOT NULL
 );
+CREATE INDEX IF NOT EXISTS idx_domains_created_at ON domains (created_at);
 
 CREATE TABLE IF NOT EXISTS users (
     id TEXT PRIMARY KEY,
