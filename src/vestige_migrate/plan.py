@@ -104,6 +104,7 @@ class SqliteToPostgresPlan:
     snapshot: bool = False
     indexes: Indexes = Indexes.AUTO
     on_conflict: OnConflict = OnConflict.SKIP
+    archive: bool = False
     dry_run: bool = False
 
     def __post_init__(self) -> None:

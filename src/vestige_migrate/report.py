@@ -144,6 +144,8 @@ class MigrationReport:
     phases: dict[str, float] = field(default_factory=dict)
     duration_seconds: float = 0.0
     on_conflict: OnConflict = OnConflict.SKIP
+    archived: dict[str, int] | None = None
+    """Rows of each table that are in the archive now; None without `--archive`."""
 
     @property
     def updates(self) -> bool:
@@ -202,7 +204,8 @@ class MigrationReport:
     def as_json(self) -> dict[str, Any]:
         """The report as plain JSON values, in the documented shape (schema 1).
 
-        With `--on-conflict newer` there are two more keys: `memories_updated`, and `updated` in each table's entry.
+        With `--on-conflict newer` there are two more keys: `memories_updated`, and `updated` in each table's entry;
+        with `--archive` there is one more: `archived`, and its tables are not in `left_behind`.
         """
         return {
             "schema": 1,
@@ -217,6 +220,7 @@ class MigrationReport:
             "tables": {name: table.as_json(self.updates) for name, table in self.tables.items()},
             "errors": [error.as_json() for error in self.errors],
             "left_behind": self.left_behind,
+            **({"archived": self.archived} if self.archived is not None else {}),
             "source_changed": self.source_changed,
             "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},
             "duration_seconds": round(self.duration_seconds, 3),

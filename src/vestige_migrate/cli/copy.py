@@ -65,6 +65,10 @@ def copy(
             help="A row that is there already: skip leaves it, newer replaces it where the source's is later."
         ),
     ] = OnConflict.SKIP,
+    archive: Annotated[
+        bool,
+        typer.Option("--archive", help="Keep rows that have no place in the destination in the table vestige_archive."),
+    ] = False,
     dry_run: options.DryRun = False,
     report: options.Report = None,
     progress: options.ShowProgress = None,
@@ -91,6 +95,7 @@ def copy(
         snapshot=snapshot,
         indexes=indexes,
         on_conflict=on_conflict,
+        archive=archive,
         dry_run=dry_run,
     )
     embedder = embedder_signature(embedding_model, embedding_dimension, embedding_hash)

@@ -71,15 +71,22 @@ def print_report(report: MigrationReport, console: Console) -> None:
     """The report for a person: a table, the first errors, what stays behind, and the speed."""
     console.print(_table(report))
     _print_errors(report, console)
+    if report.archived:
+        verb = "to archive" if report.dry_run else "archived"
+        console.print(Text(f"{verb} in vestige_archive: {_names(report.archived)}"))
     if report.left_behind:
-        names = ", ".join(f"{name} {rows}" for name, rows in report.left_behind.items())
-        console.print(Text(f"left in the source, no place in the destination: {names}"))
+        hint = " (--archive keeps these rows too)" if report.archived is None else ""
+        console.print(Text(f"left in the source, no place in the destination: {_names(report.left_behind)}{hint}"))
     if report.source_changed:
         console.print(Text("the source changed during the copy: run again to bring what is new"))
     moved = sum(table.source_rows for table in report.tables.values())
     rate = moved / report.duration_seconds if report.duration_seconds else 0.0
     verb = "counted" if report.dry_run else "done"
     console.print(Text(f"{verb}: {moved} rows in {report.duration_seconds:.1f} s ({rate:.0f} rows/s)"))
+
+
+def _names(tables: dict[str, int]) -> str:
+    return ", ".join(f"{name} {rows}" for name, rows in tables.items())
 
 
 def _table(report: MigrationReport) -> Table:

@@ -42,7 +42,7 @@ class Stage:
         copy_into(self._connection, self._copy, [ordinals, *columns])
 
 
-def copy_into(connection: Connection, statement: sql.Composed, columns: Sequence[Fields]) -> None:
+def copy_into(connection: Connection, statement: sql.Composed | sql.SQL, columns: Sequence[Fields]) -> None:
     """Runs a COPY ... FROM STDIN (FORMAT BINARY) with these columns."""
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         copy.write(copy_payload(columns))

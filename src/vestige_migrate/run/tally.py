@@ -98,7 +98,8 @@ class Tally:
             counts = [count.as_report() for range_, count in self._ranges.items() if range_.table == name]
             self._report.tables[name] = sum(counts, start=TableReport())
         for range_, count in self._ranges.items():
-            refresh = TABLES[range_.table].refresh
+            table = TABLES.get(range_.table)
+            refresh = table.refresh if table is not None else None
             if refresh is not None and refresh.companion is not None:
                 # Their own table's phase found them there and counted them as skipped.
                 self._report.tables[refresh.companion].mark_updated(count.companions)

@@ -13,6 +13,9 @@ _NOT_MEMORY = ("sqlite_", "knowledge_fts")
 _BOOKKEEPING = {"schema_version", "embedding_model"}
 """Tables whose content goes into the destination's registry or says what the file is."""
 
+CACHES = {"vector_journal": "notes of which vectors Vestige's in-memory index has yet to take in; worthless without it"}
+"""Tables that `--archive` leaves out, and why. They stay in `left_behind`."""
+
 
 def count_rows(connection: sqlite3.Connection, source: TableSource) -> int:
     """COUNT(*) of the table that the rows come from."""
@@ -40,17 +43,18 @@ def left_behind(connection: sqlite3.Connection, layout: Layout, used: Iterable[s
     for table in sorted(layout.tables):
         if table in skipped or table.startswith(_NOT_MEMORY):
             continue
-        rows = _count(connection, table, _unplaced(layout, table))
+        rows = _count(connection, table, unplaced_rows(layout, table))
         if rows:
             found[table] = rows
     return found
 
 
-def _unplaced(layout: Layout, table: str) -> str:
-    """Which rows of a table of vectors came over with no memory; every row of any other table."""
-    no_memory = "node_id NOT IN (SELECT id FROM knowledge_nodes)"
+def unplaced_rows(layout: Layout, table: str) -> str:
+    """A condition: which rows of a table of vectors came over with no memory; every row of any other table."""
+    # A NULL on either side of NOT IN would make it neither true nor false.
+    no_memory = "(node_id IS NULL OR node_id NOT IN (SELECT id FROM knowledge_nodes WHERE id IS NOT NULL))"
     if table == "node_embeddings" and layout.has(table, "embedding"):
         return no_memory
     if table == "embedding_profile_vectors" and layout.active_profile is not None:
-        return f"profile_id <> {quote_text(layout.active_profile)} OR {no_memory}"
+        return f"profile_id IS NOT {quote_text(layout.active_profile)} OR {no_memory}"
     return "1"
