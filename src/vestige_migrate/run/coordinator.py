@@ -145,7 +145,7 @@ class _Run:
         self.report.source_changed = self._data_version() != version_before
         self._check_complete(counts)
         with self._phase("indexes"):
-            self._indexes.after_load()
+            self._indexes.after_load({name for name, table in self.report.tables.items() if table.inserted})
 
     def _prepare(self) -> None:
         destination = self._destination
