@@ -156,7 +156,7 @@ class _Run:
         self._check_complete(counts)
         self._archive.check_complete()
         with self._phase("indexes"):
-            self._indexes.after_load()
+            self._indexes.after_load({name for name, table in self.report.tables.items() if table.inserted})
 
     def _prepare(self) -> None:
         destination = self._destination
