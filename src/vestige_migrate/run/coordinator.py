@@ -21,7 +21,7 @@ from vestige_migrate.run.destination import ReadyDestination, ready_destination
 from vestige_migrate.run.dry_run import fill_dry_run
 from vestige_migrate.run.index_phase import IndexPhase
 from vestige_migrate.run.messages import WorkerConfig
-from vestige_migrate.run.pool import WriterPool
+from vestige_migrate.run.pool import WriterPool, warm_up
 from vestige_migrate.run.prepare import PreparedSource, find_readable_source, prepared_source
 from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.run.tally import Tally
@@ -55,6 +55,8 @@ def run_sqlite_to_postgres(
     run_name = f"vestige-migrate {token_hex(4)}"
     signature = ModelSignature(embedder.name, embedder.dimension, embedder.hash) if embedder else None
     found = find_readable_source(plan)
+    if not plan.dry_run:
+        warm_up()
     # Every check that can refuse the run comes before the first write: an upgrade of the source is one.
     with (
         ready_destination(plan, found.layout, signature, run_name) as destination,
