@@ -39,7 +39,9 @@ def _settings(arguments: list[str] | None) -> Settings:
     parser.add_argument("--dim", type=int, default=256, help="dimensions of the vectors (default 256)")
     parser.add_argument("--runs", type=int, help="rounds; their medians are shown (default 3)")
     parser.add_argument("--workers", type=_numbers, default=(1, 2, 4), help="numbers of workers (default 1,2,4)")
-    parser.add_argument("--skip-hnsw", action="store_true", help="leave out the HNSW index, most of a copy's time")
+    parser.add_argument(
+        "--no-indexes", action="store_true", help="copy the tables only (most of the time goes to indexes)"
+    )
     parser.add_argument("--smoke", action="store_true", help="one round, and no time or size is judged (for CI)")
     given = parser.parse_args(arguments)
     return Settings(
@@ -47,7 +49,7 @@ def _settings(arguments: list[str] | None) -> Settings:
         dimension=given.dim,
         runs=given.runs or (1 if given.smoke else 3),
         workers=given.workers,
-        skip_hnsw=given.skip_hnsw,
+        with_indexes=not given.no_indexes,
         judge=not given.smoke,
         results=RESULTS,
     )

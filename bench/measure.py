@@ -14,8 +14,7 @@ from typing import Any
 
 from bench.check import CopyFailed, Digest, problems_of_copy, problems_of_indexes
 from bench.load import watched_load
-from bench.server import BenchServer, connect
-from vestige_migrate.destination import indexes
+from bench.server import BenchServer
 
 ROOT = Path(__file__).parent.parent
 TABLE_PHASES = ("small", "memberships", "parents", "dependents")
@@ -55,16 +54,15 @@ class CopyRun:
 
 
 def measured_copy(
-    server: BenchServer, url: str, source: Path, wanted: dict[str, Digest], workers: int, skip_hnsw: bool
+    server: BenchServer, url: str, source: Path, wanted: dict[str, Digest], workers: int, with_indexes: bool
 ) -> CopyRun:
     """Copies into the empty database `url`. Raises `CopyFailed` unless all is there and right."""
-    if skip_hnsw:
-        _pretend_hnsw(url)
     server.settle()
     with watched_load(server.postmaster) as load:
-        cost, report = _run(source, url, workers)
+        cost, report = _run(source, url, workers, "auto" if with_indexes else "none")
     problems = _problems_of_report(cost, report, wanted) + problems_of_copy(url, wanted)
-    problems += [text for text in problems_of_indexes(url) if not (skip_hnsw and indexes.HNSW_INDEX in text)]
+    if with_indexes:
+        problems += problems_of_indexes(url)
     if problems:
         raise CopyFailed(f"{source.name}, {workers} workers: {'; '.join(problems)}")
     cpu = float(cost["cpu_seconds"])
@@ -82,21 +80,14 @@ def measured_copy(
     )
 
 
-def _pretend_hnsw(url: str) -> None:
-    """Takes the HNSW index's name, so that the copy leaves it alone: the product has no option for that, and needs
-    none for the sake of a benchmark."""
-    with connect(url) as connection:
-        connection.execute(f"CREATE SEQUENCE {indexes.HNSW_INDEX}")
-
-
-def _run(source: Path, url: str, workers: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def _run(source: Path, url: str, workers: int, indexes: str) -> tuple[dict[str, Any], dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="vestige-bench-") as directory:
         cost, report = Path(directory) / "cost.json", Path(directory) / "report.json"
         program = Path(sys.executable).with_name("vestige-migrate")
         command = [
             *(sys.executable, "-m", "bench.one_copy", str(cost)),
             *(str(program), "copy", "--sqlite-path", str(source), "--workers", str(workers)),
-            *("--report", str(report), "--no-progress", "--log-level", "WARNING"),
+            *("--indexes", indexes, "--report", str(report), "--no-progress", "--log-level", "WARNING"),
         ]
         errors = _run_to_its_end(command, {**os.environ, "VESTIGE_POSTGRES_URL": url})
         if not cost.exists() or not report.exists():

@@ -42,8 +42,8 @@ _COLUMNS: tuple[tuple[str, Callable[[CopyRun], float | None], int], ...] = (
 
 def print_size(console: Console, settings: Settings, result: SizeResult) -> None:
     """One size: a line for each number of workers, then the ratios with their bars."""
-    hnsw = ", without HNSW" if settings.skip_hnsw else ""
-    title = f"{result.rows:,} memories x {result.dimension} dimensions{hnsw}, medians of {settings.runs}"
+    without = "" if settings.with_indexes else ", without secondary indexes"
+    title = f"{result.rows:,} memories x {result.dimension} dimensions{without}, medians of {settings.runs}"
     table = Table(title=title, title_justify="left")
     for name in ("workers", *(name for name, _, _ in _COLUMNS)):
         table.add_column(name, justify="right")

@@ -25,7 +25,7 @@ class Settings:
     dimension: int
     runs: int
     workers: tuple[int, ...]
-    skip_hnsw: bool
+    with_indexes: bool
     judge: bool
     results: Path
 
@@ -59,7 +59,7 @@ def measure_size(server: BenchServer, settings: Settings, rows: int, say: Callab
                 say(f"{rows:,} memories, round {round_}: limit {seconds}{_busy(limit.others_cpu)}")
             for workers in settings.workers:
                 with server.database() as url:
-                    run = measured_copy(server, url, source, wanted, workers, settings.skip_hnsw)
+                    run = measured_copy(server, url, source, wanted, workers, settings.with_indexes)
                 result.copies.append(run)
                 say(
                     f"{rows:,} memories, round {round_}: {workers} workers, parents {run.phases['parents']:.2f} s, "
@@ -79,7 +79,7 @@ def _warm_dump(
 ) -> Iterator[Dump | None]:
     """A first copy that nobody times: it brings the source into the page cache, and the limit's files come from it."""
     with server.database() as url:
-        measured_copy(server, url, source, wanted, _WARM_UP_WORKERS, skip_hnsw=True)
+        measured_copy(server, url, source, wanted, _WARM_UP_WORKERS, with_indexes=False)
         made = None if server.exchange is None else dump(url, server.exchange, settings.dimension)
     try:
         yield made

@@ -21,7 +21,7 @@ from vestige_migrate.errors import (
     TooManyErrors,
     UnsupportedPair,
 )
-from vestige_migrate.plan import Embedder, ModelSignature, SqliteToPostgresPlan
+from vestige_migrate.plan import Embedder, Indexes, ModelSignature, SqliteToPostgresPlan
 from vestige_migrate.report import MigrationReport, Outcome, RowError, TableReport
 from vestige_migrate.run.coordinator import run_sqlite_to_postgres
 from vestige_migrate.run.progress import Progress
@@ -32,6 +32,7 @@ __all__ = [
     "DestinationBusy",
     "DestinationUnusable",
     "Embedder",
+    "Indexes",
     "Interrupted",
     "MigrationError",
     "MigrationReport",

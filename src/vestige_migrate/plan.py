@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,19 @@ BATCH_BYTES = 8 * 1024 * 1024
 MAX_DEFAULT_WORKERS = 8
 MAX_DIMENSION = 16_000
 """pgvector's limit of a `vector` (https://github.com/pgvector/pgvector#vector-type)."""
+
+
+class Indexes(StrEnum):
+    """When the secondary indexes are built."""
+
+    AUTO = "auto"
+    """After the load where the destination holds no memory yet; kept, and completed before the load, elsewhere."""
+    NOW = "now"
+    """Before the load: each row is indexed as it comes."""
+    LATER = "later"
+    """After the load, also the ones that a destination in use lacks."""
+    NONE = "none"
+    """Not at all: the tables alone."""
 
 
 class Embedder(Protocol):
@@ -78,6 +92,7 @@ class SqliteToPostgresPlan:
     retries: int = 5
     allow_source_upgrade: bool = False
     snapshot: bool = False
+    indexes: Indexes = Indexes.AUTO
     dry_run: bool = False
 
     def __post_init__(self) -> None:

@@ -215,3 +215,33 @@ def test_many_null_keys_are_split_by_rowid(nulls: int) -> None:
     assert len(of_nulls) == -(-nulls // 8)
     assert max(map(len, of_nulls)) <= 8
     assert flat(of_nulls) == list(range(4, 4 + nulls))
+
+
+@contextmanager
+def sampled_from(rows: int) -> Iterator[None]:
+    with patch.object(ranges, "SAMPLED_FROM_ROWS", rows), patch.object(ranges, "SAMPLES_PER_RANGE", 4):
+        yield
+
+
+@SEVERAL
+@given(keyed_rows(), affinities, indexes, st.integers(1, 6))
+def test_ranges_from_a_sample_hold_every_row_once(
+    rows: list[tuple[Stored, Stored]], affinity: str, index: tuple[str, ...], workers: int
+) -> None:
+    many = rows * 8
+    with split_finely(), sampled_from(1), table_of(many, affinity, index) as connection:
+        found = plan_ranges(connection, "knowledge_nodes", BY_KEY, workers)
+        parts = rowids(connection, BY_KEY, found)
+        assert Counter(flat(parts)) == Counter(every_rowid(connection))
+
+
+@pytest.mark.parametrize("gap", [0, 10**12], ids=["dense", "a gap that makes rowids sparse"])
+def test_ranges_of_a_large_table_are_about_equal(gap: int) -> None:
+    count = 2 * ranges.SAMPLED_FROM_ROWS
+    with table_of([]) as connection:
+        made = ((at + (gap if at > count // 2 else 0), f"t{at * 7919 % count // 3:06}", str(at)) for at in range(count))
+        connection.executemany("INSERT INTO nodes (rowid, created_at, id) VALUES (?, ?, ?)", made)
+        sizes = [len(part) for part in rowids(connection, BY_KEY, plan_ranges(connection, "nodes", BY_KEY, 2))]
+    assert sum(sizes) == count
+    assert len(sizes) == 8
+    assert max(sizes) < 1.5 * count / 8

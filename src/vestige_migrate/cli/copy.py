@@ -13,7 +13,7 @@ from vestige_migrate.cli.output import check_report_target, configure_logging, p
 from vestige_migrate.cli.progress import ProgressBars
 from vestige_migrate.errors import MigrationError
 from vestige_migrate.paths import default_database
-from vestige_migrate.plan import ModelSignature, SqliteToPostgresPlan, default_workers, embedder_signature
+from vestige_migrate.plan import Indexes, ModelSignature, SqliteToPostgresPlan, default_workers, embedder_signature
 from vestige_migrate.report import MigrationReport
 from vestige_migrate.run.coordinator import run_sqlite_to_postgres
 
@@ -46,6 +46,12 @@ def copy(
     ] = None,
     embedding_dimension: Annotated[_Number, typer.Option(help="... and this dimension.", show_default=False)] = None,
     embedding_hash: Annotated[_Text, typer.Option(help="... and this hash.", show_default=False)] = None,
+    indexes: Annotated[
+        Indexes,
+        typer.Option(
+            help="When to build the secondary indexes: auto is later on a fresh destination, keep on one in use."
+        ),
+    ] = Indexes.AUTO,
     dry_run: options.DryRun = False,
     report: options.Report = None,
     progress: options.ShowProgress = None,
@@ -70,6 +76,7 @@ def copy(
         retries=retries,
         allow_source_upgrade=allow_source_upgrade,
         snapshot=snapshot,
+        indexes=indexes,
         dry_run=dry_run,
     )
     embedder = embedder_signature(embedding_model, embedding_dimension, embedding_hash)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from psycopg import errors, sql
-from psycopg_pool import ConnectionPool
 
+from vestige_migrate.destination.builds import Build
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.schema import read_sql, statements
 from vestige_migrate.errors import DestinationUnusable
@@ -31,15 +31,25 @@ _FREE_SHARE = 0.5
 
 @dataclass(frozen=True)
 class HnswMemory:
-    """Memory for the HNSW build, in MiB: what the whole graph needs and what it gets."""
+    """Memory for the HNSW build, in MiB: what the graph of so many vectors needs and what it gets; `local` is
+    whether the server runs on this machine."""
 
+    vectors: int
     wanted_mib: int
     given_mib: int
+    local: bool
 
     @property
     def fits(self) -> bool:
         """Whether the graph stays in memory; past it pgvector goes on, several times slower."""
         return self.given_mib >= self.wanted_mib
+
+    @property
+    def advice(self) -> str:
+        """What to do where it does not fit."""
+        if self.local:
+            return f"free {self.wanted_mib - self.given_mib} MiB more on this machine"
+        return f"let the role have maintenance_work_mem = '{self.wanted_mib}MB' if the server's machine has that much"
 
 
 def graph_bytes(rows: int, dimension: int) -> int:
@@ -106,16 +116,13 @@ def _plain() -> list[tuple[str, str]]:
     return found
 
 
-def build_plain(pool: ConnectionPool[Connection], wanted: list[tuple[str, str]]) -> None:
-    """Builds the indexes, as many at a time as the pool has connections. The first failure is raised."""
+def plain_builds(wanted: list[tuple[str, str]]) -> list[Build]:
+    """A build for each of `missing`'s statements."""
 
-    def build(statement: str) -> None:
-        with pool.connection() as connection:
-            connection.execute(statement)
+    def build(connection: Connection, statement: str) -> None:
+        connection.execute(statement)
 
-    with ThreadPoolExecutor(max_workers=pool.max_size, thread_name_prefix="index") as threads:
-        for done in [threads.submit(build, statement) for _, statement in wanted]:
-            done.result()
+    return [partial(build, statement=statement) for _, statement in wanted]
 
 
 def needs_hnsw(connection: Connection, dimension: int | None) -> bool:
@@ -135,7 +142,8 @@ def choose_memory(connection: Connection, dimension: int) -> HnswMemory:
     free = _free_bytes() if _is_local(connection) else None
     # A server elsewhere: its own estimate of the memory around it is all there is to go by.
     spare = int(free * _FREE_SHARE) if free is not None else cache // 4
-    return HnswMemory(_mib(wanted), max(current // _MIB, min(_mib(wanted), spare // _MIB)))
+    given = max(current // _MIB, min(_mib(wanted), spare // _MIB))
+    return HnswMemory(rows, _mib(wanted), given, free is not None)
 
 
 def _mib(size: int) -> int:
@@ -160,15 +168,19 @@ def _free_bytes() -> int | None:
     return int(match.group(1)) * 1024 if match else None
 
 
-def build_hnsw(connection: Connection, memory: HnswMemory, workers: int, warn: Callable[[str], None]) -> None:
-    """Builds the HNSW index with this memory and up to `workers` parallel maintenance workers."""
+def hnsw_build(memory: HnswMemory, workers: int, warn: Callable[[str], None]) -> Build:
+    """The build of the HNSW index with this memory and up to `workers` parallel maintenance workers."""
     statement = statements(read_sql("hnsw.sql"))[0]
-    try:
-        _build(connection, statement, memory.given_mib, workers)
-    except (errors.DiskFull, errors.OutOfMemory):
-        # A parallel build keeps its graph in shared memory, which a container limits to 64 MB (/dev/shm).
-        warn("the parallel HNSW build found too little shared memory: building it with one process instead")
-        _build(connection, statement, memory.given_mib, 0)
+
+    def build(connection: Connection) -> None:
+        try:
+            _build(connection, statement, memory.given_mib, workers)
+        except (errors.DiskFull, errors.OutOfMemory):
+            # A parallel build keeps its graph in shared memory, which a container limits to 64 MB (/dev/shm).
+            warn("the parallel HNSW build found too little shared memory: building it with one process instead")
+            _build(connection, statement, memory.given_mib, 0)
+
+    return build
 
 
 def _build(connection: Connection, statement: str, memory_mib: int, workers: int) -> None:

@@ -12,8 +12,7 @@ from secrets import token_hex
 import psycopg
 from loguru import logger
 
-from vestige_migrate.destination import indexes, registry, schema
-from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination import registry, schema
 from vestige_migrate.destination.faults import describe
 from vestige_migrate.errors import Interrupted, MigrationError, SourceIncomplete, Stopped
 from vestige_migrate.plan import BATCH_BYTES, Embedder, ModelSignature, SqliteToPostgresPlan
@@ -21,10 +20,11 @@ from vestige_migrate.report import MigrationReport, ModelInfo
 from vestige_migrate.run.awaiting import count_awaiting
 from vestige_migrate.run.destination import ReadyDestination, ready_destination
 from vestige_migrate.run.dry_run import fill_dry_run
+from vestige_migrate.run.index_phase import IndexPhase
 from vestige_migrate.run.messages import WorkerConfig
 from vestige_migrate.run.pool import WriterPool
 from vestige_migrate.run.prepare import PreparedSource, found_source, prepared_source
-from vestige_migrate.run.progress import OnProgress, Progress
+from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.run.tally import Tally
 from vestige_migrate.source.counts import count_dropped, count_rows, left_behind
 from vestige_migrate.source.ranges import Range, plan_ranges
@@ -105,6 +105,7 @@ class _Run:
         self._run_name = run_name
         self._on_progress = on_progress
         self._start = datetime.now(UTC)
+        self._indexes = IndexPhase(plan, destination, on_progress)
         self._sources: dict[str, TableSource] = {
             name: found for name, table in TABLES.items() if (found := table.find_source(source.layout))
         }
@@ -148,18 +149,14 @@ class _Run:
         self.report.source_changed = self._source.state() != before
         self._check_complete(counts)
         with self._phase("indexes"):
-            self._build_indexes()
+            self._indexes.after_load()
 
     def _prepare(self) -> None:
         destination = self._destination
         schema.create(destination.main, destination.server)
         dimension = self._source.layout.dimension or (destination.model.dimension if destination.model else None)
         registry.stamp(destination.main, destination.model, dimension)
-        for name in indexes.drop_invalid(destination.main):
-            logger.warning("index {} was left broken by an earlier run: it will be built again", name)
-        if not destination.fresh:
-            # A destination in use keeps its indexes; one that lost some gets them before rows are added.
-            self._build_plain()
+        self._indexes.before_load()
 
     def _copy_tables(self, tally: Tally, counts: dict[str, int]) -> None:
         pool = WriterPool(self._worker_config(), self._plan.workers, self._plan.retries, logger.warning)
@@ -213,42 +210,6 @@ class _Run:
                 f"{found} rows of {name} were read, and the source holds {expected}: the copy is not complete. "
                 "Run again; if this stays, check the file with PRAGMA integrity_check"
             )
-
-    def _build_plain(self) -> None:
-        wanted = indexes.missing(self._destination.main)
-        if wanted:
-            indexes.build_plain(self._destination.pool, wanted)
-
-    def _build_indexes(self) -> None:
-        main = self._destination.main
-        self._advance("indexes", 0)
-        self._build_plain()
-        dimension = registry.column_dimension(main)
-        if dimension is not None and indexes.needs_hnsw(main, dimension):
-            self._build_hnsw(main, dimension)
-        elif dimension is not None and dimension > indexes.MAX_HNSW_DIMENSION:
-            logger.warning(
-                "no HNSW index: pgvector indexes at most {} dimensions, the vectors have {}",
-                indexes.MAX_HNSW_DIMENSION,
-                dimension,
-            )
-        indexes.analyze(main, list(TABLES))
-        self._advance("indexes", 1)
-
-    def _build_hnsw(self, main: Connection, dimension: int) -> None:
-        memory = indexes.choose_memory(main, dimension)
-        logger.info(
-            "building the HNSW index: its graph needs {} MiB, maintenance_work_mem is {} MiB",
-            memory.wanted_mib,
-            memory.given_mib,
-        )
-        if not memory.fits:
-            logger.warning("the HNSW graph does not fit into memory: the build takes several times as long")
-        indexes.build_hnsw(main, memory, self._plan.workers, logger.warning)
-
-    def _advance(self, what: str, done: int) -> None:
-        if self._on_progress is not None:
-            self._on_progress(Progress(what, done, 1))
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` rows of a table are dealt with; `table` is `indexes` while those are built."""
+    """`done` of `total` rows of a table are dealt with.
+
+    While indexes are built, `table` is `indexes` (counted in indexes) and then `HNSW index` (in vectors).
+    """
 
     table: str
     done: int

@@ -1,0 +1,109 @@
+"""When the secondary indexes are built, and what the operator sees of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from loguru import logger
+
+from vestige_migrate.destination import indexes, registry
+from vestige_migrate.destination.builds import Build, build_progress, run_builds
+from vestige_migrate.plan import Indexes, SqliteToPostgresPlan
+from vestige_migrate.run.destination import ReadyDestination
+from vestige_migrate.run.progress import OnProgress, Progress
+from vestige_migrate.tables import TABLES
+
+PLAIN = "indexes"
+HNSW = "HNSW index"
+"""Names of the two progress bars."""
+
+
+class IndexPhase:
+    """Builds what `--indexes` asks for, before or after the load."""
+
+    def __init__(self, plan: SqliteToPostgresPlan, destination: ReadyDestination, on_progress: OnProgress | None):
+        self._plan = plan
+        self._main = destination.main
+        self._pool = destination.pool
+        self._fresh = destination.fresh
+        self._on_progress = on_progress
+
+    def before_load(self) -> None:
+        """Drops what a broken build left; builds what has to be there while rows are added."""
+        for name in indexes.drop_invalid(self._main):
+            logger.warning("index {} was left broken by an earlier run: it will be built again", name)
+        wanted = self._plan.indexes
+        if wanted is Indexes.NOW:
+            self._build_plain()
+            self._build_hnsw()
+        elif wanted is Indexes.AUTO and not self._fresh:
+            # Somebody may be using it: what it lost is there again before rows are added.
+            self._build_plain()
+
+    def after_load(self) -> None:
+        """Builds what is missing, then ANALYZE, whose commit makes every batch before it durable."""
+        if self._plan.indexes is Indexes.NONE:
+            self._warn_of_missing()
+        else:
+            self._build_plain()
+            self._build_hnsw()
+        indexes.analyze(self._main, list(TABLES))
+
+    def _warn_of_missing(self) -> None:
+        absent = [name for name, _ in indexes.missing(self._main)]
+        if indexes.needs_hnsw(self._main, registry.column_dimension(self._main)):
+            absent.append(indexes.HNSW_INDEX)
+        if absent:
+            logger.warning(
+                "--indexes none: {} indexes are missing and searches are slow; run again without it to build them",
+                len(absent),
+            )
+
+    def _build_plain(self) -> None:
+        wanted = indexes.missing(self._main)
+        if wanted:
+            self._run(PLAIN, indexes.plain_builds(wanted))
+
+    def _run(self, name: str, builds: Sequence[Build]) -> None:
+        self._advance(name, 0, len(builds))
+        run_builds(self._pool, builds, lambda done: self._advance(name, done, len(builds)))
+
+    def _build_hnsw(self) -> None:
+        dimension = registry.column_dimension(self._main)
+        if dimension is not None and dimension > indexes.MAX_HNSW_DIMENSION:
+            logger.warning(
+                "no HNSW index: pgvector indexes at most {} dimensions, the vectors have {}",
+                indexes.MAX_HNSW_DIMENSION,
+                dimension,
+            )
+        if dimension is None or not indexes.needs_hnsw(self._main, dimension):
+            return
+        memory = indexes.choose_memory(self._main, dimension)
+        logger.info(
+            "building the HNSW index of {} vectors: its graph needs {} MiB, maintenance_work_mem is {} MiB",
+            memory.vectors,
+            memory.wanted_mib,
+            memory.given_mib,
+        )
+        if not memory.fits:
+            logger.warning(
+                "the HNSW graph does not fit into memory and its build takes several times as long: {}", memory.advice
+            )
+        build = indexes.hnsw_build(memory, self._plan.workers, logger.warning)
+        self._advance(HNSW, 0, memory.vectors)
+        run_builds(self._pool, [build], lambda done: self._advance_hnsw(done, memory.vectors))
+
+    def _advance_hnsw(self, finished: int, vectors: int) -> None:
+        if finished:
+            self._advance(HNSW, vectors, vectors)
+            return
+        if self._on_progress is None:
+            return
+        seen = build_progress(self._main, indexes.HNSW_INDEX)
+        if seen is not None:
+            # The server's total is the planner's guess of the table's rows; the count is exact.
+            self._advance(HNSW, min(seen.done, vectors), vectors)
+
+    def _advance(self, name: str, done: int, total: int) -> None:
+        if self._on_progress is not None:
+            self._on_progress(Progress(name, done, total))

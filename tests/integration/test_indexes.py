@@ -1,0 +1,103 @@
+"""When indexes are built, and that none is missing at the end, whatever happened in between."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.conftest import CommandLine, Copier
+from tests.support.compare import assert_same
+from tests.support.running import RunningCopy, advisory_locks, our_sessions, wait_until
+from tests.support.sources import SourceSpec, build_source
+from vestige_migrate import Indexes, Progress, SqliteToPostgresPlan, run_sqlite_to_postgres
+from vestige_migrate.destination.indexes import HNSW_INDEX
+from vestige_migrate.destination.schema import read_sql, statements
+
+PLAIN = {statement.split()[5] for statement in statements(read_sql("indexes.sql"))}
+ALL = PLAIN | {HNSW_INDEX}
+
+
+def valid_indexes(url: str) -> set[str]:
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(
+            "SELECT c.relname FROM pg_class AS c JOIN pg_index AS i ON i.indexrelid = c.oid WHERE i.indisvalid"
+        ).fetchall()
+    return {name for (name,) in rows} & ALL
+
+
+def drop(url: str, *names: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        for name in names:
+            connection.execute(psycopg.sql.SQL("DROP INDEX {}").format(psycopg.sql.Identifier(name)))
+
+
+@pytest.mark.parametrize("when", [Indexes.AUTO, Indexes.NOW, Indexes.LATER])
+def test_every_index_is_there_at_the_end(source: Path, copy: Copier, when: Indexes) -> None:
+    copy(source, indexes=when)
+    assert valid_indexes(copy.database) == ALL
+    assert_same(source, copy.database)
+
+
+def test_none_builds_none_and_a_later_run_makes_up_for_it(source: Path, copy: Copier) -> None:
+    copy(source, indexes=Indexes.NONE)
+    assert valid_indexes(copy.database) == set()
+    copy(source)
+    assert valid_indexes(copy.database) == ALL
+    assert_same(source, copy.database)
+
+
+def test_indexes_that_a_destination_in_use_lost_are_built_again(source: Path, copy: Copier) -> None:
+    copy(source)
+    drop(copy.database, "idx_edges_edge_type", HNSW_INDEX)
+    copy(source, indexes=Indexes.LATER)
+    assert valid_indexes(copy.database) == ALL
+
+
+def test_progress_names_indexes_and_the_hnsw_graph(source: Path, copy: Copier) -> None:
+    seen: list[Progress] = []
+    run_sqlite_to_postgres(SqliteToPostgresPlan(source, copy.database, workers=1), on_progress=seen.append)
+    last = {progress.table: (progress.done, progress.total) for progress in seen}
+    assert last["indexes"] == (len(PLAIN), len(PLAIN))
+    with psycopg.connect(copy.database) as connection:
+        row = connection.execute("SELECT count(embedding) FROM knowledge_nodes").fetchone()
+    assert row is not None
+    assert last["HNSW index"] == (row[0], row[0])
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_ends_in_an_index_build_is_repaired_by_the_next(
+    tmp_path: Path, copy: Copier, command: CommandLine, how: signal.Signals
+) -> None:
+    copy(build_source(tmp_path / "empty.db", SourceSpec(memories=0, schedules=0, edges=0, events=0)))
+    drop(copy.database, "idx_knowledge_nodes_tags")
+    source = build_source(tmp_path / "vestige.db", SourceSpec(memories=60, schedules=60))
+    with psycopg.connect(copy.database) as connection:
+        connection.execute("LOCK TABLE knowledge_nodes IN ROW EXCLUSIVE MODE")  # rows may come, no index may
+        arguments = ("--sqlite-path", str(source), "--postgres-url", copy.database, "--workers", "2")
+        run = RunningCopy.start(*arguments, environment=command.environment())
+        wait_until(lambda: _waiting_builds(copy.database), "the index build")
+        if how is signal.SIGINT:
+            run.interrupt()
+        else:
+            run.process.kill()
+        code, _, err = run.finish()
+        assert code == (130 if how is signal.SIGINT else -signal.SIGKILL), err
+        assert "Traceback" not in err
+        wait_until(lambda: our_sessions(copy.database) == 0, "our sessions to end")
+        assert advisory_locks(copy.database) == 0
+    assert "idx_knowledge_nodes_tags" not in valid_indexes(copy.database)
+    copy(source)
+    assert valid_indexes(copy.database) == ALL
+    assert_same(source, copy.database)
+
+
+def _waiting_builds(url: str) -> bool:
+    with psycopg.connect(url) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND query ILIKE 'CREATE INDEX%' AND wait_event_type = 'Lock'"
+        ).fetchone()
+    return bool(row and row[0])
