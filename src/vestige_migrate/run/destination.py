@@ -11,6 +11,7 @@ from loguru import logger
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from vestige_migrate.destination import embedded, indexes, registry, schema
+from vestige_migrate.destination.archive import check_archive
 from vestige_migrate.destination.connect import (
     Connection,
     connect,
@@ -93,6 +94,8 @@ def ready_destination(
         schema.check_shape(main)
         registry.check_column(main, layout.dimension or (model.dimension if model else None))
         indexes.check_names(main)
+        if plan.archive:
+            check_archive(main)
         fresh = schema.is_fresh(main)
         pool.open()
         try:
