@@ -140,6 +140,7 @@ class MigrationReport:
     tables: dict[str, TableReport] = field(default_factory=lambda: {name: TableReport() for name in COUNTERS})
     errors: list[RowError] = field(default_factory=list)
     left_behind: dict[str, int] = field(default_factory=dict)
+    awaiting_reembed: int = 0
     source_changed: bool = False
     phases: dict[str, float] = field(default_factory=dict)
     duration_seconds: float = 0.0
@@ -220,6 +221,8 @@ class MigrationReport:
             "tables": {name: table.as_json(self.updates) for name, table in self.tables.items()},
             "errors": [error.as_json() for error in self.errors],
             "left_behind": self.left_behind,
+            # Only where there are any: section 6 of the specification names every other key.
+            **({"awaiting_reembed": self.awaiting_reembed} if self.awaiting_reembed else {}),
             **({"archived": self.archived} if self.archived is not None else {}),
             "source_changed": self.source_changed,
             "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},

@@ -16,6 +16,8 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
+from tests.support.expected_vectors import expected_vectors
+
 Row = dict[str, Any]
 BOOTSTRAP = UUID("00000000-0000-0000-0000-000000000001")
 
@@ -127,13 +129,7 @@ def _source_rows(connection: sqlite3.Connection, tables: set[str], table: str) -
 
 
 def _nodes(connection: sqlite3.Connection, tables: set[str]) -> list[Row]:
-    vectors: dict[str, bytes] = {}
-    if "node_embeddings" in tables:
-        vectors = dict(connection.execute("SELECT node_id, embedding FROM node_embeddings"))
-    if "embedding_profile_state" in tables:
-        active = connection.execute("SELECT active_profile_id FROM embedding_profile_state").fetchone()[0]
-        query = "SELECT node_id, embedding FROM embedding_profile_vectors WHERE profile_id = ?"
-        vectors = dict(connection.execute(query, (active,)))
+    vectors = expected_vectors(connection, tables)
     placed = set(NODE_COLUMNS) | (set() if "scheduling" in tables else set(FSRS.values()))
     found = []
     for source in connection.execute("SELECT * FROM knowledge_nodes"):

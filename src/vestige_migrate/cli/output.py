@@ -15,6 +15,7 @@ from rich.text import Text
 from vestige_migrate.combined import CombinedReport
 from vestige_migrate.errors import PlanError
 from vestige_migrate.report import MigrationReport
+from vestige_migrate.source.lineage import is_newer_than_known
 
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
 SHOWN_ERRORS = 20
@@ -95,12 +96,35 @@ def _print_section(report: MigrationReport, console: Console) -> None:
     if report.left_behind:
         hint = " (--archive keeps these rows too)" if report.archived is None else ""
         console.print(Text(f"left in the source, no place in the destination: {_names(report.left_behind)}{hint}"))
+    if report.awaiting_reembed:
+        console.print(Text(_awaiting(report)), soft_wrap=True)
+    if is_newer_than_known(report.source.lineage, report.source.schema_version):
+        console.print(Text(_newer(report)), soft_wrap=True)
     if report.source_changed:
         console.print(Text("the source changed during the copy: run again to bring what is new"))
     moved = sum(table.source_rows for table in report.tables.values())
     rate = moved / report.duration_seconds if report.duration_seconds else 0.0
     verb = "counted" if report.dry_run else "done"
     console.print(Text(f"{verb}: {moved} rows in {report.duration_seconds:.1f} s ({rate:.0f} rows/s)"))
+
+
+def _awaiting(report: MigrationReport) -> str:
+    """The line about memories whose vectors stayed behind, on one line whatever the terminal's width."""
+    memories = "1 memory awaits" if report.awaiting_reembed == 1 else f"{report.awaiting_reembed} memories await"
+    if report.model is None:
+        return f"{memories} a re-embed: the vectors in the source have several lengths, and the commonest came over"
+    model = f"{report.model.name} (dim {report.model.dimension})"
+    return (
+        f"{memories} a re-embed: the vectors in the source are not of {model}; after the copy, run "
+        f"vestige migrate reembed --model {report.model.name}"
+    )
+
+
+def _newer(report: MigrationReport) -> str:
+    return (
+        f"the source is at V{report.source.schema_version}, newer than any this program knows: check the tables left "
+        "behind, or look for a newer vestige-migrate"
+    )
 
 
 def _names(tables: dict[str, int]) -> str:

@@ -19,8 +19,9 @@ from vestige_migrate.run.progress import OnProgress, Progress
 from vestige_migrate.run.tally import Tally
 from vestige_migrate.source.archive import AnyRow, AnyTable
 from vestige_migrate.source.connect import open_source
-from vestige_migrate.source.counts import CACHES, unplaced_rows
+from vestige_migrate.source.counts import CACHES
 from vestige_migrate.source.ranges import Range
+from vestige_migrate.source.vectors import unplaced_condition
 from vestige_migrate.wire.archive import row_json, row_key
 
 
@@ -75,7 +76,7 @@ class ArchivePhase:
     def _archive(self, name: str) -> Iterator[tuple[int, Archived]]:
         """One table; yields rows read and what became of them after every committed batch."""
         writer = ArchiveWriter(self._destination.main, name)
-        condition = unplaced_rows(self._source.layout, name)
+        condition = unplaced_condition(self._source.layout, name)
         try:
             with closing(open_source(self._source.file)) as connection:
                 table = AnyTable(connection, name)

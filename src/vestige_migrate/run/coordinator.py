@@ -19,12 +19,13 @@ from vestige_migrate.errors import Interrupted, MigrationError, SourceIncomplete
 from vestige_migrate.plan import BATCH_BYTES, Embedder, ModelSignature, OnConflict, SqliteToPostgresPlan
 from vestige_migrate.report import MigrationReport, ModelInfo
 from vestige_migrate.run.archive import ArchivePhase
+from vestige_migrate.run.awaiting import count_awaiting
 from vestige_migrate.run.destination import ReadyDestination, ready_destination
 from vestige_migrate.run.dry_run import fill_dry_run, fill_updates
 from vestige_migrate.run.index_phase import IndexPhase
 from vestige_migrate.run.messages import WorkerConfig
-from vestige_migrate.run.pool import WriterPool
-from vestige_migrate.run.prepare import PreparedSource, find_readable_source, prepared_source
+from vestige_migrate.run.pool import WriterPool, warm_up
+from vestige_migrate.run.prepare import PreparedSource, found_source, prepared_source
 from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.run.tally import Tally
 from vestige_migrate.source.counts import count_dropped, count_rows, left_behind
@@ -55,9 +56,11 @@ def run_sqlite_to_postgres(
     """
     started = time.monotonic()
     run_name = new_run_name()
-    found = find_readable_source(plan)
+    if not plan.dry_run:
+        warm_up()
     # Every check that can refuse the run comes before the first write: an upgrade of the source is one.
     with (
+        found_source(plan) as found,
         ready_destination(plan, found.layout, signature_of(embedder), run_name) as destination,
         prepared_source(plan, found) as source,
     ):
@@ -149,7 +152,7 @@ class Run:
         """The whole run. A failure leaves the report with what was done so far."""
         self._log_start()
         connection = self._source.connection
-        version_before = self._data_version()
+        before = self._source.state()
         counts = {name: count_rows(connection, source) for name, source in self._sources.items()}
         self.report.left_behind = left_behind(
             connection, self._source.layout, {source.base for source in self._sources.values()}
@@ -162,11 +165,14 @@ class Run:
                 if self._plan.on_conflict is OnConflict.NEWER:
                     fill_updates(self.report, self._source, self._sources, self._destination)
         else:
-            self._copy(counts, version_before)
+            self._copy(counts, before)
+        self.report.awaiting_reembed = count_awaiting(
+            connection, self._source.layout, None if self._plan.dry_run else self._destination.main
+        )
         self.report.complete = True
         self._log_end()
 
-    def _copy(self, counts: dict[str, int], version_before: int) -> None:
+    def _copy(self, counts: dict[str, int], before: object) -> None:
         tally = Tally(self.report, self._plan.max_errors, self._on_progress, self._turn.errors_before)
         try:
             with self._phase("prepare"):
@@ -178,7 +184,7 @@ class Run:
         finally:
             tally.settle()
             self.rows_with_errors = tally.rows_with_errors
-        self.report.source_changed = self._data_version() != version_before
+        self.report.source_changed = self._source.state() != before
         self._check_complete(counts)
         self._archive.check_complete()
         changed = {name for name, table in self.report.tables.items() if table.inserted or table.updated}
@@ -251,11 +257,6 @@ class Run:
                 f"{found} rows of {name} were read, and the source holds {expected}: the copy is not complete. "
                 "Run again; if this stays, check the file with PRAGMA integrity_check"
             )
-
-    def _data_version(self) -> int:
-        """Changes when another connection commits to the file (https://sqlite.org/pragma.html#pragma_data_version)."""
-        (version,) = self._source.connection.execute("PRAGMA data_version").fetchone()
-        return int(version)
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:

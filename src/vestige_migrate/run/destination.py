@@ -84,6 +84,8 @@ def ready_destination(
         info = DestinationInfo(display, server.version, server.pgvector or server.pgvector_available)
         schema.check_server(server)
         if not plan.dry_run:
+            schema.check_connections(server, plan.workers, plan.max_connections)
+        if not plan.dry_run:
             # Before anything is asked about the data: what another run changes afterwards would not be seen.
             schema.take_lock(main)
         registered = registry.read_registry(main)

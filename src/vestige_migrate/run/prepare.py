@@ -13,9 +13,18 @@ from loguru import logger
 from vestige_migrate.errors import SourceUnusable
 from vestige_migrate.plan import SqliteToPostgresPlan
 from vestige_migrate.report import SourceInfo
-from vestige_migrate.source.connect import SourceFile, find_source, open_source
-from vestige_migrate.source.inspect import check_readable, check_upgradable, inspect_source, is_readable
+from vestige_migrate.source.connect import SourceFile, open_source
+from vestige_migrate.source.find import find_source
+from vestige_migrate.source.inspect import inspect_source
+from vestige_migrate.source.kind import companion
 from vestige_migrate.source.layout import Layout
+from vestige_migrate.source.lineage import (
+    NEWEST_KNOWN,
+    check_readable,
+    check_upgradable,
+    is_newer_than_known,
+    is_readable,
+)
 from vestige_migrate.source.snapshot import take_snapshot
 from vestige_migrate.source.upgrade import upgrade, upgrade_in_place
 
@@ -29,6 +38,18 @@ class PreparedSource:
     info: SourceInfo
     connection: sqlite3.Connection
 
+    def state(self) -> object:
+        """Compares equal as long as no other program has written to the file.
+
+        `PRAGMA data_version` changes when another connection commits (https://sqlite.org/pragma.html). A file opened as
+        immutable is not watched by SQLite: there the file itself, and a WAL that was not there, say so.
+        """
+        (version,) = self.connection.execute("PRAGMA data_version").fetchone()
+        if not self.file.immutable:
+            return version
+        found = self.file.path.stat()
+        return version, found.st_size, found.st_mtime_ns, companion(self.file.path, "-wal")
+
 
 @dataclass(frozen=True)
 class FoundSource:
@@ -39,20 +60,30 @@ class FoundSource:
     layout: Layout
 
 
-def find_readable_source(plan: SqliteToPostgresPlan) -> FoundSource:
+@contextmanager
+def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
     """The plan's source, judged by what is in it and by the plan's flags.
 
     Raises `SourceUnusable` where it is no Vestige file, and `SourceTooOld` where the flags offer no way forward. So
     every refusal comes before the first write, of an upgrade as well.
     """
     path = plan.sqlite_path
-    file = find_source(path)
-    layout = _inspect(file, path)
-    if plan.allow_source_upgrade:
-        check_upgradable(layout, path)
-    elif not plan.snapshot:
-        check_readable(layout, path)
-    return FoundSource(path, file, layout)
+    with find_source(path) as file:
+        layout = _inspect(file, path)
+        if plan.allow_source_upgrade:
+            check_upgradable(layout, path)
+        elif not plan.snapshot:
+            check_readable(layout, path)
+        if is_newer_than_known(layout.lineage, layout.version):
+            logger.warning(
+                "{} is at V{} of the {} line, newer than any this program knows (V{}): what it knows is copied, the "
+                "rest is named as left behind; look for a newer vestige-migrate",
+                path,
+                layout.version,
+                layout.lineage,
+                NEWEST_KNOWN[layout.lineage],
+            )
+        yield FoundSource(path, file, layout)
 
 
 @contextmanager
@@ -75,7 +106,7 @@ def prepared_source(plan: SqliteToPostgresPlan, found: FoundSource) -> Iterator[
         backup = upgrade_in_place(path)
         if backup is not None:
             logger.info("upgraded {} from V{} to V15; the backup is {}", path, layout.version, backup)
-        file = find_source(path)
+        file = SourceFile(path.resolve())
         layout = _checked_again(file, found)
         found = FoundSource(path, file, layout)
     with _opened(found.file, path, layout, layout) as prepared:

@@ -16,7 +16,8 @@ from vestige_migrate.report import MigrationReport, ModelInfo
 from vestige_migrate.run.coordinator import Run, Turn, as_migration_error, new_run_name, signature_of
 from vestige_migrate.run.destination import ReadyDestination, ready_destination
 from vestige_migrate.run.index_phase import IndexPhase
-from vestige_migrate.run.prepare import FoundSource, PreparedSource, find_readable_source, prepared_source
+from vestige_migrate.run.pool import warm_up
+from vestige_migrate.run.prepare import FoundSource, PreparedSource, found_source, prepared_source
 from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.source.layout import Layout
 
@@ -33,17 +34,20 @@ def run_several_to_postgres(
     started = time.monotonic()
     check_plans(plans)
     run_name = new_run_name()
-    found = [find_readable_source(plan) for plan in plans]
-    check_sources(found)
+    if not plans[0].dry_run:
+        warm_up()
     with ExitStack() as opened:
+        found = [opened.enter_context(found_source(plan)) for plan in plans]
+        check_sources(found)
         destination = opened.enter_context(
             ready_destination(plans[0], telling_layout(found), signature_of(embedder), run_name)
         )
         sources = [opened.enter_context(prepared_source(plan, at)) for plan, at in zip(plans, found, strict=True)]
         combined = CombinedReport(destination.info, _model_info(destination.model), len(plans), plans[0].dry_run)
         try:
-            for report in _copy_each(plans, sources, destination, run_name, on_progress):
-                combined.reports.append(report)
+            with as_migration_error():
+                for report in _copy_each(plans, sources, destination, run_name, on_progress):
+                    combined.reports.append(report)
         except MigrationError as error:
             if isinstance(error.report, MigrationReport):
                 combined.reports.append(error.report)

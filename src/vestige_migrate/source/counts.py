@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.select import TableSource, column, quote_identifier, quote_text
+from vestige_migrate.source.select import TableSource, column, quote_identifier
+from vestige_migrate.source.vectors import VECTOR_TABLES, awaiting_query, unplaced_rows
 
 _NOT_MEMORY = ("sqlite_", "knowledge_fts")
 """SQLite's own tables and the full-text index, which PostgreSQL builds anew (search_vec)."""
 _BOOKKEEPING = {"schema_version", "embedding_model"}
 """Tables whose content goes into the destination's registry or says what the file is."""
 
+_IDS_AT_ONCE = 10_000
 CACHES = {"vector_journal": "notes of which vectors Vestige's in-memory index has yet to take in; worthless without it"}
 """Tables that `--archive` leaves out, and why. They stay in `left_behind`."""
 
@@ -22,8 +24,8 @@ def count_rows(connection: sqlite3.Connection, source: TableSource) -> int:
     return _count(connection, source.base)
 
 
-def _count(connection: sqlite3.Connection, table: str, where: str = "1") -> int:
-    (rows,) = connection.execute(f"SELECT COUNT(*) FROM {quote_identifier(table)} WHERE {where}").fetchone()
+def _count(connection: sqlite3.Connection, table: str) -> int:
+    (rows,) = connection.execute(f"SELECT COUNT(*) FROM {quote_identifier(table)}").fetchone()
     return int(rows)
 
 
@@ -43,18 +45,20 @@ def left_behind(connection: sqlite3.Connection, layout: Layout, used: Iterable[s
     for table in sorted(layout.tables):
         if table in skipped or table.startswith(_NOT_MEMORY):
             continue
-        rows = _count(connection, table, unplaced_rows(layout, table))
+        if table in VECTOR_TABLES:
+            (rows,) = connection.execute(f"SELECT COUNT(*) {unplaced_rows(layout, table)}").fetchone()
+        else:
+            rows = _count(connection, table)
         if rows:
             found[table] = rows
     return found
 
 
-def unplaced_rows(layout: Layout, table: str) -> str:
-    """A condition: which rows of a table of vectors came over with no memory; every row of any other table."""
-    # A NULL on either side of NOT IN would make it neither true nor false.
-    no_memory = "(node_id IS NULL OR node_id NOT IN (SELECT id FROM knowledge_nodes WHERE id IS NOT NULL))"
-    if table == "node_embeddings" and layout.has(table, "embedding"):
-        return no_memory
-    if table == "embedding_profile_vectors" and layout.active_profile is not None:
-        return f"profile_id IS NOT {quote_text(layout.active_profile)} OR {no_memory}"
-    return "1"
+def awaiting_reembed(connection: sqlite3.Connection, layout: Layout) -> Iterator[list[object]]:
+    """Ids of memories whose vector does not come over because it is of another model or length, some at a time."""
+    query = awaiting_query(layout)
+    if query is None:
+        return
+    cursor = connection.execute(query)
+    while rows := cursor.fetchmany(_IDS_AT_ONCE):
+        yield [id_ for (id_,) in rows]

@@ -14,7 +14,8 @@ class Layout:
 
     `model_registered` is False where `model` was inferred from the vectors; `dimension` is the length of the
     vectors that come over (None where there are none). `vector_model` is the model name that `node_embeddings` rows
-    must carry to come over (None: any). `active_profile` is the profile whose vectors win, from released V28 on.
+    must carry to come over (None: any). `active_profile` is the profile whose vectors win, from released V28 on;
+    `mirror_counts` says whether `node_embeddings` may stand in for it.
     """
 
     tables: Mapping[str, tuple[str, ...]]
@@ -25,6 +26,7 @@ class Layout:
     dimension: int | None = None
     vector_model: str | None = None
     active_profile: str | None = None
+    mirror_counts: bool = True
 
     def has(self, table: str, column: str | None = None) -> bool:
         """Whether the table, and the column in it, exist."""

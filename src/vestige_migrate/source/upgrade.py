@@ -12,7 +12,8 @@ from pathlib import Path
 
 from vestige_migrate.errors import SourceUnusable
 from vestige_migrate.source.connect import SourceFile, open_source
-from vestige_migrate.source.inspect import READABLE_VERSION, check_upgradable, inspect_source, is_readable
+from vestige_migrate.source.inspect import inspect_source
+from vestige_migrate.source.lineage import READABLE_VERSION, check_upgradable, is_readable
 from vestige_migrate.source.select import quote_identifier
 
 _LOCK_SECONDS = 30.0

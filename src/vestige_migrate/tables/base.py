@@ -107,13 +107,14 @@ class Table:
 def plain_source(
     layout: Layout, physical: str, columns: tuple[Column, ...], key: tuple[str, ...], **renamed: str
 ) -> TableSource | None:
-    """A source that has the destination's columns by name, or by the name that `renamed` gives; None without it.
+    """A source that has the destination's columns by name, or by the name that `renamed` gives.
 
+    None where the file has no such table, or one without the key: a table that only shares the name stays behind.
     Its other columns are kept under `metadata.sqlite` where the destination table has metadata, else they are dropped.
     """
     from vestige_migrate.source.select import column as expression
 
-    if not layout.has(physical):
+    if not all(layout.has(physical, renamed.get(name, name)) for name in key):
         return None
     physical_names = [renamed.get(item.name, item.name) for item in columns]
     present = set(layout.tables[physical])

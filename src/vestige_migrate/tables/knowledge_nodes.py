@@ -8,24 +8,18 @@ from uuid import UUID
 from vestige_migrate.decode.problem import BadValue, Raw
 from vestige_migrate.decode.vector import decode_vector
 from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.select import TableSource, column, quote_text
+from vestige_migrate.source.select import TableSource, column
+from vestige_migrate.source.vectors import NO_VECTOR, OTHER_MODEL, vector_source
 from vestige_migrate.tables import columns, scheduling
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Column, Null, Parent, Refresh, Table
 from vestige_migrate.wire import column as encode
 from vestige_migrate.wire import field
 
-OTHER_MODEL = 1
-"""What the SELECT yields instead of a vector that belongs to another embedding model."""
-
-NO_VECTOR = 2
-"""What the SELECT yields instead of a text or number that stands where a BLOB should."""
-
 
 def _vector_encoder(layout: Layout) -> encode.Encoder:
     def decode(raw: Raw) -> object:
         if raw == OTHER_MODEL:
-            wanted = layout.model.name if layout.model else "the one registered"
-            raise BadValue(f"belongs to another embedding model than {wanted}")
+            raise BadValue(f"belongs to another embedding model than {layout.model}")
         if raw == NO_VECTOR:
             raise BadValue("is not a BLOB of float32")
         return decode_vector(raw, layout.dimension)
@@ -70,11 +64,11 @@ def find_source(layout: Layout) -> TableSource | None:
     if not layout.has("knowledge_nodes"):
         return None
     present = layout.tables["knowledge_nodes"]
-    joins, embedding = _embedding(layout)
+    vectors = vector_source(layout)
     values: list[str | None] = []
     for item in COLUMNS:
         if item.name == "embedding":
-            values.append(embedding)
+            values.append(vectors.value)
         elif item.name in present:
             values.append(column(item.name))
         elif item.name == "codebase" and "metadata" in present:
@@ -85,8 +79,8 @@ def find_source(layout: Layout) -> TableSource | None:
         base="knowledge_nodes",
         values=tuple(values),
         key=(column("id"),),
-        joins=joins,
-        order=ORDER,
+        joins=vectors.joins,
+        order=tuple(name for name in ORDER if name in present),
         extras=tuple(name for name in present if name not in _placed(layout)),
     )
 
@@ -105,37 +99,6 @@ def _codebase_from_metadata() -> str:
         f"CASE WHEN typeof({metadata}) = 'text' AND json_valid({metadata})"
         f" AND json_type({metadata}, '$.codebase') = 'text' THEN json_extract({metadata}, '$.codebase') END"
     )
-
-
-def _embedding(layout: Layout) -> tuple[str, str | None]:
-    """The joins and the expression that yield a memory's vector: active profile, own column, node_embeddings."""
-    joins: list[str] = []
-    choices: list[str] = []
-    if layout.active_profile is not None:
-        profile = quote_text(layout.active_profile)
-        joins.append(f"LEFT JOIN embedding_profile_vectors AS p ON p.node_id = n.id AND p.profile_id = {profile}")
-        choices.append(_blob("p"))
-    if layout.has("knowledge_nodes", "embedding"):
-        choices.append(_blob("n"))
-    if layout.has("node_embeddings", "embedding"):
-        joins.append("LEFT JOIN node_embeddings AS e ON e.node_id = n.id")
-        choices.append(_of_model(layout, _blob("e")))
-    if not choices:
-        return "", None
-    expression = choices[0] if len(choices) == 1 else f"COALESCE({', '.join(choices)})"
-    return " ".join(joins), expression
-
-
-def _blob(alias: str) -> str:
-    value = column("embedding", alias)
-    return f"CASE typeof({value}) WHEN 'blob' THEN {value} WHEN 'null' THEN NULL ELSE {NO_VECTOR} END"
-
-
-def _of_model(layout: Layout, expression: str) -> str:
-    if layout.vector_model is None or not layout.has("node_embeddings", "model"):
-        return expression
-    model = column("model", "e")
-    return f"CASE WHEN {model} <> {quote_text(layout.vector_model)} THEN {OTHER_MODEL} ELSE {expression} END"
 
 
 TABLE = Table(

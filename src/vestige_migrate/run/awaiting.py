@@ -1,0 +1,44 @@
+"""How many memories have a vector in the source and none in the destination, because it is of another model."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from uuid import UUID
+
+from vestige_migrate.decode.ids import decode_uuid
+from vestige_migrate.decode.problem import BadValue
+from vestige_migrate.destination.connect import Connection
+from vestige_migrate.source.counts import awaiting_reembed
+from vestige_migrate.source.layout import Layout
+
+
+def count_awaiting(source: sqlite3.Connection, layout: Layout, destination: Connection | None) -> int:
+    """Memories that await a re-embed. Without a destination (a dry run): those that a copy would leave so.
+
+    The destination is asked, because a memory may have been embedded there since an earlier run.
+    """
+    return sum(
+        len(ids) if destination is None else _without_vector(destination, _uuids(ids))
+        for ids in awaiting_reembed(source, layout)
+    )
+
+
+def _without_vector(connection: Connection, ids: list[UUID]) -> int:
+    row = connection.execute(
+        "SELECT count(*) FROM knowledge_nodes WHERE id = ANY(%s) AND embedding IS NULL", (ids,)
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _uuids(raw: Iterable[object]) -> list[UUID]:
+    """Ids that are no UUID name no memory in the destination."""
+    found = []
+    for value in raw:
+        try:
+            id_ = decode_uuid(value)  # type: ignore[arg-type]  # SQLite yields nothing else
+        except BadValue:
+            continue
+        if id_ is not None:
+            found.append(id_)
+    return found

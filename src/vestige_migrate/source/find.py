@@ -1,0 +1,122 @@
+"""From a path to a source that can be opened: wherever it lies, whatever may be written beside it."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from loguru import logger
+
+from vestige_migrate.errors import SourceUnusable
+from vestige_migrate.source.connect import SourceFile, open_source
+from vestige_migrate.source.inspect import damaged, unreadable
+from vestige_migrate.source.kind import check_kind, companion
+from vestige_migrate.source.snapshot import PREFIX
+
+_BESIDE = ("-wal", "-journal")
+_COPY_TRIES = 3
+
+
+@contextmanager
+def find_source(path: Path) -> Iterator[SourceFile]:
+    """The file, looked at and opened once. Raises `SourceUnusable` with the reason where that cannot be done.
+
+    SQLite reads a file in WAL mode with the help of a `-shm` file, and one that a crash left in the middle of a write
+    only after repairing it. Where the folder or the file is read-only it can do neither. Then a file with nothing
+    beside it is opened as one that nobody is writing, and one with changes in its `-wal` or `-journal` is read from
+    a private copy, so that those are neither lost nor half read.
+    """
+    check_kind(path)
+    file = SourceFile(path.resolve())
+    failure = _try(file, path)
+    if failure is None:
+        yield file
+    elif not _is_for_want_of_writing(failure):
+        raise SourceUnusable(_cannot_open(path, failure))
+    elif any(companion(file.path, suffix) for suffix in _BESIDE):
+        with _private_copy(file.path) as copy:
+            logger.info("{} can only be read after a repair: this is done in a private copy", path)
+            failure = _try(copy, path)
+            if failure is not None:
+                raise SourceUnusable(_cannot_open(path, failure))
+            yield copy
+    else:
+        file = SourceFile(file.path, immutable=True)
+        failure = _try(file, path)
+        if failure is not None:
+            raise SourceUnusable(_cannot_open(path, failure))
+        yield file
+
+
+def _try(file: SourceFile, path: Path) -> sqlite3.OperationalError | None:
+    """Opens the file and has SQLite look over all of it; the error where it cannot be opened as asked.
+
+    Raises `SourceUnusable` where it is damaged. The check costs a tenth of the reading (measured on 280 MB: 0.27 s),
+    and without it damage would only show in the middle of a copy.
+    """
+    try:
+        with closing(open_source(file)) as connection:
+            connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+            finding = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError as error:
+        if _is_for_want_of_writing(error):
+            return error
+        raise unreadable(path, error) from None
+    except sqlite3.DatabaseError as error:
+        raise unreadable(path, error) from None
+    # Only what begins so is about the file; the rest is about rows (a NULL where none may be), which are copied.
+    if finding is not None and str(finding[0]).startswith("*** in database"):
+        raise SourceUnusable(damaged(path, " ".join(str(finding[0]).splitlines()[1:2])))
+    return None
+
+
+def _is_for_want_of_writing(error: sqlite3.OperationalError) -> bool:
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+
+
+def _cannot_open(path: Path, error: sqlite3.OperationalError) -> str:
+    return f"{path} cannot be opened for reading ({error}): check the permissions of it and its folder"
+
+
+@contextmanager
+def _private_copy(path: Path) -> Iterator[SourceFile]:
+    """The database with its `-wal` or `-journal` in a folder of our own, repaired there; gone when the context ends."""
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as directory:
+        copy = Path(directory) / path.name
+        try:
+            _copy_unchanged(path, copy)
+            with closing(sqlite3.connect(copy)) as connection:
+                connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+        except sqlite3.DatabaseError as error:
+            raise unreadable(path, error) from None
+        except OSError as error:
+            raise SourceUnusable(
+                f"no private copy of {path} could be made in {directory} ({error.strerror}), and it cannot be read in "
+                "place: free space there, or set TMPDIR to a folder with room for a copy of the file"
+            ) from None
+        yield SourceFile(copy)
+
+
+def _copy_unchanged(path: Path, copy: Path) -> None:
+    """Copies the files of a database; again where one of them changes in the meantime."""
+    for _ in range(_COPY_TRIES):
+        before = _state(path)
+        for suffix in ("", *_BESIDE):
+            copy.with_name(copy.name + suffix).unlink(missing_ok=True)
+            source = path if not suffix else companion(path, suffix)
+            if source is not None:
+                shutil.copyfile(source, copy.with_name(copy.name + suffix))
+        if _state(path) == before:
+            return
+    raise SourceUnusable(f"{path} is being written to and cannot be read in place: stop Vestige, then run again")
+
+
+def _state(path: Path) -> list[tuple[int, int] | None]:
+    """Size and time of the last change of the database and what is beside it."""
+    found = [path, *(companion(path, suffix) for suffix in _BESIDE)]
+    return [(item.stat().st_size, item.stat().st_mtime_ns) if item else None for item in found]

@@ -1,0 +1,105 @@
+"""What kind of file a path leads to, judged before SQLite is asked."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from vestige_migrate.errors import SourceUnusable
+from vestige_migrate.paths import DATABASE_NAME
+
+_MAGIC = b"SQLite format 3\x00"
+_HEADER_BYTES = 100
+_SAMPLE_BYTES = 4096
+_LARGEST_PAGE = 65_536
+"""Written as 1, because the header has two bytes for it."""
+
+
+def check_kind(path: Path) -> None:
+    """Raises `SourceUnusable`, which says what is there instead, unless the path leads to an SQLite database.
+
+    SQLite's file format, section 1.3 "The Database Header" (https://sqlite.org/fileformat2.html).
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise SourceUnusable(_no_file(path, found.st_mode))
+        with path.open("rb") as file:
+            start = file.read(_SAMPLE_BYTES)
+    except FileNotFoundError:
+        raise SourceUnusable(_missing(path)) from None
+    except PermissionError:
+        raise SourceUnusable(f"{path} cannot be read: permission denied") from None
+    except (OSError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise SourceUnusable(f"{path} cannot be read: {reason}") from None
+    if not start:
+        raise SourceUnusable(f"{path} is an empty file (0 bytes), and no Vestige database")
+    if not start.startswith(_MAGIC):
+        raise SourceUnusable(_no_database(path, start))
+    if len(start) < _HEADER_BYTES:
+        raise SourceUnusable(f"{path} is a truncated SQLite database: it ends after {len(start)} bytes. {_RESTORE}")
+    _check_length(path, start, found.st_size)
+
+
+_RESTORE = "Restore a backup, or copy the file again from where it came from"
+
+
+def _missing(path: Path) -> str:
+    if path.is_symlink():
+        return f"{path} is a symbolic link to {path.readlink()}, which does not exist"
+    return f"{path} does not exist: give Vestige's database with --sqlite-path"
+
+
+def _no_file(path: Path, mode: int) -> str:
+    if not stat.S_ISDIR(mode):
+        return f"{path} is a device, pipe or socket, and no file: give Vestige's database with --sqlite-path"
+    inside = path / DATABASE_NAME
+    hint = f"give {inside}" if inside.exists() else f"give the file in it, usually {DATABASE_NAME}"
+    return f"{path} is a directory: {hint}"
+
+
+def _no_database(path: Path, start: bytes) -> str:
+    if _is_text(start):
+        return f"{path} is a text file, and no SQLite database: give Vestige's database with --sqlite-path"
+    return (
+        f"{path} is no SQLite database, or it is encrypted (Vestige encrypts its file where VESTIGE_ENCRYPTION_KEY is "
+        "set): encrypted files cannot be copied yet"
+    )
+
+
+def _is_text(start: bytes) -> bool:
+    """Whether this is the beginning of UTF-8 text; a character that the sample cuts in two is let pass."""
+    if b"\0" in start:
+        return False
+    try:
+        start.decode()
+    except UnicodeDecodeError as error:
+        return len(start) == _SAMPLE_BYTES and error.start >= _SAMPLE_BYTES - 3
+    return True
+
+
+def _check_length(path: Path, header: bytes, size: int) -> None:
+    """Raises `SourceUnusable` where the file is shorter than its header says.
+
+    The header's page count is to be believed where the change counter stands beside it unchanged, and where no WAL
+    can hold the pages that are missing here.
+    """
+    if header[24:28] != header[92:96] or companion(path, "-wal"):
+        return
+    page = int.from_bytes(header[16:18], "big")
+    whole = (_LARGEST_PAGE if page == 1 else page) * int.from_bytes(header[28:32], "big")
+    if size < whole:
+        raise SourceUnusable(
+            f"{path} is a truncated SQLite database: it has {size} of the {whole} bytes in its header. {_RESTORE}"
+        )
+
+
+def companion(path: Path, suffix: str) -> Path | None:
+    """The file that SQLite keeps beside a database (`-wal`, `-journal`), where it is there and not empty."""
+    real = path.resolve()
+    beside = real.with_name(real.name + suffix)
+    try:
+        return beside if beside.stat().st_size > 0 else None
+    except OSError:
+        return None

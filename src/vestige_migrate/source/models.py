@@ -1,0 +1,126 @@
+"""Which embedding model a source's vectors belong to: registered, of the active profile, or inferred."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+
+from vestige_migrate.plan import ModelSignature
+from vestige_migrate.source.layout import Layout
+from vestige_migrate.source.select import quote_identifier
+
+LEGACY_PROFILE = "nomic-v1.5-legacy-raw-256"
+"""The profile that `node_embeddings` mirrors from released V28 on. Vestige reads the mirror for no other profile: two
+profiles of one model and one dimension may still encode differently."""
+
+
+def with_model(connection: sqlite3.Connection, layout: Layout) -> Layout:
+    """The layout with its model and with the vectors that come over. The active profile's, where profiles exist."""
+    profile = _active_profile(connection, layout)
+    registered = _registered(connection, layout)
+    if profile is not None:
+        of_profile = _model_of_profile(connection, layout, profile)
+        own = registered is not None and (of_profile is None or registered.matches(of_profile))
+        model = registered if own else of_profile
+        layout = replace(layout, active_profile=profile, mirror_counts=_is_mirrored(connection, profile))
+    else:
+        own = registered is not None
+        model = registered or _commonest_model(connection, layout)
+    return replace(
+        layout,
+        model=model,
+        model_registered=own,
+        dimension=model.dimension if model else _commonest_length(connection, layout),
+        vector_model=_vector_model(connection, layout, model),
+    )
+
+
+def _registered(connection: sqlite3.Connection, layout: Layout) -> ModelSignature | None:
+    if not all(layout.has("embedding_model", column) for column in ("id", "name", "dimension")):
+        return None
+    hash_ = "hash" if layout.has("embedding_model", "hash") else "NULL"
+    row = connection.execute(f"SELECT name, dimension, {hash_} FROM embedding_model WHERE id = 1").fetchone()
+    return _signature(*row) if row else None
+
+
+def _signature(name: object, dimension: object, hash_: object = None) -> ModelSignature | None:
+    if not isinstance(name, str) or not isinstance(dimension, int) or dimension < 1:
+        return None
+    return ModelSignature(name, dimension, hash_ if isinstance(hash_, str) and hash_ else None)
+
+
+def _active_profile(connection: sqlite3.Connection, layout: Layout) -> str | None:
+    needed = {
+        "embedding_profile_state": ("singleton", "active_profile_id"),
+        "embedding_profile_vectors": ("profile_id", "node_id", "embedding"),
+    }
+    if not all(layout.has(table, column) for table, columns in needed.items() for column in columns):
+        return None
+    row = connection.execute("SELECT active_profile_id FROM embedding_profile_state WHERE singleton = 1").fetchone()
+    return row[0] if row and isinstance(row[0], str) else None
+
+
+def _model_of_profile(connection: sqlite3.Connection, layout: Layout, profile: str) -> ModelSignature | None:
+    """The model that the profile names, else the one that most of its vectors name."""
+    if all(layout.has("embedding_profiles", name) for name in ("profile_id", "model_id", "embedding_dimension")):
+        row = connection.execute(
+            "SELECT model_id, embedding_dimension FROM embedding_profiles WHERE profile_id = ?", (profile,)
+        ).fetchone()
+        if row and (found := _signature(*row)):
+            return found
+    return _commonest(connection, layout, "embedding_profile_vectors", "profile_id = ?", profile)
+
+
+def _is_mirrored(connection: sqlite3.Connection, profile: str) -> bool:
+    """Whether `node_embeddings` holds this profile's vectors. A file without the legacy profile does not say."""
+    if profile == LEGACY_PROFILE:
+        return True
+    query = "SELECT 1 FROM embedding_profile_vectors WHERE profile_id = ? LIMIT 1"
+    return connection.execute(query, (LEGACY_PROFILE,)).fetchone() is None
+
+
+def _commonest_model(connection: sqlite3.Connection, layout: Layout) -> ModelSignature | None:
+    return _commonest(connection, layout, "node_embeddings", "1")
+
+
+def _commonest(
+    connection: sqlite3.Connection, layout: Layout, table: str, where: str, *parameters: str | int
+) -> ModelSignature | None:
+    """The (model, dimensions) that most rows of a table of vectors have; the first by name of equals."""
+    if not (layout.has(table, "model") and layout.has(table, "dimensions")):
+        return None
+    row = connection.execute(
+        f"SELECT model, dimensions FROM {quote_identifier(table)} WHERE {where} GROUP BY model, dimensions"
+        " ORDER BY COUNT(*) DESC, model, dimensions LIMIT 1",
+        parameters,
+    ).fetchone()
+    return _signature(*row) if row else None
+
+
+def _commonest_length(connection: sqlite3.Connection, layout: Layout) -> int | None:
+    """The commonest dimension of vectors that no model is known of; None where there are none."""
+    for table in ("knowledge_nodes", "node_embeddings"):
+        if not layout.has(table, "embedding"):
+            continue
+        row = connection.execute(
+            f"SELECT LENGTH(embedding) / 4 FROM {quote_identifier(table)} WHERE typeof(embedding) = 'blob'"
+            " AND LENGTH(embedding) > 0 AND LENGTH(embedding) % 4 = 0"
+            " GROUP BY LENGTH(embedding) ORDER BY COUNT(*) DESC, LENGTH(embedding) LIMIT 1"
+        ).fetchone()
+        if row:
+            return int(row[0])
+    return None
+
+
+def _vector_model(connection: sqlite3.Connection, layout: Layout, model: ModelSignature | None) -> str | None:
+    """The name that rows of node_embeddings carry when they belong to `model`; None where it does not matter.
+
+    Where the registered name stands in no row at all, the two places merely spell it differently: then the commonest
+    name among vectors of that dimension is meant.
+    """
+    if model is None or not (layout.has("node_embeddings", "model") and layout.has("node_embeddings", "dimensions")):
+        return None
+    if connection.execute("SELECT 1 FROM node_embeddings WHERE model = ? LIMIT 1", (model.name,)).fetchone():
+        return model.name
+    spelt = _commonest(connection, layout, "node_embeddings", "dimensions = ?", model.dimension)
+    return spelt.name if spelt else None

@@ -1,0 +1,89 @@
+"""A whole copy of a file of every kind of version, each row compared with the source by a reader of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Copier
+from tests.support.compare import assert_same, counts
+from tests.support.expected_left import expected_left_behind
+from tests.support.sources import SourceSpec, build_source
+from tests.support.untouched import files
+from tests.support.vestige_schemas import Line
+
+SPEC = SourceSpec(form="vestige", memories=90, edges=30, events=20, no_vector_every=9)
+
+READ_AS_THEY_ARE: list[tuple[Line, int]] = [
+    ("plan", 15), *(("released", version) for version in (14, 15, 16, 17, 18, 28, 32, 35))
+]  # fmt: skip
+OLDER: list[tuple[Line, int]] = [
+    *(("shared", version) for version in (1, 2, 3, 5, 9, 10, 11, 12, 13)), ("plan", 12), ("plan", 14)
+]  # fmt: skip
+
+
+def built(path: Path, line: Line, version: int) -> Path:
+    return build_source(path, replace(SPEC, line=line, version=version))
+
+
+@pytest.mark.parametrize(("line", "version"), READ_AS_THEY_ARE)
+def test_every_row_of_a_readable_version_arrives(tmp_path: Path, copy: Copier, line: Line, version: int) -> None:
+    path = built(tmp_path / "vestige.db", line, version)
+    before = files(tmp_path)
+    report = copy(path)
+    assert report.errors == []
+    assert (report.source.lineage, report.source.schema_version) == (line, version)
+    assert (report.memories_copied, report.scheduling_rows, report.edges_copied) == (90, 90, 30)
+    assert_same(path, copy.database)
+    assert report.left_behind == expected_left_behind(path)
+    assert report.awaiting_reembed == 0
+    again = copy(path)
+    assert [table.inserted for table in again.tables.values()] == [0] * 8
+    assert [table.source_rows for table in again.tables.values()] == [
+        table.source_rows for table in report.tables.values()
+    ]
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize(("line", "version"), OLDER)
+def test_every_row_of_an_older_version_arrives_through_a_snapshot(
+    tmp_path: Path, copy: Copier, line: Line, version: int
+) -> None:
+    path = built(tmp_path / "vestige.db", line, version)
+    before = files(tmp_path)
+    report = copy(path, snapshot=True)
+    assert report.errors == []
+    assert (report.source.lineage, report.source.schema_version) == (line, version)
+    assert (report.memories_copied, report.scheduling_rows) == (90, 90)
+    assert report.edges_copied == (30 if version >= 3 else 0)
+    assert report.review_events_copied == (20 if line == "plan" else 0)
+    assert_same(path, copy.database)
+    assert report.left_behind == expected_left_behind(path)
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("options", [{"allow_source_upgrade": True}, {"snapshot": True}, {"dry_run": True}])
+@pytest.mark.parametrize("version", [14, 15, 16, 28, 35])
+def test_no_flag_makes_the_copy_write_to_a_released_file(
+    tmp_path: Path, copy: Copier, version: int, options: dict[str, bool]
+) -> None:
+    path = built(tmp_path / "vestige.db", "released", version)
+    before = files(tmp_path)
+    report = copy(path, **options)
+    assert (report.source.lineage, report.source.schema_version) == ("released", version)
+    assert report.memories_copied == 90
+    assert report.left_behind == expected_left_behind(path)
+    assert files(tmp_path) == before
+    if "dry_run" not in options:
+        assert_same(path, copy.database)
+
+
+@pytest.mark.parametrize(("line", "version"), [("shared", 13), ("plan", 14), ("plan", 15), ("released", 35)])
+def test_an_empty_file_of_a_version_copies_to_nothing(tmp_path: Path, copy: Copier, line: Line, version: int) -> None:
+    path = build_source(tmp_path / "vestige.db", replace(SPEC, line=line, version=version, extra_users=0, groups=0,
+                                                         memberships=0, domains=0).sized(0))  # fmt: skip
+    report = copy(path, snapshot=True)
+    assert report.errors == []
+    assert counts(copy.database) == {**dict.fromkeys(counts(copy.database), 0), "users": 1}
