@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +26,8 @@ class SourceFile:
 
     @property
     def uri(self) -> str:
-        """An SQLite URI; `?`, `#` and `%` in the path are escaped."""
-        return f"file:{quote(str(self.path))}?mode=ro" + ("&immutable=1" if self.immutable else "")
+        """An SQLite URI; `?`, `#`, `%` and bytes that are no UTF-8 are escaped."""
+        return f"file:{quote(os.fsencode(self.path))}?mode=ro" + ("&immutable=1" if self.immutable else "")
 
 
 def open_source(file: SourceFile) -> sqlite3.Connection:
@@ -67,6 +68,8 @@ def _check_header(path: Path) -> None:
     try:
         if path.is_dir():
             raise SourceUnusable(f"{path} is a directory: give the file in it, usually vestige.db")
+        if path.exists() and not path.is_file():  # reading a named pipe would wait for a writer for ever
+            raise SourceUnusable(f"{path} is no regular file: give Vestige's database with --sqlite-path")
         with path.open("rb") as file:
             start = file.read(len(_MAGIC))
     except FileNotFoundError:
