@@ -65,7 +65,7 @@ def run_sqlite_to_postgres(
         ready_destination(plan, found.layout, signature, run_name) as destination,
         prepared_source(plan, found) as source,
     ):
-        run = _Run(plan, source, destination, run_name, on_progress)
+        run = _Run(plan, source, destination, run_name, started, on_progress)
         try:
             with _as_migration_error():
                 run.execute()
@@ -101,12 +101,14 @@ class _Run:
         source: PreparedSource,
         destination: ReadyDestination,
         run_name: str,
+        started: float,
         on_progress: OnProgress | None,
     ) -> None:
         self._plan = plan
         self._source = source
         self._destination = destination
         self._run_name = run_name
+        self._started = started
         self._on_progress = on_progress
         self._start = datetime.now(UTC)
         self._indexes = IndexPhase(plan, destination, on_progress)
@@ -265,6 +267,6 @@ class _Run:
     def _log_end(self) -> None:
         report = self.report
         counts = ", ".join(f"{name} {table.in_destination}" for name, table in report.tables.items())
-        logger.info("{}; {} errors", counts, len(report.errors))
+        logger.info("{}; {} errors; {:.1f} s", counts, len(report.errors), time.monotonic() - self._started)
         if report.source_changed:
             logger.warning("another program wrote to the source during the copy: run again to bring what is new")
