@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vestige_migrate.cli.streams import silence
+from vestige_migrate.combined import CombinedReport
 from vestige_migrate.errors import PlanError
 from vestige_migrate.report import MigrationReport
 from vestige_migrate.source.lineage import is_newer_than_known
@@ -79,7 +80,7 @@ def check_report_target(target: str | None) -> None:
         _create_private(Path(target), "--report")
 
 
-def write_report(report: MigrationReport, target: str | None) -> None:
+def write_report(report: MigrationReport | CombinedReport, target: str | None) -> None:
     """Writes the JSON report to the file, or to standard output for `-`."""
     if target is None:
         return
@@ -96,8 +97,25 @@ def write_report(report: MigrationReport, target: str | None) -> None:
         silence(sys.stdout)
 
 
-def print_report(report: MigrationReport, console: Console) -> None:
-    """The report for a person: a table, the first errors, what stays behind, and the speed."""
+def print_report(report: MigrationReport | CombinedReport, console: Console) -> None:
+    """The report for a person: a table, the first errors, what stays behind, and the speed; for each file its own."""
+    if isinstance(report, MigrationReport):
+        _print_section(report, console)
+        return
+    for at, section in enumerate(report.reports):
+        source = section.source
+        console.print(
+            Text(f"{source.path} (V{source.schema_version}, {source.lineage} line), file {at + 1} of {report.files}"),
+            soft_wrap=True,
+        )
+        _print_section(section, console)
+        console.print()
+    moved = sum(table.source_rows for section in report.reports for table in section.tables.values())
+    verb = "counted" if report.dry_run else "done"
+    console.print(Text(f"{verb}: {moved} rows of {report.files} files in {report.duration_seconds:.1f} s"))
+
+
+def _print_section(report: MigrationReport, console: Console) -> None:
     console.print(_table(report))
     _print_errors(report, console)
     if report.archived:
