@@ -21,7 +21,7 @@ from vestige_migrate.errors import (
     TooManyErrors,
     UnsupportedPair,
 )
-from vestige_migrate.plan import Embedder, Indexes, ModelSignature, SqliteToPostgresPlan
+from vestige_migrate.plan import Embedder, Indexes, ModelSignature, OnConflict, SqliteToPostgresPlan
 from vestige_migrate.report import MigrationReport, Outcome, RowError, TableReport
 from vestige_migrate.run.coordinator import run_sqlite_to_postgres
 from vestige_migrate.run.progress import Progress
@@ -38,6 +38,7 @@ __all__ = [
     "MigrationReport",
     "ModelMismatch",
     "ModelSignature",
+    "OnConflict",
     "Outcome",
     "PlanError",
     "Progress",

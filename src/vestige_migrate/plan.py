@@ -32,6 +32,16 @@ class Indexes(StrEnum):
     """Not at all: the tables alone."""
 
 
+class OnConflict(StrEnum):
+    """What becomes of a row that the destination has already."""
+
+    SKIP = "skip"
+    """It stays as it is in the destination."""
+    NEWER = "newer"
+    """A memory whose `updated_at` is later in the source is replaced, with its schedule; an edge takes the source's
+    weight. Everything else stays."""
+
+
 class Embedder(Protocol):
     """Anything that names an embedding model. The copy only compares it; it never embeds."""
 
@@ -94,12 +104,17 @@ class SqliteToPostgresPlan:
     allow_source_upgrade: bool = False
     snapshot: bool = False
     indexes: Indexes = Indexes.AUTO
+    on_conflict: OnConflict = OnConflict.SKIP
+    archive: bool = False
     dry_run: bool = False
 
     def __post_init__(self) -> None:
         if (self.source_kind, self.destination_kind) != ("sqlite", "postgres"):
             raise UnsupportedPair(self.source_kind, self.destination_kind)
         object.__setattr__(self, "sqlite_path", expanded(self.sqlite_path))
+        if self.on_conflict not in list(OnConflict):
+            raise PlanError(f"--on-conflict is {self.on_conflict}: it must be {' or '.join(OnConflict)}")
+        object.__setattr__(self, "on_conflict", OnConflict(self.on_conflict))
         _at_least(1, workers=self.workers, batch_size=self.batch_size, max_connections=self.max_connections)
         _at_least(1, retries=self.retries)
         if self.max_errors is not None:

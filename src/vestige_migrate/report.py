@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from vestige_migrate.plan import OnConflict
+
 NIL_UUID = "00000000-0000-0000-0000-000000000000"
 """The id of an error about a row whose own id is no UUID."""
 
@@ -59,17 +61,43 @@ class RowError:
 
 @dataclass
 class TableReport:
-    """Counts of one table; `source_rows == inserted + skipped + failed` once the run is complete."""
+    """Counts of one table; `source_rows == inserted + skipped + failed + updated` once the run is complete.
+
+    `updated` rows were there already and took the source's values; there are none without `--on-conflict newer`.
+    """
 
     source_rows: int = 0
     inserted: int = 0
     skipped: int = 0
     failed: int = 0
+    updated: int = 0
 
     @property
     def in_destination(self) -> int:
         """Rows of the source that are in the destination now."""
-        return self.inserted + self.skipped
+        return self.inserted + self.skipped + self.updated
+
+    def __add__(self, other: TableReport) -> TableReport:
+        return TableReport(
+            self.source_rows + other.source_rows,
+            self.inserted + other.inserted,
+            self.skipped + other.skipped,
+            self.failed + other.failed,
+            self.updated + other.updated,
+        )
+
+    def mark_updated(self, rows: int) -> None:
+        """Counts up to `rows` of the skipped rows as updated."""
+        moved = min(rows, self.skipped)
+        self.skipped -= moved
+        self.updated += moved
+
+    def as_json(self, with_updated: bool) -> dict[str, int]:
+        """The entry in the JSON report; `updated` only where rows can be updated."""
+        counts = asdict(self)
+        if not with_updated:
+            del counts["updated"]
+        return counts
 
 
 @dataclass(frozen=True)
@@ -116,6 +144,14 @@ class MigrationReport:
     source_changed: bool = False
     phases: dict[str, float] = field(default_factory=dict)
     duration_seconds: float = 0.0
+    on_conflict: OnConflict = OnConflict.SKIP
+    archived: dict[str, int] | None = None
+    """Rows of each table that are in the archive now; None without `--archive`."""
+
+    @property
+    def updates(self) -> bool:
+        """Whether rows could be updated, so that the report has counts of them."""
+        return self.on_conflict is OnConflict.NEWER
 
     def counter(self, name: str) -> int:
         """A counter by its report name, such as `memories_copied`. Raises KeyError for an unknown one."""
@@ -127,6 +163,11 @@ class MigrationReport:
     @property
     def memories_copied(self) -> int:
         return self.counter("memories_copied")
+
+    @property
+    def memories_updated(self) -> int:
+        """Memories that were replaced because they are newer in the source; 0 without `--on-conflict newer`."""
+        return self.tables["knowledge_nodes"].updated
 
     @property
     def scheduling_rows(self) -> int:
@@ -162,7 +203,11 @@ class MigrationReport:
         return 1 if self.errors else 0
 
     def as_json(self) -> dict[str, Any]:
-        """The report as plain JSON values, in the documented shape (schema 1)."""
+        """The report as plain JSON values, in the documented shape (schema 1).
+
+        With `--on-conflict newer` there are two more keys: `memories_updated`, and `updated` in each table's entry;
+        with `--archive` there is one more: `archived`, and its tables are not in `left_behind`.
+        """
         return {
             "schema": 1,
             "command": self.command,
@@ -172,11 +217,13 @@ class MigrationReport:
             "destination": asdict(self.destination),
             "model": asdict(self.model) if self.model else None,
             **{counter: self.tables[table].in_destination for table, counter in COUNTERS.items()},
-            "tables": {name: asdict(table) for name, table in self.tables.items()},
+            **({"memories_updated": self.memories_updated} if self.updates else {}),
+            "tables": {name: table.as_json(self.updates) for name, table in self.tables.items()},
             "errors": [error.as_json() for error in self.errors],
             "left_behind": self.left_behind,
             # Only where there are any: section 6 of the specification names every other key.
             **({"awaiting_reembed": self.awaiting_reembed} if self.awaiting_reembed else {}),
+            **({"archived": self.archived} if self.archived is not None else {}),
             "source_changed": self.source_changed,
             "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},
             "duration_seconds": round(self.duration_seconds, 3),

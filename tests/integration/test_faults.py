@@ -195,3 +195,10 @@ def test_a_name_of_an_index_that_something_else_has_is_refused(plain_source: Pat
         copy(plain_source)
     with psycopg.connect(copy.database) as connection:
         assert connection.execute("SELECT to_regclass('knowledge_nodes')").fetchone() == (None,)
+
+
+def test_more_workers_than_the_server_has_connections_for_are_refused(source: Path, copy: Copier) -> None:
+    with pytest.raises(DestinationUnusable, match=r"--workers 100000 .* lower them"):
+        copy(source, workers=100_000)
+    with psycopg.connect(copy.database) as connection:
+        assert connection.execute("SELECT to_regclass('knowledge_nodes')").fetchone() == (None,)

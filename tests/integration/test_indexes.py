@@ -101,3 +101,18 @@ def _waiting_builds(url: str) -> bool:
             " AND query ILIKE 'CREATE INDEX%' AND wait_event_type = 'Lock'"
         ).fetchone()
     return bool(row and row[0])
+
+
+def test_tables_have_statistics_after_a_copy_and_after_one_that_added_rows(tmp_path: Path, copy: Copier) -> None:
+    def counted() -> dict[str, float]:
+        with psycopg.connect(copy.database) as connection:
+            return dict(
+                connection.execute(
+                    "SELECT relname, reltuples FROM pg_class WHERE relname IN ('knowledge_nodes', 'edges')"
+                ).fetchall()
+            )
+
+    copy(build_source(tmp_path / "first.db", SourceSpec(memories=30, schedules=30, edges=5, events=0)))
+    assert counted() == {"knowledge_nodes": 30, "edges": 5}
+    copy(build_source(tmp_path / "more.db", SourceSpec(memories=50, schedules=50, edges=9, events=0)))
+    assert counted() == {"knowledge_nodes": 50, "edges": 9}

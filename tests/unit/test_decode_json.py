@@ -8,10 +8,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from vestige_migrate.decode.json import decode_object, decode_strings, decode_uuids
+from vestige_migrate.decode.json import are_plain_objects, decode_object, decode_strings, decode_uuids
 from vestige_migrate.decode.problem import BadValue, Raw
 from vestige_migrate.decode.text import MAX_INDEXED_BYTES, tolerant_text
 
@@ -169,3 +169,45 @@ def test_a_tag_may_have_just_as_many_bytes_as_an_index_takes(unit: str) -> None:
     longest = unit * (MAX_INDEXED_BYTES // len(unit.encode()))
     assert decode_strings(json.dumps([longest])) == [longest]
     assert "too long to be indexed" in refused(decode_strings, json.dumps(["a", longest + "xxxx"]))
+
+
+scalars = st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.floats(-1e15, 1e15).map(lambda x: round(x, 6))
+nested_once = scalars | st.lists(scalars, max_size=3) | st.dictionaries(st.text("xy", max_size=2), scalars, max_size=3)
+json_like = st.text(st.sampled_from('{}[]",:\\ 0123.eE+-ntruefalsb\x1e\x00\u00e9\ud800\n'), max_size=24)
+nested = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(json_like.map(lambda text: "{" + text + "}") | json_like | nested.map(json.dumps), max_size=4))
+@example(['{"a":1', "}"])
+@example(['{"a":"\x1e"}'])
+@example(["{}\x1e{}", ""])
+@example(['{"a":01}'])
+@example(['{"a":1.}'])
+@example(['{"a":"\\u0000"}'])
+@example(['{"a":"\x00"}'])
+def test_what_is_plain_is_an_object_by_the_rules(texts: list[str]) -> None:
+    if are_plain_objects(texts) and all(text.isascii() for text in texts):
+        assert [decode_object(text) for text in texts] == texts
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.dictionaries(st.text('ab\u00e9\u4e2d /\\"\n', max_size=5), nested_once, max_size=4), min_size=1, max_size=5
+    )
+)
+def test_ordinary_objects_are_plain(objects: list[dict[str, object]]) -> None:
+    assert are_plain_objects([json.dumps(item, ensure_ascii=False) for item in objects])
+
+
+def test_a_text_that_is_nearly_an_object_is_judged_in_no_time() -> None:
+    """No backtracking: each of these took for ever with a pattern that can match one way or another."""
+    for tail in ("", '"', "\\", ",", "]", "x"):
+        assert not are_plain_objects(['{"a":["' + "b" * 100_000 + tail])
+        assert not are_plain_objects(["{" + '"a":1, ' * 50_000 + tail])
+        assert not are_plain_objects(["{" + " " * 100_000 + tail])

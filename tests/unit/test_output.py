@@ -14,6 +14,7 @@ from rich.console import Console
 from tests.unit.test_report import filled
 from vestige_migrate.cli.output import SHOWN_ERRORS, check_report_target, configure_logging, print_report, write_report
 from vestige_migrate.errors import PlanError
+from vestige_migrate.plan import OnConflict
 from vestige_migrate.report import NIL_UUID, MigrationReport, Outcome, RowError, TableReport
 
 
@@ -33,6 +34,17 @@ def test_the_table_has_a_line_a_table_with_its_four_counts() -> None:
     assert [word for word in line.split() if word.isdigit()] == ["250", "200", "47", "3"]
     for heading in ("in the source", "inserted", "already there", "failed"):
         assert heading in printed(filled())
+
+
+def test_a_column_for_updated_rows_is_there_where_rows_can_be_updated() -> None:
+    report = filled()
+    assert "updated" not in printed(report)
+    report.on_conflict = OnConflict.NEWER
+    report.tables["knowledge_nodes"] = TableReport(250, 200, 40, 3, 7)
+    (line,) = [line for line in printed(report).splitlines() if "knowledge_nodes" in line and "250" in line]
+    assert [word for word in line.split() if word.isdigit()] == ["250", "200", "7", "40", "3"]
+    report.dry_run = True
+    assert "to update" in printed(report)
 
 
 @pytest.mark.parametrize(("count", "more"), [(0, None), (1, None), (SHOWN_ERRORS, None), (SHOWN_ERRORS + 1, "+1 more")])

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vestige_migrate.plan import OnConflict
 from vestige_migrate.report import (
     COUNTERS,
     DestinationInfo,
@@ -63,6 +64,22 @@ def test_a_report_of_nothing_has_the_same_keys() -> None:
     assert empty["model"] is None
     assert empty["complete"] is False
     assert (empty["errors"], empty["left_behind"], empty["phases"]) == ([], {}, {})
+
+
+def test_updates_are_in_the_json_only_where_rows_can_be_updated() -> None:
+    report = filled()
+    report.on_conflict = OnConflict.NEWER
+    report.tables["knowledge_nodes"] = TableReport(source_rows=250, inserted=200, skipped=40, failed=3, updated=7)
+    found = report.as_json()
+    assert found["memories_updated"] == report.memories_updated == 7
+    assert found["memories_copied"] == 247
+    assert found["tables"]["knowledge_nodes"] == {
+        "source_rows": 250, "inserted": 200, "skipped": 40, "failed": 3, "updated": 7,
+    }  # fmt: skip
+    assert {key for key in found if key not in filled().as_json()} == {"memories_updated"}
+    assert {key for table in found["tables"].values() for key in table} == {
+        "source_rows", "inserted", "skipped", "failed", "updated",
+    }  # fmt: skip
 
 
 def test_outcomes_are_the_documented_words() -> None:

@@ -141,6 +141,43 @@ def test_a_run_that_stops_in_the_middle_of_a_new_try_still_adds_up(skipped: int)
     assert min(counts.inserted, counts.skipped) >= 0
 
 
+# Updates.
+
+SCHEDULES = Range("scheduling", 0)
+
+
+def test_updated_rows_and_their_companions_are_counted_where_they_belong() -> None:
+    run = Run()
+    run.tally.begin("scheduling", 5000)
+    run.take(BatchDone(NODES, 3, 10, 1, updated=5, companions=4), BatchDone(SCHEDULES, 2, 15, 1))
+    assert run.counts() == TableReport(source_rows=19, inserted=3, skipped=10, failed=1, updated=5)
+    assert run.counts("scheduling") == TableReport(source_rows=18, inserted=2, skipped=11, failed=1, updated=4)
+    assert run.counts("scheduling") == run.counts("scheduling")
+
+
+@pytest.mark.parametrize("end", [FAULT, LOST], ids=["fault", "lost"])
+def test_updates_of_a_try_that_did_not_finish_count_once(end: RangeFault | WorkerLost) -> None:
+    """The next try finds those rows up to date; their schedules are counted when they are written, once each."""
+    run = Run()
+    run.tally.begin("scheduling", 5000)
+    run.take(
+        BatchDone(NODES, 0, 7, 0),
+        BatchDone(NODES, 2, 0, 0),
+        BatchDone(NODES, 0, 0, 0, updated=20, companions=19),
+        end,
+        BatchDone(NODES, 0, 29, 0),
+        BatchDone(NODES, 0, 0, 0, updated=5, companions=5),
+        BatchDone(SCHEDULES, 0, 30, 0),
+    )
+    assert run.counts() == TableReport(source_rows=34, inserted=2, skipped=7, failed=0, updated=25)
+    assert run.counts("scheduling") == TableReport(source_rows=30, inserted=0, skipped=6, failed=0, updated=24)
+
+
+def test_companions_of_a_run_that_stopped_before_their_table_are_not_rows_of_it() -> None:
+    run = Run().take(BatchDone(NODES, 0, 0, 0, updated=20, companions=19))
+    assert run.counts("scheduling") == TableReport()
+
+
 # Errors.
 
 

@@ -13,7 +13,14 @@ from vestige_migrate.cli.output import check_report_target, configure_logging, p
 from vestige_migrate.cli.progress import ProgressBars
 from vestige_migrate.errors import MigrationError
 from vestige_migrate.paths import default_database
-from vestige_migrate.plan import Indexes, ModelSignature, SqliteToPostgresPlan, default_workers, embedder_signature
+from vestige_migrate.plan import (
+    Indexes,
+    ModelSignature,
+    OnConflict,
+    SqliteToPostgresPlan,
+    default_workers,
+    embedder_signature,
+)
 from vestige_migrate.report import MigrationReport
 from vestige_migrate.run.coordinator import run_sqlite_to_postgres
 
@@ -52,6 +59,16 @@ def copy(
             help="When to build the secondary indexes: auto is later on a fresh destination, keep on one in use."
         ),
     ] = Indexes.AUTO,
+    on_conflict: Annotated[
+        OnConflict,
+        typer.Option(
+            help="A row that is there already: skip leaves it, newer replaces it where the source's is later."
+        ),
+    ] = OnConflict.SKIP,
+    archive: Annotated[
+        bool,
+        typer.Option("--archive", help="Keep rows that have no place in the destination in the table vestige_archive."),
+    ] = False,
     dry_run: options.DryRun = False,
     report: options.Report = None,
     progress: options.ShowProgress = None,
@@ -77,6 +94,8 @@ def copy(
         allow_source_upgrade=allow_source_upgrade,
         snapshot=snapshot,
         indexes=indexes,
+        on_conflict=on_conflict,
+        archive=archive,
         dry_run=dry_run,
     )
     embedder = embedder_signature(embedding_model, embedding_dimension, embedding_hash)

@@ -72,9 +72,12 @@ def print_report(report: MigrationReport, console: Console) -> None:
     """The report for a person: a table, the first errors, what stays behind, and the speed."""
     console.print(_table(report))
     _print_errors(report, console)
+    if report.archived:
+        verb = "to archive" if report.dry_run else "archived"
+        console.print(Text(f"{verb} in vestige_archive: {_names(report.archived)}"))
     if report.left_behind:
-        names = ", ".join(f"{name} {rows}" for name, rows in report.left_behind.items())
-        console.print(Text(f"left in the source, no place in the destination: {names}"))
+        hint = " (--archive keeps these rows too)" if report.archived is None else ""
+        console.print(Text(f"left in the source, no place in the destination: {_names(report.left_behind)}{hint}"))
     if report.awaiting_reembed:
         console.print(Text(_awaiting(report)), soft_wrap=True)
     if is_newer_than_known(report.source.lineage, report.source.schema_version):
@@ -106,14 +109,20 @@ def _newer(report: MigrationReport) -> str:
     )
 
 
+def _names(tables: dict[str, int]) -> str:
+    return ", ".join(f"{name} {rows}" for name, rows in tables.items())
+
+
 def _table(report: MigrationReport) -> Table:
     inserted = "to insert" if report.dry_run else "inserted"
+    updated = "to update" if report.dry_run else "updated"
     table = Table(title="dry run, nothing was written" if report.dry_run else None)
     table.add_column("table")
-    for heading in ("in the source", inserted, "already there", "failed"):
+    for heading in ("in the source", inserted, *([updated] if report.updates else []), "already there", "failed"):
         table.add_column(heading, justify="right")
     for name, counts in report.tables.items():
-        values = (counts.source_rows, counts.inserted, counts.skipped, counts.failed)
+        renewed = [counts.updated] if report.updates else []
+        values = (counts.source_rows, counts.inserted, *renewed, counts.skipped, counts.failed)
         table.add_row(name, *(str(value) for value in values))
     return table
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -112,3 +114,33 @@ def decode_uuids(raw: Raw) -> list[UUID] | None:
         return [found for item in strings if (found := decode_uuid(item)) is not None]
     except BadValue:
         raise BadValue("is not a JSON array of UUIDs") from None
+
+
+_SPACE = r"[ \t\n\r]*+"
+_STRING = r'"(?:[^"\\\x00-\x1f]++|\\["\\/bfnrt])*+"'
+_NUMBER = r"-?(?:0|[1-9][0-9]{0,17}+)(?:\.[0-9]{1,18}+)?(?:[eE][+-]?[0-9]{1,2}+)?"
+_SCALAR = f"(?:{_STRING}|{_NUMBER}|true|false|null)"
+_SEPARATOR = "\x1e"
+"""A control character: no JSON text holds one unescaped, so joined texts cannot run into each other."""
+
+
+def _list_of(item: str) -> str:
+    return f"(?:{item}{_SPACE}(?:,{_SPACE}{item}{_SPACE})*+)?+"
+
+
+def _object_of(value: str) -> str:
+    return rf"\{{{_SPACE}{_list_of(f'{_STRING}{_SPACE}:{_SPACE}{value}')}\}}"
+
+
+_VALUE = rf"(?:{_SCALAR}|\[{_SPACE}{_list_of(_SCALAR)}\]|{_object_of(_SCALAR)})"
+_PLAIN_OBJECTS = re.compile(f"(?:{_SPACE}{_object_of(_VALUE)}{_SPACE}{_SEPARATOR})*+")
+
+
+def are_plain_objects(texts: Sequence[str]) -> bool:
+    r"""Whether each text is certainly a JSON object that jsonb takes, by one C call over all of them (1 us a text).
+
+    Plain: no ``\u`` escape, numbers of ordinary size, nothing nested deeper than a list or an object of scalars. A
+    lone surrogate may be in a text; writing it as UTF-8 finds that.
+    """
+    joined = _SEPARATOR.join(texts) + _SEPARATOR
+    return joined.count(_SEPARATOR) == len(texts) and _PLAIN_OBJECTS.fullmatch(joined) is not None

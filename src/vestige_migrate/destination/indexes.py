@@ -20,6 +20,7 @@ HNSW_INDEX = "idx_knowledge_nodes_embedding_hnsw"
 MAX_HNSW_DIMENSION = 2000
 """pgvector's limit of an HNSW index on `vector` (https://github.com/pgvector/pgvector#hnsw)."""
 
+_SMALL_TABLE = "users"
 _NAME = re.compile(r"CREATE INDEX IF NOT EXISTS (\w+)")
 _MIB = 1024 * 1024
 _GRAPH_ROW_BYTES = 720
@@ -190,8 +191,17 @@ def _build(connection: Connection, statement: str, memory_mib: int, workers: int
         connection.execute(statement)
 
 
-def analyze(connection: Connection, tables: list[str]) -> None:
-    """ANALYZE, synchronously committed: its WAL comes after every batch's, so this flush makes them all durable."""
+def analyze(connection: Connection, changed: set[str]) -> None:
+    """ANALYZE of the tables that changed or never had one, synchronously committed.
+
+    Its WAL comes after every batch's, so this flush makes them all durable. A run that changed nothing may have
+    followed one that was killed before its flush: a small table is analyzed in any case.
+    """
+    rows = connection.execute(
+        "SELECT name FROM unnest(%s::text[]) AS n(name) JOIN pg_class ON oid = to_regclass(quote_ident(name))"
+        " WHERE reltuples < 0",
+        (list(TABLES),),
+    ).fetchall()
     connection.execute("SET synchronous_commit = on")
-    for table in tables:
+    for table in sorted({name for (name,) in rows} | changed | {_SMALL_TABLE}):
         connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))

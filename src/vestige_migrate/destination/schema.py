@@ -42,6 +42,8 @@ class ServerInfo:
     pgvector_available: str | None
     may_create_extension: bool
     read_only: bool
+    connections: int
+    """How many sessions of ordinary roles it takes."""
 
 
 def probe(connection: Connection) -> ServerInfo:
@@ -53,7 +55,8 @@ def probe(connection: Connection) -> ServerInfo:
         " (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) OR EXISTS ("
         "   SELECT FROM pg_available_extension_versions WHERE name = 'vector' AND trusted"
         "   AND has_database_privilege(current_database(), 'CREATE')),"
-        " pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean"
+        " pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean,"
+        " current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
     ).fetchone()
     assert row is not None
     return ServerInfo(*row)
@@ -82,6 +85,15 @@ def check_server(server: ServerInfo) -> None:
         raise DestinationUnusable(
             "pgvector is not installed in the destination database and this role may not install it: "
             "let a superuser run CREATE EXTENSION vector there once, then run this command again"
+        )
+
+
+def check_connections(server: ServerInfo, workers: int, coordinator: int) -> None:
+    """Raises `DestinationUnusable` where the server could never take that many sessions of ours."""
+    if workers + coordinator > server.connections:
+        raise DestinationUnusable(
+            f"--workers {workers} and --max-connections {coordinator} together are more than the {server.connections} "
+            "connections that the destination allows: lower them, or raise the server's max_connections"
         )
 
 

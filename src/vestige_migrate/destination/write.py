@@ -4,12 +4,12 @@ The cheap way first: COPY straight into the table, one statement, which is its o
 if any row conflicts or is refused. Then the batch is staged: COPY into a temporary table, rows whose parents are
 missing are told apart by one query, and INSERT ... ON CONFLICT DO NOTHING takes the rest. If PostgreSQL refuses a
 row there as well, halving finds it; it is tried once more without each value that can be spared before it is given up.
+Rows that are known to be outdated in the destination are staged at once and updated there (replace.py).
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import psycopg
@@ -17,21 +17,48 @@ from psycopg import errors, sql
 
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.faults import describe, is_row_fault
+from vestige_migrate.destination.replace import NOTHING, Replaced, Replacer
+from vestige_migrate.destination.stage import RowFields, Stage, copy_into
 from vestige_migrate.report import Outcome, RowError
-from vestige_migrate.tables.base import Special, Table
-from vestige_migrate.wire.batch import Batch, Fields, copy_payload
-
-RowFields = tuple[bytes, ...]
+from vestige_migrate.tables.base import Refresh, Special, Table
+from vestige_migrate.wire.batch import Batch
 
 
 @dataclass
 class Written:
-    """What became of the rows of a batch."""
+    """What became of the rows of a batch; `companions` rows of another table were updated with them."""
 
     inserted: int = 0
     skipped: int = 0
+    updated: int = 0
+    companions: int = 0
     refused: dict[int, RowError] = field(default_factory=dict)
     altered: list[RowError] = field(default_factory=list)
+
+    def add(self, rows: int, placed: _Placed) -> None:
+        """Counts `rows` rows that were placed, or are there already."""
+        self.inserted += placed.inserted
+        self.updated += placed.replaced.rows
+        self.companions += placed.replaced.companions
+        self.skipped += rows - placed.inserted - placed.replaced.rows
+        self.altered += placed.replaced.errors
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """What one INSERT did: orphans (ordinal -> constraint), rows inserted, rows brought up to date."""
+
+    orphans: dict[int, str]
+    inserted: int
+    replaced: Replaced
+
+
+Replace = Callable[[list[int]], Replaced]
+"""Brings staged rows that are there already up to date, without these ordinals."""
+
+
+def _keep(_: list[int]) -> Replaced:
+    return NOTHING
 
 
 class TableWriter:
@@ -45,9 +72,10 @@ class TableWriter:
         self._connection = connection
         self._table = table
         self._before_commit = before_commit
-        self._statements = _Statements(table)
-        self._has_stage = False
+        self._stage = Stage(connection, table)
+        self._statements = _Statements(table, self._stage.name)
         self._direct = True
+        self._replacer: Replacer | None = None
 
     def write(self, batch: Batch) -> Written:
         """Writes the batch. Raises psycopg.Error only for what is no row's fault; nothing is committed then."""
@@ -65,25 +93,32 @@ class TableWriter:
                 self._direct = not isinstance(error, errors.UniqueViolation)
         return self._write_staged(batch)
 
+    def replace(self, batch: Batch, refresh: Refresh, companion: Table | None, companions: Batch | None) -> Written:
+        """Writes rows that the destination has outdated, with their `companions`, rows of the table `companion`."""
+        if not len(batch):
+            self._before_commit(batch.unplaced)
+            return Written()
+        if self._replacer is None:
+            self._replacer = Replacer(self._connection, self._table, refresh, self._stage, companion)
+        replacer = self._replacer
+        replacer.make_stage()
+        return self._write_staged(batch, lambda barred: replacer.apply(barred, companions))
+
     def _write_directly(self, batch: Batch) -> None:
         found = batch.unplaced + batch.errors_of_stored(())
         if not found:
-            self._copy(self._statements.copy, batch.columns)
+            copy_into(self._connection, self._statements.copy, batch.columns)
             return
         with self._connection.transaction():
-            self._copy(self._statements.copy, batch.columns)
+            copy_into(self._connection, self._statements.copy, batch.columns)
             self._before_commit(found)
 
-    def _copy(self, statement: sql.Composed, columns: Sequence[Fields]) -> None:
-        with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.write(copy_payload(columns))
-
-    def _write_staged(self, batch: Batch) -> Written:
-        self._make_stage()
+    def _write_staged(self, batch: Batch, replace: Replace = _keep) -> Written:
+        self._stage.make()
         written = Written()
         rows = list(enumerate(batch.rows()))
         with self._connection.transaction():
-            self._place(rows, batch, written)
+            self._place(rows, batch, written, replace)
             self._before_commit(
                 [
                     *batch.unplaced,
@@ -94,27 +129,22 @@ class TableWriter:
             )
         return written
 
-    def _make_stage(self) -> None:
-        if not self._has_stage:
-            self._connection.execute(self._statements.make_stage)
-            self._has_stage = True
-
-    def _place(self, rows: list[tuple[int, RowFields]], batch: Batch, written: Written) -> None:
+    def _place(self, rows: list[tuple[int, RowFields]], batch: Batch, written: Written, replace: Replace) -> None:
         """Inserts the rows, halving down to the ones that PostgreSQL refuses."""
         try:
             with self._connection.transaction():
-                orphans, inserted = self._insert(rows)
+                placed = self._insert(rows, replace)
         except psycopg.Error as error:
             if not is_row_fault(error):
                 raise
             if len(rows) == 1:
-                self._spare(rows[0], batch, written, error)
+                self._spare(rows[0], batch, written, replace, error)
                 return
             middle = len(rows) // 2
-            self._place(rows[:middle], batch, written)
-            self._place(rows[middle:], batch, written)
+            self._place(rows[:middle], batch, written, replace)
+            self._place(rows[middle:], batch, written, replace)
             return
-        for ordinal, constraint in orphans.items():
+        for ordinal, constraint in placed.orphans.items():
             written.refused[ordinal] = RowError(
                 table=self._table.name,
                 id=batch.id_of(ordinal),
@@ -123,25 +153,23 @@ class TableWriter:
                 outcome=Outcome.NOT_COPIED,
                 sqlstate=errors.ForeignKeyViolation.sqlstate,
             )
-        written.inserted += inserted
-        written.skipped += len(rows) - len(orphans) - inserted
+        written.add(len(rows) - len(placed.orphans), placed)
 
-    def _insert(self, rows: list[tuple[int, RowFields]]) -> tuple[dict[int, str], int]:
-        """Stages and inserts; returns orphans (ordinal -> constraint) and the number of rows inserted."""
-        columns = list(zip(*(fields for _, fields in rows), strict=True))
-        ordinals = [struct.pack(">ii", 4, ordinal) for ordinal, _ in rows]
-        self._connection.execute(self._statements.empty_stage)
-        self._copy(self._statements.copy_stage, [ordinals, *columns])
+    def _insert(self, rows: list[tuple[int, RowFields]], replace: Replace) -> _Placed:
+        """Stages and inserts what is not there, then brings what was there up to date."""
+        self._stage.fill(rows)
         orphans: dict[int, str] = {}
         for parent, query in self._statements.orphans:
             orphans.update({ordinal: parent.constraint for (ordinal,) in self._connection.execute(query)})
         inserted = self._connection.execute(self._statements.insert, (list(orphans),)).rowcount
-        return orphans, inserted
+        return _Placed(orphans, inserted, replace(list(orphans)))
 
     def _parent_column(self, constraint: str) -> str:
         return next(parent.column for parent in self._table.parents if parent.constraint == constraint)
 
-    def _spare(self, row: tuple[int, RowFields], batch: Batch, written: Written, cause: psycopg.Error) -> None:
+    def _spare(
+        self, row: tuple[int, RowFields], batch: Batch, written: Written, replace: Replace, cause: psycopg.Error
+    ) -> None:
         """Tries a refused row without each value that can be spared; gives it up only then."""
         ordinal, fields = row
         for at, column in enumerate(self._table.columns):
@@ -150,15 +178,14 @@ class TableWriter:
             without = (*fields[:at], column.default, *fields[at + 1 :])
             try:
                 with self._connection.transaction():
-                    orphans, inserted = self._insert([(ordinal, without)])
+                    placed = self._insert([(ordinal, without)], replace)
             except psycopg.Error as error:
                 if not is_row_fault(error):
                     raise
                 continue
-            if orphans:
+            if placed.orphans:
                 continue
-            written.inserted += inserted
-            written.skipped += 1 - inserted
+            written.add(1, placed)
             written.altered.append(self._refusal(batch, ordinal, cause, column.name, Outcome.COPIED_WITHOUT_VALUE))
             return
         written.refused[ordinal] = self._refusal(batch, ordinal, cause, cause.diag.column_name, Outcome.NOT_COPIED)
@@ -172,17 +199,11 @@ class TableWriter:
 class _Statements:
     """The SQL of one table, composed once."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, stage: sql.Identifier) -> None:
         name = sql.Identifier(table.name)
-        stage = sql.Identifier(f"vestige_stage_{table.name}")
         columns = sql.SQL(", ").join(map(sql.Identifier, table.column_names))
         key = sql.SQL(", ").join(map(sql.Identifier, table.key))
         self.copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(name, columns)
-        self.make_stage = sql.SQL(
-            "CREATE TEMP TABLE IF NOT EXISTS {} AS SELECT 0 AS ordinal, {} FROM {} WITH NO DATA"
-        ).format(stage, columns, name)
-        self.empty_stage = sql.SQL("TRUNCATE {}").format(stage)
-        self.copy_stage = sql.SQL("COPY {} (ordinal, {}) FROM STDIN (FORMAT BINARY)").format(stage, columns)
         self.insert = sql.SQL(
             "INSERT INTO {} ({}) SELECT {} FROM {} WHERE ordinal <> ALL(%s::int[]) ORDER BY ordinal"
             " ON CONFLICT ({}) DO NOTHING"

@@ -13,16 +13,18 @@ import psycopg
 from loguru import logger
 
 from vestige_migrate.destination import registry, schema
+from vestige_migrate.destination.archive import create_archive
 from vestige_migrate.destination.faults import describe
 from vestige_migrate.errors import Interrupted, MigrationError, SourceIncomplete, Stopped
-from vestige_migrate.plan import BATCH_BYTES, Embedder, ModelSignature, SqliteToPostgresPlan
+from vestige_migrate.plan import BATCH_BYTES, Embedder, ModelSignature, OnConflict, SqliteToPostgresPlan
 from vestige_migrate.report import MigrationReport, ModelInfo
+from vestige_migrate.run.archive import ArchivePhase
 from vestige_migrate.run.awaiting import count_awaiting
 from vestige_migrate.run.destination import ReadyDestination, ready_destination
-from vestige_migrate.run.dry_run import fill_dry_run
+from vestige_migrate.run.dry_run import fill_dry_run, fill_updates
 from vestige_migrate.run.index_phase import IndexPhase
 from vestige_migrate.run.messages import WorkerConfig
-from vestige_migrate.run.pool import WriterPool
+from vestige_migrate.run.pool import WriterPool, warm_up
 from vestige_migrate.run.prepare import PreparedSource, found_source, prepared_source
 from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.run.tally import Tally
@@ -55,6 +57,8 @@ def run_sqlite_to_postgres(
     started = time.monotonic()
     run_name = f"vestige-migrate {token_hex(4)}"
     signature = ModelSignature(embedder.name, embedder.dimension, embedder.hash) if embedder else None
+    if not plan.dry_run:
+        warm_up()
     # Every check that can refuse the run comes before the first write: an upgrade of the source is one.
     with (
         found_source(plan) as found,
@@ -115,7 +119,9 @@ class _Run:
             destination=destination.info,
             model=ModelInfo(**asdict(model)) if model else None,
             dry_run=plan.dry_run,
+            on_conflict=plan.on_conflict,
         )
+        self._archive = ArchivePhase(plan, self.report, source, destination, on_progress)
 
     def execute(self) -> None:
         """The whole run. A failure leaves the report with what was done so far."""
@@ -126,10 +132,13 @@ class _Run:
         self.report.left_behind = left_behind(
             connection, self._source.layout, {source.base for source in self._sources.values()}
         )
+        self._archive.plan()
         self._log_dropped()
         if self._plan.dry_run:
             with self._phase("count"):
                 fill_dry_run(self.report, counts, self._destination)
+                if self._plan.on_conflict is OnConflict.NEWER:
+                    fill_updates(self.report, self._source, self._sources, self._destination)
         else:
             self._copy(counts, before)
         self.report.awaiting_reembed = count_awaiting(
@@ -144,16 +153,22 @@ class _Run:
             with self._phase("prepare"):
                 self._prepare()
             self._copy_tables(tally, counts)
+            if self._plan.archive:
+                with self._phase("archive"):
+                    self._archive.run(tally)
         finally:
             tally.settle()
         self.report.source_changed = self._source.state() != before
         self._check_complete(counts)
+        self._archive.check_complete()
         with self._phase("indexes"):
-            self._indexes.after_load()
+            self._indexes.after_load({name for name, table in self.report.tables.items() if table.inserted})
 
     def _prepare(self) -> None:
         destination = self._destination
         schema.create(destination.main, destination.server)
+        if self._plan.archive:
+            create_archive(destination.main)
         dimension = self._source.layout.dimension or (destination.model.dimension if destination.model else None)
         registry.stamp(destination.main, destination.model, dimension)
         self._indexes.before_load()
@@ -186,6 +201,7 @@ class _Run:
             batch_rows=self._plan.batch_size,
             batch_bytes=BATCH_BYTES,
             run_start=self._start,
+            on_conflict=self._plan.on_conflict,
         )
 
     def _end_backends(self) -> None:

@@ -11,6 +11,7 @@ from loguru import logger
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from vestige_migrate.destination import embedded, indexes, registry, schema
+from vestige_migrate.destination.archive import check_archive
 from vestige_migrate.destination.connect import (
     Connection,
     connect,
@@ -83,6 +84,8 @@ def ready_destination(
         info = DestinationInfo(display, server.version, server.pgvector or server.pgvector_available)
         schema.check_server(server)
         if not plan.dry_run:
+            schema.check_connections(server, plan.workers, plan.max_connections)
+        if not plan.dry_run:
             # Before anything is asked about the data: what another run changes afterwards would not be seen.
             schema.take_lock(main)
         registered = registry.read_registry(main)
@@ -91,6 +94,8 @@ def ready_destination(
         schema.check_shape(main)
         registry.check_column(main, layout.dimension or (model.dimension if model else None))
         indexes.check_names(main)
+        if plan.archive:
+            check_archive(main)
         fresh = schema.is_fresh(main)
         pool.open()
         try:

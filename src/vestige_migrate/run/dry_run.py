@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from psycopg import sql
 
+from vestige_migrate.decode.problem import Raw
+from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.present import PresenceCheck
 from vestige_migrate.report import MigrationReport, TableReport
+from vestige_migrate.run.ask import KeyAsker
+from vestige_migrate.run.companions import keys_of, read_companions
 from vestige_migrate.run.destination import ReadyDestination
+from vestige_migrate.run.prepare import PreparedSource
+from vestige_migrate.source.ranges import plan_ranges
+from vestige_migrate.source.select import TableSource
+from vestige_migrate.tables import TABLES
+from vestige_migrate.wire import field
+from vestige_migrate.wire.column import uuids
 
 
 def fill_dry_run(report: MigrationReport, counts: dict[str, int], destination: ReadyDestination) -> None:
@@ -16,7 +28,7 @@ def fill_dry_run(report: MigrationReport, counts: dict[str, int], destination: R
     def count(table: str) -> int:
         with destination.pool.connection() as connection, connection.transaction():
             connection.execute("SET TRANSACTION READ ONLY")
-            if connection.execute("SELECT to_regclass(quote_ident(%s))", (table,)).fetchone() == (None,):
+            if not _exists(connection, table):
                 return 0
             row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))).fetchone()
             return int(row[0]) if row else 0
@@ -26,3 +38,46 @@ def fill_dry_run(report: MigrationReport, counts: dict[str, int], destination: R
     for table, rows in counts.items():
         skipped = min(rows, there[table])
         report.tables[table] = TableReport(source_rows=rows, inserted=rows - skipped, skipped=skipped)
+
+
+def fill_updates(
+    report: MigrationReport, source: PreparedSource, sources: Mapping[str, TableSource], destination: ReadyDestination
+) -> None:
+    """With `--on-conflict newer`: the counts of the tables that may be updated, each row asked about by its key."""
+    with destination.pool.connection() as connection, connection.transaction():
+        connection.execute("SET TRANSACTION READ ONLY")
+        for name, found in sources.items():
+            table, refresh = TABLES[name], TABLES[name].refresh_from(found)
+            if refresh is None or not _exists(connection, name):
+                continue
+            asker = KeyAsker(table, found, refresh, source.layout)
+            counts, companions = TableReport(), 0
+            for range_ in plan_ranges(source.connection, name, found, workers=1):
+                answer = asker.ask(source.connection, connection, range_)
+                counts += TableReport(
+                    source_rows=len(answer.new) + len(answer.outdated) + answer.kept,
+                    inserted=len(answer.new),
+                    skipped=answer.kept,
+                    updated=len(answer.outdated),
+                )
+                companion = refresh.companion
+                if companion is not None and companion in sources and _exists(connection, companion):
+                    keys = [key for _, key in answer.outdated]
+                    companions += _count_companions(source, connection, companion, sources[companion], keys)
+            report.tables[name] = counts
+            if refresh.companion is not None:
+                report.tables[refresh.companion].mark_updated(companions)
+
+
+def _count_companions(
+    prepared: PreparedSource, postgres: Connection, name: str, source: TableSource, keys: list[Raw]
+) -> int:
+    """How many companions of these rows are on both sides."""
+    rows = read_companions(prepared.connection, source, keys)
+    encoded = uuids(keys_of(TABLES[name], source, rows)).fields
+    asked = [value for value in encoded if value is not None and value != field.NULL]
+    return len(PresenceCheck(postgres, TABLES[name]).find([asked]))
+
+
+def _exists(connection: Connection, table: str) -> bool:
+    return connection.execute("SELECT to_regclass(quote_ident(%s))", (table,)).fetchone() != (None,)

@@ -11,7 +11,6 @@ from vestige_migrate.destination.builds import Build, build_progress, run_builds
 from vestige_migrate.plan import Indexes, SqliteToPostgresPlan
 from vestige_migrate.run.destination import ReadyDestination
 from vestige_migrate.run.progress import OnProgress, Progress
-from vestige_migrate.tables import TABLES
 
 PLAIN = "indexes"
 HNSW = "HNSW index"
@@ -40,14 +39,14 @@ class IndexPhase:
             # Somebody may be using it: what it lost is there again before rows are added.
             self._build_plain()
 
-    def after_load(self) -> None:
-        """Builds what is missing, then ANALYZE, whose commit makes every batch before it durable."""
+    def after_load(self, changed: set[str]) -> None:
+        """Builds what is missing, then ANALYZE of the changed tables, whose commit makes every batch durable."""
         if self._plan.indexes is Indexes.NONE:
             self._warn_of_missing()
         else:
             self._build_plain()
             self._build_hnsw()
-        indexes.analyze(self._main, list(TABLES))
+        indexes.analyze(self._main, changed)
 
     def _warn_of_missing(self) -> None:
         absent = [name for name, _ in indexes.missing(self._main)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from vestige_migrate.plan import OnConflict
 from vestige_migrate.report import RowError
 from vestige_migrate.source.connect import SourceFile
 from vestige_migrate.source.layout import Layout
@@ -22,6 +23,7 @@ class WorkerConfig:
     batch_rows: int
     batch_bytes: int
     run_start: datetime
+    on_conflict: OnConflict = OnConflict.SKIP
 
 
 @dataclass(frozen=True)
@@ -42,17 +44,19 @@ class ErrorsFound:
 
 @dataclass(frozen=True)
 class BatchDone:
-    """A batch is committed."""
+    """A batch is committed. `companions` schedules were updated together with its memories."""
 
     range: Range
     inserted: int
     skipped: int
     failed: int
+    updated: int = 0
+    companions: int = 0
 
     @property
     def rows(self) -> int:
         """Rows of the source that this batch stands for."""
-        return self.inserted + self.skipped + self.failed
+        return self.inserted + self.skipped + self.failed + self.updated
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import multiprocess
+from multiprocess import forkserver
 from multiprocess.connection import wait
 
 from vestige_migrate.errors import RangeFailed
@@ -71,16 +72,19 @@ class _Queue:
 
 
 class WriterPool:
-    """`size` writer processes, each with one connection of its own to either side."""
+    """Up to `size` writer processes, each with one connection of its own to either side; never more than ranges."""
 
     def __init__(self, config: WorkerConfig, size: int, retries: int, warn: Callable[[str], None]) -> None:
         self._config = config
+        self._size = size
         self._retries = retries
         self._warn = warn
         self._context = _context()
         self._workers: list[_Worker] = []
+
+    def _grow(self, size: int) -> None:
         with _no_main_module():
-            for _ in range(size):
+            while len(self._workers) < size:
                 self._workers.append(self._start())
 
     def _start(self) -> _Worker:
@@ -102,6 +106,7 @@ class WriterPool:
 
         Raises `RangeFailed` when a range failed for good: at once on a permanent fault, else after `retries` tries.
         """
+        self._grow(min(self._size, len(ranges)))
         queue = _Queue(attempts=dict.fromkeys(ranges, 0), due=list(ranges))
         left = len(ranges)
         while left:
@@ -205,6 +210,12 @@ class WriterPool:
             item.process.join()
             item.pipe.close()
         self._workers.clear()
+
+
+def warm_up() -> None:
+    """Lets the fork server begin its imports now, while the coordinator looks at both ends; returns at once."""
+    if _context().get_start_method() == "forkserver":
+        forkserver.ensure_running()
 
 
 def _context() -> Any:

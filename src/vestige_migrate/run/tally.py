@@ -12,29 +12,49 @@ from vestige_migrate.report import NIL_UUID, MigrationReport, RowError, TableRep
 from vestige_migrate.run.messages import BatchDone, ErrorsFound, Message, RangeFault, WorkerLost
 from vestige_migrate.run.progress import OnProgress, Progress
 from vestige_migrate.source.ranges import Range
+from vestige_migrate.tables import TABLES
 
 LOG_EVERY_MEMORIES = 1000
 
 
 @dataclass
 class _RangeCount:
-    """One range. `earlier` rows were inserted by tries that did not finish: the next try finds them there."""
+    """One range. `earlier` rows were inserted by tries that did not finish: the next try finds them there.
+
+    So it is with the `renewed` ones, which they updated. `companions` were updated with their memories: once each,
+    because a memory that was replaced is not outdated any more.
+    """
 
     inserted: int = 0
     skipped: int = 0
     failed: int = 0
+    updated: int = 0
     earlier: int = 0
+    renewed: int = 0
+    companions: int = 0
     errors: list[RowError] = field(default_factory=list)
     known: Counter[RowError] = field(default_factory=Counter)
 
     @property
     def rows(self) -> int:
-        return self.inserted + self.skipped + self.failed
+        return self.inserted + self.skipped + self.failed + self.updated
 
     def restart(self) -> None:
         self.earlier += self.inserted
-        self.inserted = self.skipped = self.failed = 0
+        self.renewed += self.updated
+        self.inserted = self.skipped = self.failed = self.updated = 0
         self.known = Counter(self.errors)
+
+    def as_report(self) -> TableReport:
+        found = min(self.earlier, self.skipped)
+        renewed = min(self.renewed, self.skipped - found)
+        return TableReport(
+            source_rows=self.rows,
+            inserted=self.inserted + found,
+            skipped=self.skipped - found - renewed,
+            failed=self.failed,
+            updated=self.updated + renewed,
+        )
 
 
 class Tally:
@@ -65,6 +85,8 @@ class Tally:
             count.inserted += message.inserted
             count.skipped += message.skipped
             count.failed += message.failed
+            count.updated += message.updated
+            count.companions += message.companions
             self._advance(message.range.table, message.rows)
         elif isinstance(message, (RangeFault, WorkerLost)):
             self._advance(message.range.table, -count.rows)
@@ -73,14 +95,14 @@ class Tally:
     def settle(self) -> None:
         """Writes the counts into the report."""
         for name in self._report.tables:
-            counts = [count for range_, count in self._ranges.items() if range_.table == name]
-            found = [min(count.earlier, count.skipped) for count in counts]
-            self._report.tables[name] = TableReport(
-                source_rows=sum(count.rows for count in counts),
-                inserted=sum(count.inserted for count in counts) + sum(found),
-                skipped=sum(count.skipped for count in counts) - sum(found),
-                failed=sum(count.failed for count in counts),
-            )
+            counts = [count.as_report() for range_, count in self._ranges.items() if range_.table == name]
+            self._report.tables[name] = sum(counts, start=TableReport())
+        for range_, count in self._ranges.items():
+            table = TABLES.get(range_.table)
+            refresh = table.refresh if table is not None else None
+            if refresh is not None and refresh.companion is not None:
+                # Their own table's phase found them there and counted them as skipped.
+                self._report.tables[refresh.companion].mark_updated(count.companions)
         self._report.errors = [error for count in self._ranges.values() for error in count.errors]
 
     def _advance(self, table: str, rows: int) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -16,9 +16,11 @@ from multiprocess.connection import wait
 
 from vestige_migrate.destination.connect import Connection, connect
 from vestige_migrate.destination.faults import describe, is_transient
-from vestige_migrate.destination.present import PresenceCheck
-from vestige_migrate.destination.write import TableWriter
+from vestige_migrate.destination.write import TableWriter, Written
+from vestige_migrate.plan import OnConflict
 from vestige_migrate.report import RowError
+from vestige_migrate.run.ask import KeyAsker
+from vestige_migrate.run.companions import keys_of, read_companions
 from vestige_migrate.run.messages import (
     BatchDone,
     ErrorsFound,
@@ -30,12 +32,12 @@ from vestige_migrate.run.messages import (
 )
 from vestige_migrate.source.connect import open_source
 from vestige_migrate.source.ranges import Range
-from vestige_migrate.source.read import Row, list_keys, read_batches
+from vestige_migrate.source.read import Row, read_batches
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import Table
 from vestige_migrate.tables.encoder import BatchEncoder
-from vestige_migrate.wire.column import texts, uuids
+from vestige_migrate.wire.batch import Batch
 
 Send = Callable[[Message], None]
 
@@ -109,41 +111,42 @@ class RangeCopier:
         assert source is not None
         sqlite = self._open_sqlite()
         postgres = self._open_postgres()
-        keys = list_keys(sqlite, source, range_)
-        if task.ask_first:
-            keys = self._without_present(postgres, table, range_, keys)
-        encoder = self._encoder(table, source)
+        refresh = table.refresh_from(source) if self._config.on_conflict is OnConflict.NEWER else None
+        asker = KeyAsker(table, source, refresh, self._config.layout)
+        answer = asker.ask(sqlite, postgres if task.ask_first else None, range_)
+        if answer.kept:
+            self._send(BatchDone(range_, 0, answer.kept, 0))
         writer = TableWriter(postgres, table, partial(self._report, range_))
-        rowids: list[Any] = [key[0] for key in keys]
-        for rows, _ in read_batches(sqlite, source, rowids, self._config.batch_rows, self._config.batch_bytes):
-            if not rows:
-                continue
-            batch = encoder.encode(rows)
-            written = writer.write(batch)
-            failed = batch.unplaced_rows + len(written.refused)
-            self._send(BatchDone(range_, written.inserted, written.skipped, failed))
+        for _, batch in self._batches(table, source, answer.new):
+            self._tell(range_, batch, writer.write(batch))
+        if refresh is None:
+            return
+        companion = TABLES[refresh.companion] if refresh.companion is not None else None
+        for rows, batch in self._batches(table, source, [rowid for rowid, _ in answer.outdated]):
+            companions = self._companions(companion, table, source, rows)
+            self._tell(range_, batch, writer.replace(batch, refresh, companion, companions))
+
+    def _batches(self, table: Table, source: TableSource, rowids: list[int]) -> Iterator[tuple[list[Row], Batch]]:
+        encoder = self._encoder(table, source)
+        config = self._config
+        for rows, _ in read_batches(self._open_sqlite(), source, rowids, config.batch_rows, config.batch_bytes):
+            if rows:
+                yield rows, encoder.encode(rows)
+
+    def _companions(self, companion: Table | None, table: Table, source: TableSource, rows: list[Row]) -> Batch | None:
+        theirs = companion.find_source(self._config.layout) if companion is not None else None
+        if companion is None or theirs is None:
+            return None
+        found = read_companions(self._open_sqlite(), theirs, keys_of(table, source, rows))
+        return self._encoder(companion, theirs).encode(found) if found else None
+
+    def _tell(self, range_: Range, batch: Batch, written: Written) -> None:
+        failed = batch.unplaced_rows + len(written.refused)
+        self._send(BatchDone(range_, written.inserted, written.skipped, failed, written.updated, written.companions))
 
     def _report(self, range_: Range, errors: list[RowError]) -> None:
         if errors:
             self._send(ErrorsFound(range_, tuple(errors)))
-
-    def _without_present(self, postgres: Connection, table: Table, range_: Range, keys: list[Row]) -> list[Row]:
-        """The keys that the destination does not have; the others are reported as skipped."""
-        if not keys:
-            return keys
-        columns = list(zip(*keys, strict=True))[1:]
-        encoded = [
-            (uuids if kind == "uuid" else texts)(values).fields
-            for kind, values in zip(table.key_types, columns, strict=True)
-        ]
-        # A key that cannot be written (no UUID, NULL) is not there for certain: the row goes its normal way.
-        null = b"\xff\xff\xff\xff"
-        askable = [at for at, parts in enumerate(zip(*encoded, strict=True)) if None not in parts and null not in parts]
-        asked: list[list[Any]] = [[fields[at] for at in askable] for fields in encoded]
-        present = {askable[at] for at in PresenceCheck(postgres, table).find(asked)}
-        if present:
-            self._send(BatchDone(range_, 0, len(present), 0))
-        return [key for at, key in enumerate(keys) if at not in present]
 
     def _encoder(self, table: Table, source: TableSource) -> BatchEncoder:
         if table.name not in self._encoders:

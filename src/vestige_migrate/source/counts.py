@@ -15,6 +15,8 @@ _BOOKKEEPING = {"schema_version", "embedding_model"}
 """Tables whose content goes into the destination's registry or says what the file is."""
 
 _IDS_AT_ONCE = 10_000
+CACHES = {"vector_journal": "notes of which vectors Vestige's in-memory index has yet to take in; worthless without it"}
+"""Tables that `--archive` leaves out, and why. They stay in `left_behind`."""
 
 
 def count_rows(connection: sqlite3.Connection, source: TableSource) -> int:

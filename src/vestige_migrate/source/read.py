@@ -19,13 +19,16 @@ from vestige_migrate.source.select import TableSource, column, quote_identifier
 
 Row = tuple[Raw, ...]
 
+_KEYS_AT_ONCE = 10_000
+"""Below SQLite's limit of 32,766 parameters a statement."""
 
-def list_keys(connection: sqlite3.Connection, source: TableSource, range_: Range) -> list[Row]:
-    """(rowid, *key) of every row of the range, in key order."""
+
+def list_keys(connection: sqlite3.Connection, source: TableSource, range_: Range, *more: str) -> list[Row]:
+    """(rowid, *key, *more) of every row of the range, in key order; `more` are expressions."""
     where, parameters = range_.where(source)
     order = ", ".join(column(name) for name in source.order)
     statement = (
-        f"SELECT n.rowid, {', '.join(source.key)} FROM {quote_identifier(source.base)} AS n"
+        f"SELECT {', '.join(('n.rowid', *source.key, *more))} FROM {quote_identifier(source.base)} AS n"
         f" WHERE {where} ORDER BY {order}"
     )
     return _fetch_all(connection, statement, parameters)
@@ -68,9 +71,7 @@ def read_batches(
     Yields the rows and how many of the rowids they stand for: a row that another program deleted since its key was
     listed is not among the rows.
     """
-    expressions = [value for value in source.values if value is not None]
-    expressions += [column(name) for name in source.extras]
-    select = f"SELECT {', '.join(['n.rowid', *expressions])} {source.from_clause}"
+    select = f"SELECT {', '.join(['n.rowid', *_expressions(source)])} {source.from_clause}"
     for start in range(0, len(rowids), batch_rows):
         pending = sorted(rowids[start : start + batch_rows])
         while pending:
@@ -78,6 +79,25 @@ def read_batches(
             asked = len(pending) if complete else bisect_right(pending, rows[-1][0])  # type: ignore[type-var]
             yield [row[1:] for row in rows], asked
             pending = pending[asked:]
+
+
+def read_by_key(connection: sqlite3.Connection, source: TableSource, keys: Sequence[Raw]) -> list[Row]:
+    """The rows whose key, which is one column, is among `keys`; for small rows, since nothing bounds their bytes."""
+    rows: list[Row] = []
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        some = keys[start : start + _KEYS_AT_ONCE]
+        marks = ",".join("?" * len(some))
+        statement = (
+            f"SELECT {', '.join(_expressions(source))} {source.from_clause}"
+            f" WHERE {source.key[0]} IN ({marks}) ORDER BY n.rowid"
+        )
+        rows += _fetch_all(connection, statement, some)
+    return rows
+
+
+def _expressions(source: TableSource) -> list[str]:
+    """What `BatchEncoder` is given of a row, in its order."""
+    return [value for value in source.values if value is not None] + [column(name) for name in source.extras]
 
 
 def _read(connection: sqlite3.Connection, select: str, rowids: Sequence[int], limit: int) -> tuple[list[Row], bool]:

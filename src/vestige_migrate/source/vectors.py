@@ -78,6 +78,11 @@ def unplaced_rows(layout: Layout, table: str) -> str:
     return f"{rows} {joins} WHERE n.id IS NULL OR NOT {same}"
 
 
+def unplaced_condition(layout: Layout, table: str) -> str:
+    """A condition on any table's rows (`n`): which of them have no place in the destination."""
+    return f"n.rowid IN (SELECT v.rowid {unplaced_rows(layout, table)})" if table in VECTOR_TABLES else "1"
+
+
 def _places(layout: Layout) -> list[str]:
     """The aliases under which this file has vectors, the first choice first."""
     places = []

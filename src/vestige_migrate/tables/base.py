@@ -59,6 +59,20 @@ class Parent:
 
 
 @dataclass(frozen=True)
+class Refresh:
+    """How `--on-conflict newer` treats a row that the destination has already.
+
+    Column `decides` is compared: where `later`, the source's value must be greater, else different. Then `columns`
+    take the source's values. `companion` is a table whose row of the same key is replaced in the same transaction.
+    """
+
+    decides: str
+    later: bool
+    columns: tuple[str, ...]
+    companion: str | None = None
+
+
+@dataclass(frozen=True)
 class Table:
     """One destination table. `columns` are in COPY order, key columns included."""
 
@@ -67,6 +81,13 @@ class Table:
     key: tuple[str, ...]
     find_source: Callable[[Layout], TableSource | None]
     parents: tuple[Parent, ...] = ()
+    refresh: Refresh | None = None
+
+    def refresh_from(self, source: TableSource) -> Refresh | None:
+        """The refresh rule; None where there is none, or where the source lacks the column that decides."""
+        if self.refresh is None or source.values[self.index(self.refresh.decides)] is None:
+            return None
+        return self.refresh
 
     def index(self, column: str) -> int:
         """The position of a column in `columns`. Raises ValueError where it has none."""

@@ -74,4 +74,4 @@ def uuids(name: str) -> Column:
 
 def json_object(name: str) -> Column:
     """A JSON object as jsonb."""
-    return Column(name, "jsonb", lambda _: encode.objects(), field.jsonb("{}"), Null.DEFAULT, droppable=True)
+    return Column(name, "jsonb", lambda _: encode.objects, field.jsonb("{}"), Null.DEFAULT, droppable=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import columns
-from vestige_migrate.tables.base import Parent, Table, plain_source
+from vestige_migrate.tables.base import Parent, Refresh, Table, plain_source
 
 KEY = ("source_id", "target_id")
 COLUMNS = (
@@ -33,4 +33,6 @@ TABLE = Table(
         Parent("source_id", "knowledge_nodes", "id", "edges_source_id_fkey"),
         Parent("target_id", "knowledge_nodes", "id", "edges_target_id_fkey"),
     ),
+    # An edge has no time of change: the source's weight counts.
+    refresh=Refresh(decides="weight", later=False, columns=("weight",)),
 )

@@ -11,7 +11,7 @@ from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.select import TableSource, column
 from vestige_migrate.source.vectors import NO_VECTOR, OTHER_MODEL, vector_source
 from vestige_migrate.tables import columns, scheduling
-from vestige_migrate.tables.base import BOOTSTRAP_USER, Column, Null, Parent, Table
+from vestige_migrate.tables.base import BOOTSTRAP_USER, Column, Null, Parent, Refresh, Table
 from vestige_migrate.wire import column as encode
 from vestige_migrate.wire import field
 
@@ -107,4 +107,10 @@ TABLE = Table(
     ("id",),
     find_source,
     parents=(Parent("owner_user_id", "users", "id", "knowledge_nodes_owner_user_id_fkey"),),
+    refresh=Refresh(
+        decides="updated_at",
+        later=True,
+        columns=tuple(item.name for item in COLUMNS if item.name != "id"),
+        companion=scheduling.TABLE.name,
+    ),
 )

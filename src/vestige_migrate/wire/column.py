@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vestige_migrate.decode.ids import decode_uuid
-from vestige_migrate.decode.json import decode_object, decode_strings, decode_uuids
+from vestige_migrate.decode.json import are_plain_objects, decode_object, decode_strings, decode_uuids
 from vestige_migrate.decode.number import decode_float, decode_int
 from vestige_migrate.decode.problem import UNSET, BadValue, Raw
 from vestige_migrate.decode.text import decode_label, decode_text
@@ -250,9 +250,18 @@ def uuid_arrays() -> Encoder:
     return Cached(decode_uuids, field.uuid_array)
 
 
-def objects() -> Encoder:
+def _plain_objects(values: Values) -> list[bytes | None] | None:
+    try:
+        if are_plain_objects(values):  # type: ignore[arg-type]  # a TypeError is the test for "all are text"
+            return [field.jsonb(value) for value in values]  # type: ignore[arg-type]
+    except (TypeError, UnicodeEncodeError):
+        pass
+    return None
+
+
+def objects(values: Values) -> Encoded:
     """jsonb from a JSON object."""
-    return Cached(decode_object, field.jsonb)
+    return _at_once(_plain_objects, decode_object, field.jsonb, values)
 
 
 def few_uuids() -> Encoder:

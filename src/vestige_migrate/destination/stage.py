@@ -1,0 +1,48 @@
+"""A temporary table beside a table: where rows wait to be judged before they are placed."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from psycopg import sql
+
+from vestige_migrate.destination.connect import Connection
+from vestige_migrate.tables.base import Table
+from vestige_migrate.wire.batch import Fields, copy_payload
+
+RowFields = tuple[bytes, ...]
+
+
+class Stage:
+    """The table's columns and an `ordinal`, which tells the rows of a batch apart. One a table and connection."""
+
+    def __init__(self, connection: Connection, table: Table) -> None:
+        self._connection = connection
+        self._made = False
+        self.name = sql.Identifier(f"vestige_stage_{table.name}")
+        columns = sql.SQL(", ").join(map(sql.Identifier, table.column_names))
+        self._make = sql.SQL(
+            "CREATE TEMP TABLE IF NOT EXISTS {} AS SELECT 0 AS ordinal, {} FROM {} WITH NO DATA"
+        ).format(self.name, columns, sql.Identifier(table.name))
+        self._empty = sql.SQL("TRUNCATE {}").format(self.name)
+        self._copy = sql.SQL("COPY {} (ordinal, {}) FROM STDIN (FORMAT BINARY)").format(self.name, columns)
+
+    def make(self) -> None:
+        """Creates the table where it is not there yet; outside of a transaction that may be rolled back."""
+        if not self._made:
+            self._connection.execute(self._make)
+            self._made = True
+
+    def fill(self, rows: Sequence[tuple[int, RowFields]]) -> None:
+        """Puts these rows, each with its ordinal, in place of what is there. There must be one at the least."""
+        columns = list(zip(*(fields for _, fields in rows), strict=True))
+        ordinals = [struct.pack(">ii", 4, ordinal) for ordinal, _ in rows]
+        self._connection.execute(self._empty)
+        copy_into(self._connection, self._copy, [ordinals, *columns])
+
+
+def copy_into(connection: Connection, statement: sql.Composed | sql.SQL, columns: Sequence[Fields]) -> None:
+    """Runs a COPY ... FROM STDIN (FORMAT BINARY) with these columns."""
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.write(copy_payload(columns))

@@ -1,0 +1,380 @@
+"""`--on-conflict`: what becomes of rows that the destination has already."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.conftest import CommandLine, Copier
+from tests.integration.test_bad_rows import node_id
+from tests.support.compare import assert_same, stored
+from tests.support.running import RunningCopy, blocked_sessions, wait_until
+from tests.support.sources import SourceSpec, build_source, edit
+from vestige_migrate import MigrationReport, PlanError, SqliteToPostgresPlan
+
+LATER = "2030-01-01T00:00:00.123456789+00:00"
+BETWEEN = "2035-01-01T00:00:00Z"
+LATEST = "2040-01-01T00:00:00Z"
+
+
+def change_memories(path: Path, rows: str = "rowid <= 5", at: str = LATER) -> None:
+    """New content, tags, vector and schedule, and a later `updated_at`."""
+    edit(
+        path,
+        (
+            "UPDATE knowledge_nodes SET content = 'changed ' || id, tags = '[\"changed\"]', updated_at = ?,"
+            f" embedding = (SELECT embedding FROM knowledge_nodes WHERE rowid = 9) WHERE {rows}",
+            (at,),
+        ),
+        (
+            "UPDATE scheduling SET stability = 77.5, reps = 99, next_review = ? WHERE memory_id IN"
+            f" (SELECT id FROM knowledge_nodes WHERE {rows})",
+            (at,),
+        ),
+    )
+
+
+def counts(report: MigrationReport, table: str) -> tuple[int, int, int, int]:
+    """(inserted, updated, skipped, failed), which add up."""
+    found = report.tables[table]
+    assert found.source_rows == found.inserted + found.updated + found.skipped + found.failed
+    return found.inserted, found.updated, found.skipped, found.failed
+
+
+def run(url: str, statement: str, *parameters: Any) -> list[Any]:
+    with psycopg.connect(url) as connection:
+        cursor = connection.execute(statement.encode(), parameters)
+        return cursor.fetchall() if cursor.description else []
+
+
+def test_skip_is_the_default_and_leaves_what_is_there(source: Path, copy: Copier) -> None:
+    copy(source)
+    before = stored(copy.database)
+    change_memories(source)
+    edit(source, ("UPDATE edges SET weight = weight / 2", ()))
+    report = copy(source)
+    assert counts(report, "knowledge_nodes") == (0, 0, 40, 0)
+    assert stored(copy.database) == before
+    assert "memories_updated" not in report.as_json()
+    assert list(report.as_json()["tables"]["edges"]) == ["source_rows", "inserted", "skipped", "failed"]
+
+
+def test_newer_replaces_memories_with_their_schedules_and_takes_the_weights(source: Path, copy: Copier) -> None:
+    copy(source)
+    change_memories(source)
+    edit(source, ("UPDATE edges SET weight = weight / 2 WHERE rowid <= 3", ()))
+    edit(source, ("DELETE FROM review_events WHERE rowid > 6", ()))
+    report = copy(source, on_conflict="newer")
+    assert counts(report, "knowledge_nodes") == (0, 5, 35, 0)
+    assert counts(report, "scheduling") == (0, 5, 35, 0)
+    assert counts(report, "edges") == (0, 3, 7, 0)
+    assert counts(report, "review_events") == (0, 0, 6, 0)
+    assert report.errors == []
+    assert (report.memories_copied, report.memories_updated, report.scheduling_rows, report.edges_copied) == (
+        40, 5, 40, 10,
+    )  # fmt: skip
+    assert len(stored(copy.database)["review_events"]) == 10
+    run(copy.database, "DELETE FROM review_events WHERE id <> ALL(%s::uuid[])", ids(source, "review_events"))
+    assert_same(source, copy.database)
+
+
+def ids(path: Path, table: str) -> list[str]:
+    return [node_id(path, rowid, table) for rowid in range(1, 7)]
+
+
+def test_new_rows_come_beside_the_changed_ones_and_a_second_run_updates_nothing(tmp_path: Path, copy: Copier) -> None:
+    path = build_source(tmp_path / "vestige.db", SourceSpec(memories=700, schedules=700, edges=200, events=20))
+    copy(path)
+    run(copy.database, "DELETE FROM knowledge_nodes WHERE id = ANY(%s::uuid[])", [node_id(path, n) for n in (8, 600)])
+    change_memories(path, "rowid % 3 = 0")
+    edit(path, ("UPDATE edges SET weight = 0.125 WHERE rowid % 2 = 0", ()))
+    report = copy(path, on_conflict="newer", batch_size=40)
+    inserted, updated, skipped, failed = counts(report, "knowledge_nodes")
+    assert (inserted + updated, skipped, failed) == (234, 466, 0)
+    assert inserted == 2
+    assert counts(report, "scheduling")[:2] == (inserted, updated)
+    assert report.errors == []
+    assert_same(path, copy.database)
+    before = row_versions(copy.database)
+    second = copy(path, on_conflict="newer")
+    assert [counts(second, table)[:2] for table in second.tables] == [(0, 0)] * 8
+    assert second.memories_updated == 0
+    assert row_versions(copy.database) == before
+
+
+def row_versions(url: str) -> list[Any]:
+    """Where each row is stored: an UPDATE that changes no value moves its row all the same."""
+    return [
+        run(url, f"SELECT ctid::text, xmin::text FROM {table} ORDER BY 1")
+        for table in ("knowledge_nodes", "scheduling", "edges")
+    ]
+
+
+def test_a_second_run_reads_and_sends_no_rows(source: Path, copy: Copier) -> None:
+    """Cheap: nothing but keys and times is asked, so nothing is staged and no statement can write."""
+    copy(source)
+    run(
+        copy.database,
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'written' USING ERRCODE = '57014'; END $$",
+    )
+    for table in ("knowledge_nodes", "scheduling", "edges", "review_events", "users", "domains"):
+        run(
+            copy.database,
+            f"CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION refuse()",
+        )
+    report = copy(source, on_conflict="newer")
+    assert counts(report, "knowledge_nodes") == (0, 0, 40, 0)
+
+
+def test_a_memory_that_is_newer_in_the_destination_stays_with_its_schedule(source: Path, copy: Copier) -> None:
+    copy(source)
+    change_memories(source, "rowid <= 4", BETWEEN)
+    theirs = node_id(source, 2)
+    run(copy.database, "UPDATE knowledge_nodes SET content = 'theirs', updated_at = %s WHERE id = %s", LATEST, theirs)
+    run(copy.database, "UPDATE scheduling SET reps = 12345 WHERE memory_id = %s", theirs)
+    # A review in the destination leaves the memory's time alone: its schedule stays, because the memory does.
+    reviewed = node_id(source, 20)
+    run(copy.database, "UPDATE scheduling SET reps = 54321 WHERE memory_id = %s", reviewed)
+    edit(source, ("UPDATE scheduling SET reps = 1 WHERE memory_id = ?", (reviewed,)))
+    report = copy(source, on_conflict="newer")
+    assert counts(report, "knowledge_nodes") == (0, 3, 37, 0)
+    assert counts(report, "scheduling") == (0, 3, 37, 0)
+    assert run(copy.database, "SELECT content FROM knowledge_nodes WHERE id = %s", theirs) == [("theirs",)]
+    assert run(copy.database, "SELECT reps FROM scheduling WHERE memory_id = %s", theirs) == [(12345,)]
+    assert run(copy.database, "SELECT reps FROM scheduling WHERE memory_id = %s", reviewed) == [(54321,)]
+
+
+def test_times_are_compared_as_they_are_stored(source: Path, copy: Copier) -> None:
+    """Digits past microseconds are cut, so that they make no memory newer; another zone is no other time."""
+    edit(source, ("UPDATE knowledge_nodes SET updated_at = '2026-05-27T09:35:58.123456+00:00'", ()))
+    copy(source)
+    edit(
+        source,
+        ("UPDATE knowledge_nodes SET updated_at = '2026-05-27T09:35:58.123456789+00:00' WHERE rowid <= 10", ()),
+        ("UPDATE knowledge_nodes SET updated_at = '2026-05-27T10:35:58.123456+01:00' WHERE rowid = 11", ()),
+        ("UPDATE knowledge_nodes SET updated_at = '2026-05-27T09:35:58.123457+00:00' WHERE rowid = 12", ()),
+    )
+    assert counts(copy(source, on_conflict="newer"), "knowledge_nodes") == (0, 1, 39, 0)
+
+
+@pytest.mark.parametrize("bad", [None, "soon", b"\xff"])
+def test_an_unreadable_time_makes_no_memory_newer(source: Path, copy: Copier, bad: object) -> None:
+    """Its stand-in may be this run's start, which is later every time."""
+    copy(source)
+    edit(
+        source, ("UPDATE knowledge_nodes SET content = 'x', created_at = ?, updated_at = ? WHERE rowid = 3", (bad, bad))
+    )
+    report = copy(source, on_conflict="newer")
+    assert counts(report, "knowledge_nodes") == (0, 0, 40, 0)
+
+
+@pytest.mark.parametrize("bad", [None, "heavy"])
+def test_an_unreadable_weight_replaces_none(source: Path, copy: Copier, bad: object) -> None:
+    copy(source)
+    before = stored(copy.database)["edges"]
+    edit(source, ("UPDATE edges SET weight = ? WHERE rowid = 3", (bad,)))
+    assert counts(copy(source, on_conflict="newer"), "edges") == (0, 0, 10, 0)
+    assert stored(copy.database)["edges"] == before
+
+
+def test_vestiges_own_storage_keeps_schedules_and_edges_elsewhere(tmp_path: Path, copy: Copier) -> None:
+    path = build_source(tmp_path / "vestige.db", SourceSpec(line="released", version=18, memories=60, edges=20))
+    copy(path)
+    edit(
+        path,
+        ("UPDATE knowledge_nodes SET content = 'new', reps = 7, updated_at = ? WHERE rowid < 9", (LATER,)),
+        ("UPDATE memory_connections SET strength = 0.75 WHERE rowid < 6", ()),
+    )  # fmt: skip
+    report = copy(path, on_conflict="newer")
+    assert [counts(report, name)[:2] for name in ("knowledge_nodes", "scheduling", "edges")] == [(0, 8), (0, 8), (0, 5)]
+    assert_same(path, copy.database)
+
+
+def test_a_bad_value_in_a_changed_schedule_is_an_error_of_that_schedule(source: Path, copy: Copier) -> None:
+    copy(source)
+    change_memories(source, "rowid <= 3")
+    memory = node_id(source, 2)
+    edit(source, ("UPDATE scheduling SET reps = 'many' WHERE memory_id = ?", (memory,)))
+    report = copy(source, on_conflict="newer")
+    assert counts(report, "scheduling") == (0, 3, 37, 0)
+    assert [(error.table, error.id, error.column) for error in report.errors] == [("scheduling", memory, "reps")]
+    assert run(copy.database, "SELECT stability, reps FROM scheduling WHERE memory_id = %s", memory) == [(77.5, 0)]
+
+
+def test_a_changed_memory_that_is_refused_leaves_the_one_that_is_there(source: Path, copy: Copier) -> None:
+    copy(source)
+    change_memories(source, "rowid <= 9")
+    hidden, orphan = node_id(source, 2), node_id(source, 4)
+    edit(
+        source,
+        ("UPDATE knowledge_nodes SET visibility = 'hidden' WHERE id = ?", (hidden,)),
+        ("UPDATE knowledge_nodes SET owner_user_id = '11111111-1111-4111-8111-111111111111' WHERE id = ?", (orphan,)),
+    )
+    before = stored(copy.database)
+    for _ in range(2):
+        report = copy(source, on_conflict="newer")
+        assert counts(report, "knowledge_nodes")[3] == 2
+        assert sorted((error.id, str(error.outcome)) for error in report.errors) == sorted(
+            [(hidden, "not_copied"), (orphan, "not_copied")]
+        )
+    after = stored(copy.database)
+    for memory in (hidden, orphan):
+        key = next(key for key in before["knowledge_nodes"] if str(key[0]) == memory)
+        assert after["knowledge_nodes"][key] == before["knowledge_nodes"][key]
+        assert after["scheduling"][key] == before["scheduling"][key]
+
+
+def test_two_spellings_of_one_id_do_not_take_turns(source: Path, copy: Copier) -> None:
+    first, second = node_id(source, 1), node_id(source, 2)
+    edit(
+        source,
+        ("INSERT INTO edges (source_id, target_id, weight, created_at) VALUES (?, ?, 0.25, ?)", (first, first, LATER)),
+        ("INSERT INTO edges (source_id, target_id, weight, created_at) VALUES (?, ?, 0.5, ?)",
+         (first.upper(), first, LATER)),
+        ("INSERT INTO knowledge_nodes (id, content, created_at, updated_at) VALUES (?, 'again', ?, ?)",
+         (second.upper(), LATER, LATER)),
+    )  # fmt: skip
+    copy(source)
+    before = row_versions(copy.database)
+    for _ in range(2):
+        report = copy(source, on_conflict="newer")
+        assert counts(report, "edges") == (0, 0, 12, 0)
+        assert counts(report, "knowledge_nodes") == (0, 0, 41, 0)
+    assert row_versions(copy.database) == before
+
+
+def test_a_schedule_whose_id_is_spelled_otherwise_is_found(source: Path, copy: Copier) -> None:
+    copy(source)
+    change_memories(source, "rowid = 1")
+    edit(source, ("UPDATE scheduling SET memory_id = upper(memory_id) WHERE reps = 99", ()))
+    assert counts(copy(source, on_conflict="newer"), "scheduling") == (0, 1, 39, 0)
+
+
+def test_dry_run_counts_what_would_be_updated_and_changes_nothing(source: Path, copy: Copier) -> None:
+    assert counts(copy(source, on_conflict="newer", dry_run=True), "knowledge_nodes") == (40, 0, 0, 0)
+    copy(source)
+    change_memories(source)
+    edit(source, ("UPDATE edges SET weight = 0.125 WHERE rowid <= 3", ()))
+    run(copy.database, "DELETE FROM scheduling WHERE memory_id = %s", node_id(source, 1))
+    run(copy.database, "DELETE FROM knowledge_nodes WHERE id = %s", node_id(source, 30))
+    before = stored(copy.database)
+    dry = copy(source, on_conflict="newer", dry_run=True)
+    assert stored(copy.database) == before
+    real = copy(source, on_conflict="newer")
+    for table in ("knowledge_nodes", "scheduling"):
+        assert counts(dry, table) == counts(real, table)
+    assert counts(real, "knowledge_nodes") == (1, 5, 34, 0)
+    assert counts(real, "scheduling") == (2, 4, 34, 0)
+    assert counts(dry, "edges")[1] == counts(real, "edges")[1] == 3
+
+
+@contextmanager
+def locked_row(url: str, memory: str) -> Iterator[None]:
+    """A memory that another program is changing: whoever updates it waits until the context ends."""
+    with psycopg.connect(url) as connection:
+        connection.execute("UPDATE knowledge_nodes SET content = content WHERE id = %s", (memory,))
+        yield
+        connection.rollback()
+
+
+def test_killed_workers_lose_and_repeat_nothing(tmp_path: Path, copy: Copier, command: CommandLine) -> None:
+    path = build_source(tmp_path / "vestige.db", SourceSpec(memories=300, schedules=300, edges=50, events=20))
+    copy(path)
+    change_memories(path, "rowid <= 200")
+    report_file = tmp_path / "report.json"
+    with locked_row(copy.database, node_id(path, 150)):
+        running = RunningCopy.start(
+            "--sqlite-path", path, "--postgres-url", copy.database, "--workers", "2", "--batch-size", "20",
+            "--on-conflict", "newer", "--report", report_file, environment=command.environment(),
+        )  # fmt: skip
+        wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")
+        for worker in running.workers():
+            worker.send_signal(signal.SIGKILL)
+    code, _, err = running.finish()
+    assert code == 0, err
+    report = json.loads(report_file.read_text())
+    assert report["memories_updated"] == 200
+    assert report["tables"]["knowledge_nodes"] == {
+        "source_rows": 300, "inserted": 0, "skipped": 100, "failed": 0, "updated": 200,
+    }  # fmt: skip
+    assert report["tables"]["scheduling"]["updated"] == 200
+    assert_same(path, copy.database)
+
+
+def test_a_row_that_becomes_newer_while_the_copy_waits_for_it_stays(
+    source: Path, copy: Copier, command: CommandLine
+) -> None:
+    copy(source)
+    change_memories(source, "rowid <= 6")
+    memory = node_id(source, 3)
+    with psycopg.connect(copy.database) as other:
+        other.execute("UPDATE knowledge_nodes SET content = 'theirs', updated_at = %s WHERE id = %s", (LATEST, memory))
+        running = RunningCopy.start(
+            "--sqlite-path", source, "--postgres-url", copy.database, "--on-conflict", "newer",
+            environment=command.environment(),
+        )  # fmt: skip
+        wait_until(lambda: blocked_sessions(copy.database), "a worker that waits for the row")
+        other.commit()
+    code, out, err = running.finish()
+    assert code == 0, err
+    assert run(copy.database, "SELECT content FROM knowledge_nodes WHERE id = %s", memory) == [("theirs",)]
+    assert run(copy.database, "SELECT count(*) FROM scheduling WHERE reps = 99") == [(5,)]
+    line = next(line for line in out.splitlines() if "knowledge_nodes" in line)
+    assert [word for word in line.split() if word.isdigit()] == ["40", "0", "5", "35", "0"]
+
+
+def test_an_interrupted_run_leaves_no_memory_without_its_schedule(
+    tmp_path: Path, copy: Copier, command: CommandLine
+) -> None:
+    """A memory and its schedule change in one transaction: the next run could not tell that a schedule is left."""
+    path = build_source(tmp_path / "vestige.db", SourceSpec(memories=300, schedules=300, edges=0, events=0))
+    copy(path)
+    change_memories(path, "rowid <= 200")
+    with locked_row(copy.database, node_id(path, 150)):
+        running = RunningCopy.start(
+            "--sqlite-path", path, "--postgres-url", copy.database, "--workers", "1", "--batch-size", "5",
+            "--on-conflict", "newer", environment=command.environment(),
+        )  # fmt: skip
+        wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")
+        running.interrupt()
+        assert running.finish()[0] == 130
+    changed = run(
+        copy.database,
+        "SELECT count(*), count(*) FILTER (WHERE reps = 99) FROM knowledge_nodes JOIN scheduling ON memory_id = id"
+        " WHERE content LIKE 'changed %%'",
+    )
+    assert changed[0][0] == changed[0][1] < 200
+    copy(path, on_conflict="newer")
+    assert_same(path, copy.database)
+
+
+def test_the_command_line_takes_the_two_words_only(source: Path, copy: Copier, command: CommandLine) -> None:
+    refused = command("copy", "--sqlite-path", source, "--postgres-url", copy.database, "--on-conflict", "older")
+    assert refused.returncode == 2
+    assert "--on-conflict" in refused.stderr
+    assert "'skip', 'newer'" in refused.stderr
+    with pytest.raises(PlanError, match="--on-conflict is older: it must be skip or newer"):
+        SqliteToPostgresPlan(source, copy.database, on_conflict="older")  # type: ignore[arg-type]
+
+
+def test_the_command_line_reports_updates_and_dry_updates(source: Path, copy: Copier, command: CommandLine) -> None:
+    arguments = ("copy", "--sqlite-path", source, "--postgres-url", copy.database, "--on-conflict", "newer")
+    copy(source)
+    change_memories(source)
+    dry = command(*arguments, "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert "to update" in dry.stdout
+    done = command(*arguments)
+    assert done.returncode == 0, done.stderr
+    for text in (dry.stdout, done.stdout):
+        line = next(line for line in text.splitlines() if "knowledge_nodes" in line)
+        assert [word for word in line.split() if word.isdigit()] == ["40", "0", "5", "35", "0"]
+    assert_same(source, copy.database)
