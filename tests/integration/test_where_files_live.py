@@ -143,7 +143,7 @@ def test_without_a_path_vestiges_own_file_is_taken(
     assert json.loads(done.stdout)["source"]["path"] == str(path)
 
 
-def test_a_tilde_without_such_a_user_is_a_name_like_any_other(tmp_path: Path, copy: Copier) -> None:
+def test_a_tilde_without_such_a_user_is_a_name_like_any_other() -> None:
     assert expanded("~nobody-of-this-name/x.db") == Path("~nobody-of-this-name/x.db")
     assert expanded("a/~/x.db") == Path("a/~/x.db")
     assert shown(Path("a/ü.db")) == "a/ü.db"
