@@ -13,11 +13,24 @@ DATABASE_NAME = "vestige.db"
 SERVER_DIRECTORY = "postgres"
 
 
+def expanded(path: str | Path) -> Path:
+    """The path with `~` and `~user` replaced; as it is where there is no such user, for then it names no home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def shown(path: Path) -> str:
+    """The path as text for people and reports: bytes of a name that are no UTF-8 become U+FFFD."""
+    return os.fsencode(path).decode(errors="replace")
+
+
 def vestige_data_dir() -> Path:
     """`$VESTIGE_DATA_DIR`, else the platform's default."""
     given = os.environ.get(DATA_DIR_VARIABLE)
     if given:
-        return Path(given).expanduser()
+        return expanded(given)
     if sys.platform == "darwin":
         return _home() / "Library" / "Application Support" / "com.vestige.core"
     if sys.platform == "win32":

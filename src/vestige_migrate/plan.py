@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vestige_migrate.errors import PlanError, UnsupportedPair
+from vestige_migrate.paths import expanded
 
 BATCH_BYTES = 8 * 1024 * 1024
 """A batch ends here even when it has fewer than `batch_size` rows, so that wide rows cannot exhaust memory."""
@@ -115,7 +116,7 @@ class SqliteToPostgresPlan:
     def __post_init__(self) -> None:
         if (self.source_kind, self.destination_kind) != ("sqlite", "postgres"):
             raise UnsupportedPair(self.source_kind, self.destination_kind)
-        object.__setattr__(self, "sqlite_path", Path(self.sqlite_path).expanduser())
+        object.__setattr__(self, "sqlite_path", expanded(self.sqlite_path))
         if self.on_conflict not in list(OnConflict):
             raise PlanError(f"--on-conflict is {self.on_conflict}: it must be {' or '.join(OnConflict)}")
         object.__setattr__(self, "on_conflict", OnConflict(self.on_conflict))
