@@ -265,7 +265,7 @@ def test_a_snapshot_leaves_the_file_as_it_was_and_is_removed(
     assert (report.source.path, report.source.schema_version) == (str(path), version)
     assert report.memories_copied == report.scheduling_rows == 40
     assert files(tmp_path) == before
-    assert list(temporary.iterdir()) == []
+    assert list(temporary.glob("vestige-*")) == []
     assert_same(path, copy.database)
 
 
@@ -278,13 +278,13 @@ def test_a_snapshot_is_removed_when_the_run_fails(
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
 
     def fail(*_: object) -> None:
-        assert list(temporary.iterdir())
+        assert list(temporary.glob("vestige-*"))
         raise sqlite3.DatabaseError("injected")
 
     monkeypatch.setattr("vestige_migrate.run.prepare.upgrade", fail)
     with pytest.raises(sqlite3.DatabaseError, match="injected"):
         copy(path, snapshot=True)
-    assert list(temporary.iterdir()) == []
+    assert list(temporary.glob("vestige-*")) == []
 
 
 def test_the_command_refuses_upgrades_and_snapshots(tmp_path: Path, database: str, command: CommandLine) -> None:

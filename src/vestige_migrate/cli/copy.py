@@ -12,10 +12,17 @@ import typer
 from rich.console import Console
 
 from vestige_migrate.cli import options
-from vestige_migrate.cli.output import check_report_target, configure_logging, print_report, write_report
+from vestige_migrate.cli.output import (
+    check_report_target,
+    configure_logging,
+    describe_os_error,
+    print_report,
+    write_report,
+)
 from vestige_migrate.cli.progress import ProgressBars
+from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.combined import CombinedReport
-from vestige_migrate.errors import MigrationError
+from vestige_migrate.errors import MigrationError, Stopped
 from vestige_migrate.paths import default_database
 from vestige_migrate.plan import (
     Indexes,
@@ -116,8 +123,8 @@ def copy(
         dry_run=dry_run,
     )
     embedder = embedder_signature(embedding_model, embedding_dimension, embedding_hash)
-    errors_to = Console(stderr=True)
-    configure_logging("DEBUG" if debug else log_level, log_file, errors_to)
+    errors_to = SteadyConsole(stderr=True)
+    configure_logging(log_level, log_file, errors_to, debug)
     check_report_target(report)
     shown = sys.stderr.isatty() if progress is None else progress
     result: MigrationReport | CombinedReport
@@ -128,7 +135,7 @@ def copy(
         result = _with_progress(
             partial(run_several_to_postgres, plans, embedder), errors_to, shown and not dry_run, report
         )
-    print_report(result, errors_to if report == "-" else Console())
+    print_report(result, errors_to if report == "-" else SteadyConsole())
     return result.exit_code
 
 
@@ -153,5 +160,7 @@ def _with_progress(
         if error.report is not None:
             write_report(error.report, report)
         raise
+    except OSError as error:  # not left to typer, which takes a broken pipe of any kind for the reader of our output
+        raise Stopped(describe_os_error(error)) from error
     write_report(result, report)
     return result

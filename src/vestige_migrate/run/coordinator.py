@@ -66,7 +66,8 @@ def run_sqlite_to_postgres(
         ready_destination(plan, found.layout, signature_of(embedder), run_name) as destination,
         prepared_source(plan, found) as source,
     ):
-        run = Run(plan, source, destination, IndexPhase(plan, destination, on_progress), run_name, on_progress)
+        indexes = IndexPhase(plan, destination, on_progress)
+        run = Run(plan, source, destination, indexes, run_name, started, on_progress)
         try:
             with as_migration_error():
                 run.execute()
@@ -126,6 +127,7 @@ class Run:
         destination: ReadyDestination,
         indexes: IndexPhase,
         run_name: str,
+        started: float,
         on_progress: OnProgress | None,
         turn: Turn = ALONE,
     ) -> None:
@@ -135,6 +137,7 @@ class Run:
         self._source = source
         self._destination = destination
         self._run_name = run_name
+        self._started = started
         self._on_progress = on_progress
         self._start = datetime.now(UTC)
         self._indexes = indexes
@@ -313,6 +316,6 @@ class Run:
     def _log_end(self) -> None:
         report = self.report
         counts = ", ".join(f"{name} {table.in_destination}" for name, table in report.tables.items())
-        logger.info("{}; {} errors", counts, len(report.errors))
+        logger.info("{}; {} errors; {:.1f} s", counts, len(report.errors), time.monotonic() - self._started)
         if report.source_changed:
             logger.warning("another program wrote to the source during the copy: run again to bring what is new")

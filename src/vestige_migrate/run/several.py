@@ -70,8 +70,8 @@ def _copy_each(
     errors = 0
     for at, (plan, source) in enumerate(zip(plans, sources, strict=True)):
         turn = Turn(first=at == 0, last=at == len(plans) - 1, errors_before=errors, others=tuple(sources[at + 1 :]))
-        run = Run(plan, source, destination, indexes, run_name, on_progress, turn)
         started = time.monotonic()
+        run = Run(plan, source, destination, indexes, run_name, started, on_progress, turn)
         try:
             with as_migration_error():
                 run.execute()

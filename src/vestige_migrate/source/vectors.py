@@ -36,6 +36,12 @@ def vector_source(layout: Layout) -> VectorSource:
     return VectorSource(_joins(layout), _coalesce(layout, lambda place: _value(layout, place)))
 
 
+def vector_places(layout: Layout) -> list[str]:
+    """Where this file has vectors, the first choice first: a table, or `knowledge_nodes` for its own column."""
+    names = {_PROFILE: "embedding_profile_vectors", _NODES: "knowledge_nodes", _MIRROR: "node_embeddings"}
+    return [names[place] for place in _places(layout)]
+
+
 def awaiting_query(layout: Layout) -> str | None:
     """A query for the ids of memories that have a vector, but none of the model that comes over.
 
