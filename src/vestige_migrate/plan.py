@@ -24,6 +24,10 @@ MAX_DIMENSION = 16_000
 """pgvector's limit of a `vector` (https://github.com/pgvector/pgvector#vector-type)."""
 
 
+MAX_LABEL_CHARS = 255
+"""A codebase or handle given on the command line: both columns are indexed, so a bound has to be."""
+
+
 class Indexes(StrEnum):
     """When the secondary indexes are built."""
 
@@ -111,12 +115,15 @@ class SqliteToPostgresPlan:
     indexes: Indexes = Indexes.AUTO
     on_conflict: OnConflict = OnConflict.SKIP
     archive: bool = False
+    codebase: str | None = None
+    owner: str | None = None
     dry_run: bool = False
 
     def __post_init__(self) -> None:
         if (self.source_kind, self.destination_kind) != ("sqlite", "postgres"):
             raise UnsupportedPair(self.source_kind, self.destination_kind)
         object.__setattr__(self, "sqlite_path", expanded(self.sqlite_path))
+        _label(codebase=self.codebase, owner=self.owner)
         if self.on_conflict not in list(OnConflict):
             raise PlanError(f"--on-conflict is {self.on_conflict}: it must be {' or '.join(OnConflict)}")
         object.__setattr__(self, "on_conflict", OnConflict(self.on_conflict))
@@ -139,6 +146,15 @@ def _within(least: int, most: int, **values: int) -> None:
     for name, value in values.items():
         if not least <= value <= most:
             raise PlanError(f"--{name.replace('_', '-')} is {value}: it must lie between {least} and {most}")
+
+
+def _label(**values: str | None) -> None:
+    for name, value in values.items():
+        if value is None:
+            continue
+        fits = value.strip() and "\0" not in value and len(value) <= MAX_LABEL_CHARS
+        if not fits or value != value.encode("utf-8", "replace").decode():
+            raise PlanError(f"--{name} must be a text of 1 to {MAX_LABEL_CHARS} characters, valid UTF-8 without NUL")
 
 
 def embedder_signature(name: str | None, dimension: int | None, hash_: str | None) -> ModelSignature | None:

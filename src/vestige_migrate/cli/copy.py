@@ -83,6 +83,13 @@ def copy(
         bool,
         typer.Option("--archive", help="Keep rows that have no place in the destination in the table vestige_archive."),
     ] = False,
+    codebase: Annotated[
+        _Text, typer.Option(help="The codebase of memories that have none.", show_default=False)
+    ] = None,
+    owner: Annotated[
+        _Text,
+        typer.Option(help="The user (by handle, made if missing) of memories that have no owner.", show_default=False),
+    ] = None,
     dry_run: options.DryRun = False,
     report: options.Report = None,
     progress: options.ShowProgress = None,
@@ -111,6 +118,8 @@ def copy(
         indexes=indexes,
         on_conflict=on_conflict,
         archive=archive,
+        codebase=codebase,
+        owner=owner,
         dry_run=dry_run,
     )
     embedder = embedder_signature(embedding_model, embedding_dimension, embedding_hash)

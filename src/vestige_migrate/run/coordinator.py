@@ -17,13 +17,14 @@ from vestige_migrate.destination.archive import create_archive
 from vestige_migrate.destination.faults import describe
 from vestige_migrate.errors import Interrupted, MigrationError, SourceIncomplete, Stopped
 from vestige_migrate.plan import BATCH_BYTES, Embedder, ModelSignature, OnConflict, SqliteToPostgresPlan
-from vestige_migrate.report import MigrationReport, ModelInfo
+from vestige_migrate.report import MigrationReport, ModelInfo, RowError
 from vestige_migrate.run.archive import ArchivePhase
 from vestige_migrate.run.awaiting import count_awaiting
 from vestige_migrate.run.destination import ReadyDestination, ready_destination
 from vestige_migrate.run.dry_run import fill_dry_run, fill_updates
 from vestige_migrate.run.index_phase import IndexPhase
-from vestige_migrate.run.messages import WorkerConfig
+from vestige_migrate.run.messages import ErrorsFound, WorkerConfig
+from vestige_migrate.run.owner import make_owner
 from vestige_migrate.run.pool import WriterPool, warm_up
 from vestige_migrate.run.prepare import PreparedSource, found_source, prepared_source
 from vestige_migrate.run.progress import OnProgress
@@ -32,6 +33,7 @@ from vestige_migrate.source.counts import count_dropped, count_rows, left_behind
 from vestige_migrate.source.ranges import Range, plan_ranges
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import PHASES, TABLES
+from vestige_migrate.tables.overrides import Overrides
 
 _TERMINATE_MS = 5000
 
@@ -104,11 +106,12 @@ def as_migration_error() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Turn:
-    """A file's place among the files of a copy, and how many rows of those before it have errors."""
+    """A file's place among the files of a copy: how many rows of those before it have errors, which come after it."""
 
     first: bool = True
     last: bool = True
     errors_before: int = 0
+    others: tuple[PreparedSource, ...] = ()
 
 
 ALONE = Turn()
@@ -180,7 +183,8 @@ class Run:
         try:
             with self._phase("prepare"):
                 self._prepare()
-            self._copy_tables(tally, counts)
+            overrides = self._overrides(tally)
+            self._copy_tables(tally, counts, overrides)
             if self._plan.archive:
                 with self._phase("archive"):
                     self._archive.run(tally)
@@ -207,8 +211,20 @@ class Run:
         if self._turn.first:
             self._indexes.before_load()
 
-    def _copy_tables(self, tally: Tally, counts: dict[str, int]) -> None:
-        pool = WriterPool(self._worker_config(), self._plan.workers, self._plan.retries, logger.warning)
+    def _overrides(self, tally: Tally) -> Overrides:
+        """What memories get that have only the default; makes the owner where there is none of that handle."""
+        plan = self._plan
+        if plan.owner is None:
+            return Overrides(plan.codebase)
+
+        def on_errors(errors: list[RowError]) -> None:
+            tally.handle(ErrorsFound(Range("users", -1), tuple(errors)))
+
+        main, others = self._destination.main, self._turn.others
+        return Overrides(plan.codebase, make_owner(main, plan.owner, self._source, others, self._start, on_errors))
+
+    def _copy_tables(self, tally: Tally, counts: dict[str, int], overrides: Overrides) -> None:
+        pool = WriterPool(self._worker_config(overrides), self._plan.workers, self._plan.retries, logger.warning)
         try:
             for phase, tables in PHASES:
                 with self._phase(phase):
@@ -226,7 +242,7 @@ class Run:
             self._end_backends()
             raise
 
-    def _worker_config(self) -> WorkerConfig:
+    def _worker_config(self, overrides: Overrides) -> WorkerConfig:
         return WorkerConfig(
             source=self._source.file,
             layout=self._source.layout,
@@ -236,6 +252,7 @@ class Run:
             batch_bytes=BATCH_BYTES,
             run_start=self._start,
             on_conflict=self._plan.on_conflict,
+            overrides=overrides,
         )
 
     def _end_backends(self) -> None:

@@ -10,6 +10,9 @@ from vestige_migrate.report import RowError
 from vestige_migrate.source.connect import SourceFile
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.ranges import Range
+from vestige_migrate.tables.overrides import Overrides
+
+NO_OVERRIDES = Overrides()
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class WorkerConfig:
     batch_bytes: int
     run_start: datetime
     on_conflict: OnConflict = OnConflict.SKIP
+    overrides: Overrides = NO_OVERRIDES
 
 
 @dataclass(frozen=True)
