@@ -14,10 +14,12 @@ from rich.text import Text
 from vestige_migrate.cli import options
 from vestige_migrate.cli.copy import run_with_progress
 from vestige_migrate.cli.output import configure_logging, print_report
+from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.demo.queries import KEYWORDS, by_nearness, by_words
 from vestige_migrate.demo.sample import build_sample
 from vestige_migrate.destination import embedded
 from vestige_migrate.destination.connect import connect
+from vestige_migrate.errors import PlanError
 from vestige_migrate.paths import vestige_data_dir
 from vestige_migrate.plan import SqliteToPostgresPlan
 
@@ -42,9 +44,12 @@ def demo(
     Your own Vestige data is neither read nor changed.
     """
     where = (directory.expanduser() if directory else vestige_data_dir() / DEMO_DIRECTORY).absolute()
-    where.mkdir(parents=True, exist_ok=True)
-    console, errors_to = Console(), Console(stderr=True)
-    configure_logging("DEBUG" if debug else "INFO", None, errors_to)
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PlanError(f"--dir {where} cannot be made: {error.strerror}") from None
+    console, errors_to = SteadyConsole(), SteadyConsole(stderr=True)
+    configure_logging("INFO", None, errors_to, debug)
     sample = build_sample(where / "sample.db", memories)
     console.print(Text(f"made a sample with {memories} memories: {sample}"), soft_wrap=True)
     server = embedded.start(where / "postgres")

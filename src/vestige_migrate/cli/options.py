@@ -17,6 +17,15 @@ SqlitePath = Annotated[
         show_default=False,
     ),
 ]
+SqlitePaths = Annotated[
+    Optional[list[Path]],  # noqa: UP045
+    typer.Option(
+        "--sqlite-path",
+        help="Vestige's file (default: $VESTIGE_DATA_DIR/vestige.db, else the platform's). Give it again for each "
+        "further file: they are copied one after the other.",
+        show_default=False,
+    ),
+]
 PostgresUrl = Annotated[
     str,
     typer.Option(

@@ -16,7 +16,7 @@ app = typer.Typer(help="Start, stop or look at the bundled PostgreSQL.", no_args
 Directory = Annotated[
     Optional[Path],  # noqa: UP045  # typer reads the annotation at run time
     typer.Argument(
-        metavar="[DIR]",
+        metavar="DIR",
         help="Its data directory (default: postgres/ in Vestige's data dir).",
         show_default=False,
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from secrets import token_hex
 
@@ -55,19 +55,19 @@ def run_sqlite_to_postgres(
         Interrupted: Ctrl-C. No process, transaction or lock is left behind.
     """
     started = time.monotonic()
-    run_name = f"vestige-migrate {token_hex(4)}"
-    signature = ModelSignature(embedder.name, embedder.dimension, embedder.hash) if embedder else None
+    run_name = new_run_name()
     if not plan.dry_run:
         warm_up()
     # Every check that can refuse the run comes before the first write: an upgrade of the source is one.
     with (
         found_source(plan) as found,
-        ready_destination(plan, found.layout, signature, run_name) as destination,
+        ready_destination(plan, found.layout, signature_of(embedder), run_name) as destination,
         prepared_source(plan, found) as source,
     ):
-        run = _Run(plan, source, destination, run_name, on_progress)
+        indexes = IndexPhase(plan, destination, on_progress)
+        run = Run(plan, source, destination, indexes, run_name, started, on_progress)
         try:
-            with _as_migration_error():
+            with as_migration_error():
                 run.execute()
         except MigrationError as error:
             error.report = run.report
@@ -77,8 +77,18 @@ def run_sqlite_to_postgres(
     return run.report
 
 
+def new_run_name() -> str:
+    """What the server is told of a run's sessions, so that they can be told from those of any other."""
+    return f"vestige-migrate {token_hex(4)}"
+
+
+def signature_of(embedder: Embedder | None) -> ModelSignature | None:
+    """What is compared of the caller's embedder."""
+    return ModelSignature(embedder.name, embedder.dimension, embedder.hash) if embedder else None
+
+
 @contextmanager
-def _as_migration_error() -> Iterator[None]:
+def as_migration_error() -> Iterator[None]:
     """Ctrl-C and the destination's failures in the operator's terms."""
     try:
         yield
@@ -92,7 +102,19 @@ def _as_migration_error() -> Iterator[None]:
         ) from None
 
 
-class _Run:
+@dataclass(frozen=True)
+class Turn:
+    """A file's place among the files of a copy, and how many rows of those before it have errors."""
+
+    first: bool = True
+    last: bool = True
+    errors_before: int = 0
+
+
+ALONE = Turn()
+
+
+class Run:
     """One run against an open source and a checked destination."""
 
     def __init__(
@@ -100,16 +122,22 @@ class _Run:
         plan: SqliteToPostgresPlan,
         source: PreparedSource,
         destination: ReadyDestination,
+        indexes: IndexPhase,
         run_name: str,
+        started: float,
         on_progress: OnProgress | None,
+        turn: Turn = ALONE,
     ) -> None:
         self._plan = plan
+        self._turn = turn
+        self.rows_with_errors = turn.errors_before
         self._source = source
         self._destination = destination
         self._run_name = run_name
+        self._started = started
         self._on_progress = on_progress
         self._start = datetime.now(UTC)
-        self._indexes = IndexPhase(plan, destination, on_progress)
+        self._indexes = indexes
         self._sources: dict[str, TableSource] = {
             name: found for name, table in TABLES.items() if (found := table.find_source(source.layout))
         }
@@ -148,7 +176,7 @@ class _Run:
         self._log_end()
 
     def _copy(self, counts: dict[str, int], before: object) -> None:
-        tally = Tally(self.report, self._plan.max_errors, self._on_progress)
+        tally = Tally(self.report, self._plan.max_errors, self._on_progress, self._turn.errors_before)
         try:
             with self._phase("prepare"):
                 self._prepare()
@@ -158,11 +186,16 @@ class _Run:
                     self._archive.run(tally)
         finally:
             tally.settle()
+            self.rows_with_errors = tally.rows_with_errors
         self.report.source_changed = self._source.state() != before
         self._check_complete(counts)
         self._archive.check_complete()
+        changed = {name for name, table in self.report.tables.items() if table.inserted or table.updated}
         with self._phase("indexes"):
-            self._indexes.after_load({name for name, table in self.report.tables.items() if table.inserted})
+            if self._turn.last:
+                self._indexes.after_load(changed)
+            else:
+                self._indexes.between_loads(changed)
 
     def _prepare(self) -> None:
         destination = self._destination
@@ -171,7 +204,8 @@ class _Run:
             create_archive(destination.main)
         dimension = self._source.layout.dimension or (destination.model.dimension if destination.model else None)
         registry.stamp(destination.main, destination.model, dimension)
-        self._indexes.before_load()
+        if self._turn.first:
+            self._indexes.before_load()
 
     def _copy_tables(self, tally: Tally, counts: dict[str, int]) -> None:
         pool = WriterPool(self._worker_config(), self._plan.workers, self._plan.retries, logger.warning)
@@ -265,6 +299,6 @@ class _Run:
     def _log_end(self) -> None:
         report = self.report
         counts = ", ".join(f"{name} {table.in_destination}" for name, table in report.tables.items())
-        logger.info("{}; {} errors", counts, len(report.errors))
+        logger.info("{}; {} errors; {:.1f} s", counts, len(report.errors), time.monotonic() - self._started)
         if report.source_changed:
             logger.warning("another program wrote to the source during the copy: run again to bring what is new")
