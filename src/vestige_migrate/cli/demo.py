@@ -34,6 +34,7 @@ def demo(
         Optional[Path],  # noqa: UP045  # typer reads the annotation at run time
         typer.Option(
             "--dir",
+            metavar="DIR",
             help="Where the sample and its PostgreSQL live (default: migrate-demo/ in Vestige's data dir).",
             show_default=False,
         ),
@@ -41,7 +42,7 @@ def demo(
     memories: Annotated[int, typer.Option(min=10, help="Memories in the sample.")] = 1000,
     debug: options.Debug = False,
 ) -> int:
-    """Make a sample source, copy it into the bundled PostgreSQL, and ask the copy two questions.
+    """Copy a sample into the bundled PostgreSQL, and ask two questions.
 
     Your own Vestige data is neither read nor changed.
     """
