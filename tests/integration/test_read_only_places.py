@@ -117,6 +117,16 @@ def test_a_broken_off_write_in_a_writable_folder_is_undone_in_a_private_copy(
     assert_same(source, copy.database)
 
 
+def test_an_upgrade_in_place_first_undoes_a_write_that_was_broken_off(tmp_path: Path, copy: Copier) -> None:
+    source = build_source(tmp_path / "source.db", SourceSpec(line="shared", version=13, memories=30, edges=5))
+    path = leave_journal(source, tmp_path / "vestige.db")
+    assert copy(path, allow_source_upgrade=True).source.schema_version == 15
+    assert_same(source, copy.database)
+    assert HALF_WRITTEN not in "".join(contents(copy.database))
+    [backup] = tmp_path.glob("vestige.db.v13-backup-*")
+    assert HALF_WRITTEN.encode() not in backup.read_bytes()
+
+
 def test_a_wal_without_its_index_is_read_in_place(source: Path, tmp_path: Path, copy: Copier) -> None:
     place = tmp_path / "place"
     place.mkdir()

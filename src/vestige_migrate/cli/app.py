@@ -24,14 +24,18 @@ _DEBUG_FLAG = "--debug"
 
 _HELP = "Move a Vestige agent memory from its SQLite file into PostgreSQL with pgvector."
 
-migrate = typer.Typer(help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+migrate = typer.Typer(
+    help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
+)
 migrate.command("copy")(copy.copy)
 migrate.command("demo")(demo.demo)
 migrate.command("reembed")(reembed.reembed)
 migrate.command("verify")(verify.verify)
 migrate.add_typer(server.app, name="server")
 
-root = typer.Typer(help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+root = typer.Typer(
+    help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
+)
 root.add_typer(migrate, name="migrate")
 
 

@@ -47,13 +47,18 @@ def copy(
     destination: Annotated[str, typer.Option("--to", help="Where to: postgres.")] = "postgres",
     sqlite_path: options.SqlitePaths = None,
     postgres_url: options.PostgresUrl = "embedded",
-    workers: Annotated[int, typer.Option(help="Writer processes, one connection each.")] = default_workers(),
-    batch_size: Annotated[int, typer.Option(help="Rows a transaction (it also ends at 8 MiB).")] = 500,
+    workers: Annotated[
+        int, typer.Option(metavar="N", help="Writer processes, one connection each.")
+    ] = default_workers(),
+    batch_size: Annotated[int, typer.Option(metavar="N", help="Rows a transaction (it also ends at 8 MiB).")] = 500,
     max_errors: Annotated[
-        _Number, typer.Option(help="Give up once more rows than this have errors.", show_default="no limit")
+        _Number,
+        typer.Option(metavar="N", help="Give up once more rows than this have errors.", show_default="no limit"),
     ] = None,
     max_connections: options.MaxConnections = 4,
-    retries: Annotated[int, typer.Option(help="Tries of a range after a transient fault or a lost worker.")] = 5,
+    retries: Annotated[
+        int, typer.Option(metavar="N", help="Tries of a range after a transient fault or a lost worker.")
+    ] = 5,
     allow_source_upgrade: Annotated[
         bool,
         typer.Option("--allow-source-upgrade", help="Bring an older file to V15 in place, after a backup beside it."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from textwrap import shorten
@@ -20,11 +21,12 @@ from vestige_migrate.demo.sample import build_sample
 from vestige_migrate.destination import embedded
 from vestige_migrate.destination.connect import connect
 from vestige_migrate.errors import PlanError
-from vestige_migrate.paths import vestige_data_dir
+from vestige_migrate.paths import default_database, vestige_data_dir
 from vestige_migrate.plan import SqliteToPostgresPlan
 
 DEMO_DIRECTORY = "migrate-demo"
-_SHOWN = 100
+_SHOWN = 68
+"""Fits behind a score on a line of 80 columns."""
 
 
 def demo(
@@ -32,6 +34,7 @@ def demo(
         Optional[Path],  # noqa: UP045  # typer reads the annotation at run time
         typer.Option(
             "--dir",
+            metavar="DIR",
             help="Where the sample and its PostgreSQL live (default: migrate-demo/ in Vestige's data dir).",
             show_default=False,
         ),
@@ -39,7 +42,7 @@ def demo(
     memories: Annotated[int, typer.Option(min=10, help="Memories in the sample.")] = 1000,
     debug: options.Debug = False,
 ) -> int:
-    """Make a sample source, copy it into the bundled PostgreSQL, and ask the copy two questions.
+    """Copy a sample into the bundled PostgreSQL, and ask two questions.
 
     Your own Vestige data is neither read nor changed.
     """
@@ -77,15 +80,23 @@ def _line(content: str) -> str:
     return shorten(content, _SHOWN, placeholder=" …")
 
 
+def _program() -> str:
+    """How this program is called from here: a newcomer's environment is seldom on the PATH."""
+    name = "vestige-migrate"
+    own = Path(sys.executable).with_name(name)
+    return str(own) if own.exists() and shutil.which(name) != str(own) else name
+
+
 def _say_next(server: embedded.EmbeddedServer, where: Path, console: Console) -> None:
+    program = _program()
     lines = (
         "",
         "look around with psql:",
         f"  {server.psql}",
         "copy your own memory into a bundled PostgreSQL of its own:",
-        "  vestige-migrate copy --sqlite-path ~/.local/share/vestige/core/vestige.db --postgres-url embedded",
+        f"  {program} copy --sqlite-path {default_database()} --postgres-url embedded",
         "the demo's server keeps running; stop it with:",
-        f"  vestige-migrate server stop {where / 'postgres'}",
+        f"  {program} server stop {where / 'postgres'}",
     )
     for line in lines:
         console.print(Text(line), soft_wrap=True)

@@ -16,11 +16,12 @@ from rich.text import Text
 from vestige_migrate.cli.streams import silence
 from vestige_migrate.combined import CombinedReport
 from vestige_migrate.errors import PlanError
-from vestige_migrate.report import MigrationReport
+from vestige_migrate.report import MigrationReport, TableReport
 from vestige_migrate.source.lineage import is_newer_than_known
 
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
 SHOWN_ERRORS = 20
+_UNBOUNDED = 10_000
 _LOG_FORMAT = "{time:YYYY-MM-DD HH:mm:ss} {level: <7} {message}"
 _OWNER_ONLY = 0o600
 
@@ -116,7 +117,7 @@ def print_report(report: MigrationReport | CombinedReport, console: Console) -> 
 
 
 def _print_section(report: MigrationReport, console: Console) -> None:
-    console.print(_table(report))
+    _print_counts(report, console)
     _print_errors(report, console)
     if report.archived:
         verb = "to archive" if report.dry_run else "archived"
@@ -159,18 +160,39 @@ def _names(tables: dict[str, int]) -> str:
     return ", ".join(f"{name} {rows}" for name, rows in tables.items())
 
 
-def _table(report: MigrationReport) -> Table:
-    inserted = "to insert" if report.dry_run else "inserted"
-    updated = "to update" if report.dry_run else "updated"
-    table = Table(title="dry run, nothing was written" if report.dry_run else None)
-    table.add_column("table")
-    for heading in ("in the source", inserted, *([updated] if report.updates else []), "already there", "failed"):
+def _print_counts(report: MigrationReport, console: Console) -> None:
+    """A line per table; without the frame where the terminal is too narrow for it, so that no digit is ever cut."""
+    title = "dry run, nothing was written" if report.dry_run else None
+    headings = _headings(report)
+    table = Table("table", title=title)
+    for heading in headings:
         table.add_column(heading, justify="right")
     for name, counts in report.tables.items():
-        renewed = [counts.updated] if report.updates else []
-        values = (counts.source_rows, counts.inserted, *renewed, counts.skipped, counts.failed)
-        table.add_row(name, *(str(value) for value in values))
-    return table
+        table.add_row(name, *(str(value) for value in _counts(report, counts)))
+    unbounded = console.options.update(max_width=_UNBOUNDED)
+    if console.measure(table, options=unbounded).maximum <= console.width:
+        console.print(table)
+        return
+    if title:
+        console.print(Text(title))
+    for name, counts in report.tables.items():
+        parts = (f"{value} {heading}" for heading, value in zip(headings, _counts(report, counts), strict=True))
+        console.print(Text(f"{name}: {', '.join(parts)}"))
+
+
+def _headings(report: MigrationReport) -> list[str]:
+    inserted, updated = ("to insert", "to update") if report.dry_run else ("inserted", "updated")
+    return ["in the source", inserted, *([updated] if report.updates else []), "already there", "failed"]
+
+
+def _counts(report: MigrationReport, counts: TableReport) -> list[int]:
+    return [
+        counts.source_rows,
+        counts.inserted,
+        *([counts.updated] if report.updates else []),
+        counts.skipped,
+        counts.failed,
+    ]
 
 
 def _print_errors(report: MigrationReport, console: Console) -> None:
