@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import signal
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -21,7 +23,16 @@ from tests.support.running import (
     wait_until,
 )
 from tests.support.sources import SourceSpec, build_source
-from vestige_migrate import DestinationBusy, DestinationUnusable, RangeFailed, TooManyErrors
+from vestige_migrate import (
+    DestinationBusy,
+    DestinationUnusable,
+    ModelMismatch,
+    ModelSignature,
+    RangeFailed,
+    SqliteToPostgresPlan,
+    TooManyErrors,
+    run_sqlite_to_postgres,
+)
 
 
 @pytest.fixture
@@ -116,6 +127,27 @@ def test_a_second_run_at_once_is_told_so(prepared: Path, copy: Copier, command: 
     code, _, err = first.finish()
     assert code == 0, err
     assert_same(prepared, copy.database)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_the_lock_is_free_when_a_run_returns(
+    prepared: Path, copy: Copier, monkeypatch: pytest.MonkeyPatch, refused: bool
+) -> None:
+    """A busy server sees that a connection is closed only a while later; here it never does."""
+    left_open: list[psycopg.Connection[Any]] = []
+    close = psycopg.Connection.close
+    monkeypatch.setattr(psycopg.Connection, "close", lambda self: left_open.append(self))
+    try:
+        with pytest.raises(ModelMismatch) if refused else nullcontext():
+            run_sqlite_to_postgres(
+                SqliteToPostgresPlan(prepared, copy.database, workers=1),
+                ModelSignature("another", 9) if refused else None,
+            )
+        assert left_open
+        assert advisory_locks(copy.database) == 0
+    finally:
+        for connection in left_open:
+            close(connection)
 
 
 def test_ended_sessions_are_tried_again(prepared: Path, copy: Copier, command: CommandLine) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 
 import psycopg
 from psycopg import errors
+from psycopg.pq import TransactionStatus
 
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.faults import describe
@@ -98,13 +100,21 @@ def check_connections(server: ServerInfo, workers: int, coordinator: int) -> Non
 
 
 def take_lock(connection: Connection) -> None:
-    """Takes the advisory lock for the connection's life. Raises `DestinationBusy` where another run holds it."""
+    """Takes the advisory lock, until `release_lock` or the connection ends. Raises `DestinationBusy` if it is held."""
     row = connection.execute("SELECT pg_try_advisory_lock(%s)", (LOCK_KEY,)).fetchone()
     if not (row and row[0]):
         raise DestinationBusy(
             "another run of vestige-migrate is copying into this destination: wait for it to end, then run again "
             "(if none is running, its connection ends within a minute and the lock with it)"
         )
+
+
+def release_lock(connection: Connection) -> None:
+    """Lets go of it now. Closing alone does so when the server sees it, and a run right after this one met the lock."""
+    # A command that was broken off may still be on its way: then the connection's end has to do.
+    if connection.info.transaction_status is TransactionStatus.IDLE:
+        with suppress(psycopg.Error):
+            connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK_KEY,))
 
 
 def is_fresh(connection: Connection) -> bool:
