@@ -25,12 +25,15 @@ from vestige_migrate.plan import Embedder, Indexes, ModelSignature, OnConflict, 
 from vestige_migrate.report import MigrationReport, Outcome, RowError, TableReport
 from vestige_migrate.run.coordinator import run_sqlite_to_postgres
 from vestige_migrate.run.progress import Progress
+from vestige_migrate.verify.coordinator import verify_sqlite_to_postgres
+from vestige_migrate.verify.report import Difference, SearchCheck, TableComparison, VerifyReport
 
 __version__ = "0.1.0"
 
 __all__ = [
     "DestinationBusy",
     "DestinationUnusable",
+    "Difference",
     "Embedder",
     "Indexes",
     "Interrupted",
@@ -45,13 +48,17 @@ __all__ = [
     "RangeFailed",
     "Refused",
     "RowError",
+    "SearchCheck",
     "SourceIncomplete",
     "SourceTooOld",
     "SourceUnusable",
     "SqliteToPostgresPlan",
     "Stopped",
+    "TableComparison",
     "TableReport",
     "TooManyErrors",
     "UnsupportedPair",
+    "VerifyReport",
     "run_sqlite_to_postgres",
+    "verify_sqlite_to_postgres",
 ]

@@ -107,6 +107,12 @@ def take_lock(connection: Connection) -> None:
         )
 
 
+def missing_tables(connection: Connection) -> list[str]:
+    """Our tables that are not there."""
+    existing = _existing_columns(connection)
+    return [name for name in TABLES if name not in existing]
+
+
 def is_fresh(connection: Connection) -> bool:
     """Whether the destination has no memory yet: indexes are then left for the end."""
     if not _existing_columns(connection).get("knowledge_nodes"):

@@ -1,0 +1,67 @@
+"""Rows that only the destination has, and ids that several rows of the source share.
+
+Only where the keys of both sides do not add up: then the keys of each side are read once more, in parts that fit into
+memory.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from uuid import UUID
+
+from vestige_migrate.destination.compare import read_keys
+from vestige_migrate.destination.connect import Connection
+from vestige_migrate.source.ranges import plan_ranges
+from vestige_migrate.source.read import list_keys
+from vestige_migrate.source.select import TableSource
+from vestige_migrate.tables.base import BOOTSTRAP_USER, Table
+from vestige_migrate.verify.keys import key_id
+from vestige_migrate.wire import field
+from vestige_migrate.wire.column import texts, uuids
+
+PART_ROWS = 200_000
+"""Keys of one part: some 40 MB."""
+_MOST_PARTS = 256
+_LENGTH_BYTES = 4
+
+Key = tuple[bytes, ...]
+
+
+def find_extras(
+    sqlite: sqlite3.Connection, postgres: Connection, table: Table, source: TableSource | None, rows: int
+) -> Iterator[str]:
+    """Ids of the destination's rows, of which there are `rows`, that no row of the source has."""
+    parts = 1 if table.key_types[0] != "uuid" else min(_MOST_PARTS, 1 + rows // PART_ROWS)
+    for part in range(parts):
+        only = set(read_keys(postgres, table, part, parts))
+        if table.name == "users":
+            # Every destination has the user `local` from the start.
+            only.discard((UUID(BOOTSTRAP_USER).bytes,))
+        if source is not None and only:
+            for key in source_keys(sqlite, table, source):
+                only.discard(key)
+        yield from sorted(key_id(table, key) for key in only)
+
+
+def repeated(sqlite: sqlite3.Connection, table: Table, source: TableSource, ids: Sequence[str]) -> Counter[str]:
+    """How many rows of the source have each of these ids."""
+    wanted = set(ids)
+    return Counter(id_ for key in source_keys(sqlite, table, source) if (id_ := key_id(table, key)) in wanted)
+
+
+def source_keys(sqlite: sqlite3.Connection, table: Table, source: TableSource) -> Iterator[Key]:
+    """The keys of all rows of the source that can be placed, as the destination has them."""
+    for range_ in plan_ranges(sqlite, table.name, source, workers=1):
+        rows = list_keys(sqlite, source, range_)
+        if not rows:
+            continue
+        columns = list(zip(*rows, strict=True))[1:]
+        encoded = [
+            (uuids if kind == "uuid" else texts)(values).fields
+            for kind, values in zip(table.key_types, columns, strict=True)
+        ]
+        for parts in zip(*encoded, strict=True):
+            if None not in parts and field.NULL not in parts:
+                yield tuple(part[_LENGTH_BYTES:] for part in parts if part is not None)
