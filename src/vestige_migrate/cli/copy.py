@@ -11,6 +11,7 @@ from rich.console import Console
 from vestige_migrate.cli import options
 from vestige_migrate.cli.output import check_report_target, configure_logging, print_report, write_report
 from vestige_migrate.cli.progress import ProgressBars
+from vestige_migrate.cli.verify_output import print_verification
 from vestige_migrate.errors import MigrationError
 from vestige_migrate.paths import default_database
 from vestige_migrate.plan import (
@@ -69,6 +70,9 @@ def copy(
         bool,
         typer.Option("--archive", help="Keep rows that have no place in the destination in the table vestige_archive."),
     ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare both sides at the end, as the command verify does.")
+    ] = False,
     dry_run: options.DryRun = False,
     report: options.Report = None,
     progress: options.ShowProgress = None,
@@ -78,8 +82,8 @@ def copy(
 ) -> int:
     """Copy every memory, schedule, edge and review event. Running it again writes nothing new.
 
-    Exit codes: 0 all rows moved; 1 some rows have errors; 2 bad arguments; 3 refused before anything was
-    written; 4 stopped in the middle, safe to run again; 130 interrupted.
+    Exit codes: 0 all rows moved; 1 some rows have errors, or --verify found a difference; 2 bad arguments; 3 refused
+    before anything was written; 4 stopped in the middle, safe to run again; 130 interrupted.
     """
     plan = SqliteToPostgresPlan(
         sqlite_path=sqlite_path or default_database(),
@@ -96,6 +100,7 @@ def copy(
         indexes=indexes,
         on_conflict=on_conflict,
         archive=archive,
+        verify=verify,
         dry_run=dry_run,
     )
     embedder = embedder_signature(embedding_model, embedding_dimension, embedding_hash)
@@ -104,7 +109,10 @@ def copy(
     check_report_target(report)
     shown = sys.stderr.isatty() if progress is None else progress
     result = run_with_progress(plan, embedder, errors_to, shown and not dry_run, report)
-    print_report(result, errors_to if report == "-" else Console())
+    shown_on = errors_to if report == "-" else Console()
+    print_report(result, shown_on)
+    if result.verification is not None:
+        print_verification(result.verification, shown_on)
     return result.exit_code
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from secrets import token_hex
 
 import psycopg
@@ -26,12 +27,14 @@ from vestige_migrate.run.index_phase import IndexPhase
 from vestige_migrate.run.messages import WorkerConfig
 from vestige_migrate.run.pool import WriterPool, warm_up
 from vestige_migrate.run.prepare import PreparedSource, found_source, prepared_source
-from vestige_migrate.run.progress import OnProgress
+from vestige_migrate.run.progress import OnProgress, Progress
 from vestige_migrate.run.tally import Tally
 from vestige_migrate.source.counts import count_dropped, count_rows, left_behind
 from vestige_migrate.source.ranges import Range, plan_ranges
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import PHASES, TABLES
+from vestige_migrate.verify.coordinator import verify_opened
+from vestige_migrate.verify.destination import as_open
 
 _TERMINATE_MS = 5000
 
@@ -69,6 +72,8 @@ def run_sqlite_to_postgres(
         try:
             with _as_migration_error():
                 run.execute()
+            if plan.verify:
+                run.verify()
         except MigrationError as error:
             error.report = run.report
             raise
@@ -90,6 +95,11 @@ def _as_migration_error() -> Iterator[None]:
         raise Stopped(
             f"the destination failed: {describe(error)}. What was committed stays; run again to resume"
         ) from None
+
+
+def _tell_verified(on_progress: OnProgress, progress: Progress) -> None:
+    """A table that is compared has a bar of its own, beside the one of its copy."""
+    on_progress(replace(progress, table=f"verify {progress.table}"))
 
 
 class _Run:
@@ -146,6 +156,13 @@ class _Run:
         )
         self.report.complete = True
         self._log_end()
+
+    def verify(self) -> None:
+        """Compares both sides, which are open and locked as the copy left them."""
+        with self._phase("verify"):
+            progress = self._on_progress and partial(_tell_verified, self._on_progress)
+            opened = as_open(self._destination)
+            self.report.verification = verify_opened(self._plan, self._source, opened, self._run_name, progress)
 
     def _copy(self, counts: dict[str, int], before: object) -> None:
         tally = Tally(self.report, self._plan.max_errors, self._on_progress)
