@@ -57,9 +57,12 @@ def database(server_url: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def plain_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The 250-memory V15 source with plain tables; read only."""
-    return build_source(tmp_path_factory.mktemp("plain") / "vestige.db", SourceSpec())
+def plain_source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The 250-memory V15 source with plain tables; read only, as every test after one that edits it would find out."""
+    path = build_source(tmp_path_factory.mktemp("plain") / "vestige.db", SourceSpec())
+    before = path.read_bytes()
+    yield path
+    assert path.read_bytes() == before, "a test changed the shared source: it needs one of its own"
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ The public names: a plan, the run, its report, and the exceptions it raises.
 
 from __future__ import annotations
 
+from vestige_migrate.combined import CombinedReport
 from vestige_migrate.errors import (
     DestinationBusy,
     DestinationUnusable,
@@ -15,6 +16,7 @@ from vestige_migrate.errors import (
     RangeFailed,
     Refused,
     SourceIncomplete,
+    SourcesMismatch,
     SourceTooOld,
     SourceUnusable,
     Stopped,
@@ -25,12 +27,14 @@ from vestige_migrate.plan import Embedder, Indexes, ModelSignature, OnConflict, 
 from vestige_migrate.report import MigrationReport, Outcome, RowError, TableReport
 from vestige_migrate.run.coordinator import run_sqlite_to_postgres
 from vestige_migrate.run.progress import Progress
-from vestige_migrate.verify.coordinator import verify_sqlite_to_postgres
+from vestige_migrate.run.several import run_several_to_postgres
+from vestige_migrate.verify.coordinator import verify_several_to_postgres, verify_sqlite_to_postgres
 from vestige_migrate.verify.report import Difference, SearchCheck, TableComparison, VerifyReport
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CombinedReport",
     "DestinationBusy",
     "DestinationUnusable",
     "Difference",
@@ -52,6 +56,7 @@ __all__ = [
     "SourceIncomplete",
     "SourceTooOld",
     "SourceUnusable",
+    "SourcesMismatch",
     "SqliteToPostgresPlan",
     "Stopped",
     "TableComparison",
@@ -59,6 +64,8 @@ __all__ = [
     "TooManyErrors",
     "UnsupportedPair",
     "VerifyReport",
+    "run_several_to_postgres",
     "run_sqlite_to_postgres",
+    "verify_several_to_postgres",
     "verify_sqlite_to_postgres",
 ]

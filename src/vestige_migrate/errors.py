@@ -7,6 +7,7 @@
     │   ├── SourceUnusable              no file, no Vestige file, unreadable
     │   │   └── SourceTooOld            needs --allow-source-upgrade or --snapshot
     │   ├── ModelMismatch               two different embedding models
+    │   │   └── SourcesMismatch         ... in two of several sources
     │   ├── DestinationUnusable         unreachable, no pgvector, missing rights, altered schema
     │   │   └── DestinationBusy         another run holds the lock
     │   └── NotAvailable                declared, not built yet
@@ -25,6 +26,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from vestige_migrate.combined import CombinedReport
     from vestige_migrate.plan import ModelSignature
     from vestige_migrate.report import MigrationReport
 
@@ -36,7 +38,7 @@ class MigrationError(Exception):
     """
 
     exit_code = 4
-    report: MigrationReport | None = None
+    report: MigrationReport | CombinedReport | None = None
 
 
 class PlanError(MigrationError):
@@ -89,6 +91,23 @@ class ModelMismatch(Refused):
             "Re-embed the destination after the copy with:\n"
             f"  vestige migrate reembed --model {other.name}\n"
             "or run this command again with the original embedder."
+        )
+
+
+class SourcesMismatch(ModelMismatch):
+    """Two of several sources do not agree on the embedding model."""
+
+    def __init__(self, path: str, source: ModelSignature, other_path: str, other: ModelSignature) -> None:
+        self.source = source
+        self.other = other
+        self.source_role = self.other_role = "source"
+        Refused.__init__(
+            self,
+            "embedding model mismatch between two sources\n\n"
+            f"  {path} has {source}\n"
+            f"  {other_path} has {other}\n\n"
+            "Their vectors cannot be searched together: copy the files into two destinations, or let Vestige re-embed "
+            "one of them first.",
         )
 
 

@@ -6,23 +6,48 @@ import os
 import sys
 from pathlib import Path
 
+from vestige_migrate.errors import PlanError
+
 DATA_DIR_VARIABLE = "VESTIGE_DATA_DIR"
 DATABASE_NAME = "vestige.db"
 SERVER_DIRECTORY = "postgres"
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with `~` and `~user` replaced; as it is where there is no such user, for then it names no home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def shown(path: Path) -> str:
+    """The path as text for people and reports: bytes of a name that are no UTF-8 become U+FFFD."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def vestige_data_dir() -> Path:
     """`$VESTIGE_DATA_DIR`, else the platform's default."""
     given = os.environ.get(DATA_DIR_VARIABLE)
     if given:
-        return Path(given).expanduser()
+        return expanded(given)
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "com.vestige.core"
+        return _home() / "Library" / "Application Support" / "com.vestige.core"
     if sys.platform == "win32":
         roaming = os.environ.get("APPDATA")
-        return (Path(roaming) if roaming else Path.home() / "AppData" / "Roaming") / "vestige" / "core"
+        return (Path(roaming) if roaming else _home() / "AppData" / "Roaming") / "vestige" / "core"
     shared = os.environ.get("XDG_DATA_HOME")
-    return (Path(shared) if shared else Path.home() / ".local" / "share") / "vestige" / "core"
+    return (Path(shared) if shared else _home() / ".local" / "share") / "vestige" / "core"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # no HOME, and a user id that has no entry in the system's list of users
+        raise PlanError(
+            f"there is no home directory to find Vestige's data in: set HOME or {DATA_DIR_VARIABLE}, "
+            "or say where with --sqlite-path and --postgres-url"
+        ) from None
 
 
 def default_database() -> Path:

@@ -9,13 +9,23 @@ from pathlib import Path
 from typing import Protocol
 
 from vestige_migrate.errors import PlanError, UnsupportedPair
+from vestige_migrate.paths import expanded
 
 BATCH_BYTES = 8 * 1024 * 1024
 """A batch ends here even when it has fewer than `batch_size` rows, so that wide rows cannot exhaust memory."""
 
 MAX_DEFAULT_WORKERS = 8
+MAX_WORKERS = 256
+MAX_CONNECTIONS = 256
+MAX_BATCH_SIZE = 1_000_000
+MAX_RETRIES = 100
+"""Past these a value is a slip of the hand: it would only cost processes, memory or days."""
 MAX_DIMENSION = 16_000
 """pgvector's limit of a `vector` (https://github.com/pgvector/pgvector#vector-type)."""
+
+
+MAX_LABEL_CHARS = 255
+"""A codebase or handle given on the command line: both columns are indexed, so a bound has to be."""
 
 
 class Indexes(StrEnum):
@@ -106,19 +116,24 @@ class SqliteToPostgresPlan:
     on_conflict: OnConflict = OnConflict.SKIP
     archive: bool = False
     verify: bool = False
+    codebase: str | None = None
+    owner: str | None = None
     dry_run: bool = False
 
     def __post_init__(self) -> None:
         if (self.source_kind, self.destination_kind) != ("sqlite", "postgres"):
             raise UnsupportedPair(self.source_kind, self.destination_kind)
-        object.__setattr__(self, "sqlite_path", Path(self.sqlite_path).expanduser())
+        object.__setattr__(self, "sqlite_path", expanded(self.sqlite_path))
+        _label(codebase=self.codebase, owner=self.owner)
         if self.on_conflict not in list(OnConflict):
             raise PlanError(f"--on-conflict is {self.on_conflict}: it must be {' or '.join(OnConflict)}")
         object.__setattr__(self, "on_conflict", OnConflict(self.on_conflict))
-        _at_least(1, workers=self.workers, batch_size=self.batch_size, max_connections=self.max_connections)
-        _at_least(1, retries=self.retries)
-        if self.max_errors is not None:
-            _at_least(0, max_errors=self.max_errors)
+        _within(1, MAX_WORKERS, workers=self.workers)
+        _within(1, MAX_CONNECTIONS, max_connections=self.max_connections)
+        _within(1, MAX_BATCH_SIZE, batch_size=self.batch_size)
+        _within(1, MAX_RETRIES, retries=self.retries)
+        if self.max_errors is not None and self.max_errors < 0:
+            raise PlanError(f"--max-errors is {self.max_errors}: it must be 0 or more")
         if self.allow_source_upgrade and self.snapshot:
             raise PlanError(
                 "--allow-source-upgrade and --snapshot exclude each other: the first changes the file, "
@@ -130,10 +145,19 @@ class SqliteToPostgresPlan:
             raise PlanError("--postgres-url is empty: give a libpq URL, a keyword string, or 'embedded'")
 
 
-def _at_least(least: int, **values: int) -> None:
+def _within(least: int, most: int, **values: int) -> None:
     for name, value in values.items():
-        if value < least:
-            raise PlanError(f"--{name.replace('_', '-')} is {value}: it must be {least} or more")
+        if not least <= value <= most:
+            raise PlanError(f"--{name.replace('_', '-')} is {value}: it must lie between {least} and {most}")
+
+
+def _label(**values: str | None) -> None:
+    for name, value in values.items():
+        if value is None:
+            continue
+        fits = value.strip() and "\0" not in value and len(value) <= MAX_LABEL_CHARS
+        if not fits or value != value.encode("utf-8", "replace").decode():
+            raise PlanError(f"--{name} must be a text of 1 to {MAX_LABEL_CHARS} characters, valid UTF-8 without NUL")
 
 
 def embedder_signature(name: str | None, dimension: int | None, hash_: str | None) -> ModelSignature | None:

@@ -180,6 +180,18 @@ def test_a_row_whose_key_is_taken_by_other_content_is_kept_beside_it(
     assert len(archive(copy.database)) == 5
 
 
+def test_vectors_of_another_model_are_kept_whatever_the_size_of_a_batch(tmp_path: Path, copy: Copier) -> None:
+    path = build_source(
+        tmp_path / "vestige.db", SourceSpec(line="released", version=14, memories=60, edges=0, events=0)
+    )
+    other = "rowid % 3 = 0"
+    edit(path, (f"UPDATE node_embeddings SET model = 'other' WHERE {other}", ()))
+    report = copy(path, archive=True, batch_size=4)
+    assert report.archived is not None
+    assert report.archived["node_embeddings"] == len(rows_of(path, "node_embeddings", other)) > 12
+    assert_archived(path, copy.database, "node_embeddings", other)
+
+
 def test_dry_run_says_what_would_be_archived_and_makes_no_table(tmp_path: Path, copy: Copier) -> None:
     path = build_source(tmp_path / "vestige.db", SourceSpec(form="vestige", memories=20, edges=5, events=5))
     dry = copy(path, archive=True, dry_run=True)

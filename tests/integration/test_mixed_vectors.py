@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from base64 import b64encode
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -232,3 +233,18 @@ def test_a_profile_that_is_nowhere_described_is_known_by_its_vectors(tmp_path: P
     assert report.errors == []
     assert report.as_json()["model"] == {"name": "example/model", "dimension": 384, "hash": None}
     assert len(without_vector(copy.database)) == 4
+
+
+def test_the_archive_keeps_the_vectors_that_did_not_come_over(tmp_path: Path, copy: Copier) -> None:
+    path = build_source(tmp_path / "vestige.db", MIXED)
+    report = copy(path, snapshot=True, archive=True)
+    assert report.archived is not None
+    assert report.archived["node_embeddings"] == report.awaiting_reembed == 10
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT node_id, embedding FROM node_embeddings WHERE model <> ?", (NOMIC,))
+        wanted = {node: b64encode(blob).decode() for node, blob in rows}
+    with psycopg.connect(copy.database) as connection:
+        kept = connection.execute(
+            "SELECT row_key, row->'embedding'->>'base64' FROM vestige_archive WHERE table_name = 'node_embeddings'"
+        ).fetchall()
+    assert dict(kept) == wanted

@@ -23,13 +23,13 @@ def lines() -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize("table", ["users", "groups", "review_events"])
-def test_a_table_with_metadata_keeps_them_there(plain_source: Path, copy: Copier, lines: list[str], table: str) -> None:
+def test_a_table_with_metadata_keeps_them_there(source: Path, copy: Copier, lines: list[str], table: str) -> None:
     edit(
-        plain_source,
+        source,
         (f'ALTER TABLE {table} ADD COLUMN "e-mail"', ()),
         (f"UPDATE {table} SET \"e-mail\" = 'me@work' WHERE rowid = 2", ()),
     )
-    assert copy(plain_source).errors == []
+    assert copy(source).errors == []
     with psycopg.connect(copy.database) as connection:
         kept = connection.execute(
             f"SELECT metadata->'sqlite' FROM {table} WHERE metadata ? 'sqlite'".encode()
@@ -38,9 +38,9 @@ def test_a_table_with_metadata_keeps_them_there(plain_source: Path, copy: Copier
     assert not [line for line in lines if "no place in the destination" in line]
 
 
-def test_any_other_table_says_how_many_values_stay_behind(plain_source: Path, copy: Copier, lines: list[str]) -> None:
+def test_any_other_table_says_how_many_values_stay_behind(source: Path, copy: Copier, lines: list[str]) -> None:
     edit(
-        plain_source,
+        source,
         ("ALTER TABLE edges ADD COLUMN activation_count INTEGER", ()),
         ("ALTER TABLE edges ADD COLUMN last_activated TEXT", ()),
         ("ALTER TABLE edges ADD COLUMN never_set TEXT", ()),
@@ -52,7 +52,7 @@ def test_any_other_table_says_how_many_values_stay_behind(plain_source: Path, co
         "last_activated (2 rows)"
     ]
     for dry_run in (True, False):
-        assert copy(plain_source, dry_run=dry_run).errors == []
+        assert copy(source, dry_run=dry_run).errors == []
         assert [line for line in lines if "no place in the destination" in line] == wanted
         lines.clear()
 

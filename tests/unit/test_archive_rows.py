@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from vestige_migrate.decode.problem import Raw
 from vestige_migrate.decode.text import tolerant_text
 from vestige_migrate.source.archive import AnyRow, AnyTable
+from vestige_migrate.source.select import EVERY_ROW
 from vestige_migrate.wire.archive import MAX_KEY_BYTES, row_json, row_key
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
@@ -133,11 +134,39 @@ def test_no_rowid_is_left_out(connection: sqlite3.Connection, rowids: list[int])
     assert [row.key for row in all_rows(connection, "t", rows=2)] == [(rowid,) for rowid in sorted(rowids)]
 
 
-def test_a_batch_ends_at_its_bytes(connection: sqlite3.Connection) -> None:
+@pytest.mark.parametrize("where", [EVERY_ROW, "b IS NOT NULL"])
+def test_a_batch_ends_at_its_bytes(connection: sqlite3.Connection, where: str) -> None:
     connection.execute("CREATE TABLE t (b)")
     connection.executemany("INSERT INTO t VALUES (zeroblob(?))", [(400,)] * 10)
-    batches = list(AnyTable(connection, "t").batches("1", 1000, 1000))
+    batches = list(AnyTable(connection, "t").batches(where, 1000, 1000))
     assert [len(batch) for batch in batches] == [3, 3, 3, 1]
+    assert sorted(row.rowid or 0 for batch in batches for row in batch) == list(range(1, 11))
+
+
+def test_a_condition_is_judged_once_a_row_whatever_the_number_of_batches(connection: sqlite3.Connection) -> None:
+    """Which vectors stay behind is asked of two tables: asked again for each batch it took minutes."""
+    connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    connection.executemany("INSERT INTO t VALUES (?)", [(rowid,) for rowid in range(-50, 50)])
+    judged: list[int] = []
+
+    def judge(rowid: int) -> bool:
+        judged.append(rowid)
+        return rowid % 2 == 0
+
+    connection.create_function("judge", 1, judge)
+    found = all_rows(connection, "t", "judge(n.id)", rows=4)
+    assert [row.key for row in found] == [(rowid,) for rowid in range(-50, 50, 2)]
+    assert sorted(judged) == list(range(-50, 50))
+
+
+def test_rows_that_are_deleted_meanwhile_are_passed_over(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    connection.executemany("INSERT INTO t VALUES (?)", [(rowid,) for rowid in range(1, 13)])
+    batches = AnyTable(connection, "t").batches("n.id > 0", 3, 1000)
+    seen = [row.key for row in next(batches)]
+    connection.execute("DELETE FROM t WHERE id BETWEEN 4 AND 6 OR id IN (8, 12)")
+    seen += [row.key for batch in batches for row in batch]
+    assert seen == [(rowid,) for rowid in (1, 2, 3, 7, 9, 10, 11)]
 
 
 def test_texts_that_are_no_utf8_come_as_their_bytes(connection: sqlite3.Connection) -> None:

@@ -162,3 +162,12 @@ def test_a_log_file_takes_the_lines_and_is_its_owners_only(tmp_path: Path) -> No
     assert target.read_text(encoding="utf-8").rstrip().endswith("WARNING a line")
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert stream.getvalue() == ""
+
+
+def test_a_narrow_terminal_gets_lines_with_every_digit() -> None:
+    report = filled()
+    report.tables["group_memberships"] = TableReport(1_234_567_890, 1_234_567_000, 890, 0)
+    stream = io.StringIO()
+    print_report(report, Console(file=stream, width=40, color_system=None))
+    said = " ".join(stream.getvalue().split())
+    assert "group_memberships: 1234567890 in the source, 1234567000 inserted, 890 already there, 0 failed" in said

@@ -61,10 +61,10 @@ def test_every_other_pair_is_refused_with_its_values_and_the_supported_one(sourc
 
 
 @pytest.mark.parametrize("name", ["workers", "batch_size", "max_connections", "retries"])
-def test_counts_start_at_one(name: str) -> None:
+def test_counts_lie_between_one_and_their_limit(name: str) -> None:
     assert getattr(make(**{name: 1}), name) == 1
-    for value in (0, -1):
-        with pytest.raises(PlanError, match=f"--{name.replace('_', '-')} is {value}: it must be 1 or more") as caught:
+    for value in (0, -1, 10**23):
+        with pytest.raises(PlanError, match=f"--{name.replace('_', '-')} is {value}: it must lie between 1") as caught:
             make(**{name: value})
         assert caught.value.exit_code == 2
 

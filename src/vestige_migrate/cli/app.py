@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
@@ -14,24 +13,29 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from vestige_migrate import __version__
-from vestige_migrate.cli import copy, demo, reembed, server, verify
+from vestige_migrate.cli import copy, demo, reembed, server, streams, verify
+from vestige_migrate.cli.output import describe_os_error
 from vestige_migrate.errors import MigrationError
 
 INTERRUPTED = 130
 _BAD_ARGUMENTS = 2
-_INTERNAL = 4
+_STOPPED = 4
 _DEBUG_FLAG = "--debug"
 
 _HELP = "Move a Vestige agent memory from its SQLite file into PostgreSQL with pgvector."
 
-migrate = typer.Typer(help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+migrate = typer.Typer(
+    help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
+)
 migrate.command("copy")(copy.copy)
 migrate.command("demo")(demo.demo)
 migrate.command("reembed")(reembed.reembed)
 migrate.command("verify")(verify.verify)
 migrate.add_typer(server.app, name="server")
 
-root = typer.Typer(help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+root = typer.Typer(
+    help=_HELP, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
+)
 root.add_typer(migrate, name="migrate")
 
 
@@ -56,14 +60,19 @@ def _on_terminate(_signum: int, _frame: FrameType | None) -> NoReturn:
 def run(app: typer.Typer) -> None:
     """Runs the app and exits. Every failure prints one `error:` line and no traceback, unless --debug is given."""
     signal.signal(signal.SIGTERM, _on_terminate)
-    sys.exit(_exit_code(app))
+    streams.prepare()
+    code = _exit_code(app)
+    unwritten = streams.flush()
+    if unwritten is not None:
+        code = _fail(describe_os_error(unwritten), code or _STOPPED, debug=False)
+        streams.flush()
+    sys.exit(code)
 
 
 def _exit_code(app: typer.Typer) -> int:
     debug = _DEBUG_FLAG in sys.argv
     try:
         code = get_command(app).main(standalone_mode=False)
-        sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except MigrationError as error:
         return _fail(str(error), error.exit_code, debug)
@@ -74,21 +83,26 @@ def _exit_code(app: typer.Typer) -> int:
         return _fail(f"{message.rstrip('.')} (see --help)", _BAD_ARGUMENTS, debug)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted before anything was copied; run the same command again", INTERRUPTED, debug)
-    except BrokenPipeError:
-        # The reader of our output is gone (`| head`): there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:
+        # typer's answer to a reader of its help that is gone (`| head`): there is nobody to tell.
+        streams.silence(sys.stdout)
         return 0
+    except OSError as error:
+        return _fail(describe_os_error(error), _STOPPED, debug)
     except Exception as error:
         return _fail(
             f"an unexpected {type(error).__name__} inside vestige-migrate: this is a defect. Nothing that was "
             f"committed is lost; run again with {_DEBUG_FLAG} and report the traceback",
-            _INTERNAL,
+            _STOPPED,
             debug,
         )
 
 
 def _fail(message: str, code: int, debug: bool) -> int:
-    if debug:
-        traceback.print_exc()
-    typer.echo(f"error: {message}", err=True)
+    try:
+        if debug:
+            traceback.print_exc()
+        typer.echo(f"error: {message}", err=True)
+    except OSError:
+        streams.silence(sys.stderr)
     return code

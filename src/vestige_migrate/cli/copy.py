@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Optional
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, Optional, TypeVar
 
 import typer
 from rich.console import Console
 
 from vestige_migrate.cli import options
-from vestige_migrate.cli.output import check_report_target, configure_logging, print_report, write_report
+from vestige_migrate.cli.output import (
+    check_report_target,
+    configure_logging,
+    describe_os_error,
+    print_report,
+    write_report,
+)
 from vestige_migrate.cli.progress import ProgressBars
+from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.cli.verify_output import print_verification
-from vestige_migrate.errors import MigrationError
+from vestige_migrate.combined import CombinedReport
+from vestige_migrate.errors import MigrationError, Stopped
 from vestige_migrate.paths import default_database
 from vestige_migrate.plan import (
     Indexes,
@@ -24,7 +35,10 @@ from vestige_migrate.plan import (
 )
 from vestige_migrate.report import MigrationReport
 from vestige_migrate.run.coordinator import run_sqlite_to_postgres
+from vestige_migrate.run.progress import OnProgress
+from vestige_migrate.run.several import run_several_to_postgres
 
+_Result = TypeVar("_Result", MigrationReport, CombinedReport)
 _Text = Optional[str]  # noqa: UP045  # typer reads the annotation at run time
 _Number = Optional[int]  # noqa: UP045
 
@@ -32,15 +46,20 @@ _Number = Optional[int]  # noqa: UP045
 def copy(
     source: Annotated[str, typer.Option("--from", help="Where from: sqlite.")] = "sqlite",
     destination: Annotated[str, typer.Option("--to", help="Where to: postgres.")] = "postgres",
-    sqlite_path: options.SqlitePath = None,
+    sqlite_path: options.SqlitePaths = None,
     postgres_url: options.PostgresUrl = "embedded",
-    workers: Annotated[int, typer.Option(help="Writer processes, one connection each.")] = default_workers(),
-    batch_size: Annotated[int, typer.Option(help="Rows a transaction (it also ends at 8 MiB).")] = 500,
+    workers: Annotated[
+        int, typer.Option(metavar="N", help="Writer processes, one connection each.")
+    ] = default_workers(),
+    batch_size: Annotated[int, typer.Option(metavar="N", help="Rows a transaction (it also ends at 8 MiB).")] = 500,
     max_errors: Annotated[
-        _Number, typer.Option(help="Give up once more rows than this have errors.", show_default="no limit")
+        _Number,
+        typer.Option(metavar="N", help="Give up once more rows than this have errors.", show_default="no limit"),
     ] = None,
     max_connections: options.MaxConnections = 4,
-    retries: Annotated[int, typer.Option(help="Tries of a range after a transient fault or a lost worker.")] = 5,
+    retries: Annotated[
+        int, typer.Option(metavar="N", help="Tries of a range after a transient fault or a lost worker.")
+    ] = 5,
     allow_source_upgrade: Annotated[
         bool,
         typer.Option("--allow-source-upgrade", help="Bring an older file to V15 in place, after a backup beside it."),
@@ -73,6 +92,13 @@ def copy(
     verify: Annotated[
         bool, typer.Option("--verify", help="Compare both sides at the end, as the command verify does.")
     ] = False,
+    codebase: Annotated[
+        _Text, typer.Option(help="The codebase of memories that have none.", show_default=False)
+    ] = None,
+    owner: Annotated[
+        _Text,
+        typer.Option(help="The user (by handle, made if missing) of memories that have no owner.", show_default=False),
+    ] = None,
     dry_run: options.DryRun = False,
     report: options.Report = None,
     progress: options.ShowProgress = None,
@@ -85,8 +111,9 @@ def copy(
     Exit codes: 0 all rows moved; 1 some rows have errors, or --verify found a difference; 2 bad arguments; 3 refused
     before anything was written; 4 stopped in the middle, safe to run again; 130 interrupted.
     """
+    paths = sqlite_path or [default_database()]
     plan = SqliteToPostgresPlan(
-        sqlite_path=sqlite_path or default_database(),
+        sqlite_path=paths[0],
         postgres_url=postgres_url,
         source_kind=source,
         destination_kind=destination,
@@ -101,15 +128,24 @@ def copy(
         on_conflict=on_conflict,
         archive=archive,
         verify=verify,
+        codebase=codebase,
+        owner=owner,
         dry_run=dry_run,
     )
     embedder = embedder_signature(embedding_model, embedding_dimension, embedding_hash)
-    errors_to = Console(stderr=True)
-    configure_logging("DEBUG" if debug else log_level, log_file, errors_to)
+    errors_to = SteadyConsole(stderr=True)
+    configure_logging(log_level, log_file, errors_to, debug)
     check_report_target(report)
     shown = sys.stderr.isatty() if progress is None else progress
-    result = run_with_progress(plan, embedder, errors_to, shown and not dry_run, report)
-    shown_on = errors_to if report == "-" else Console()
+    result: MigrationReport | CombinedReport
+    if len(paths) == 1:
+        result = run_with_progress(plan, embedder, errors_to, shown and not dry_run, report)
+    else:
+        plans = [replace(plan, sqlite_path=path) for path in paths]
+        result = _with_progress(
+            partial(run_several_to_postgres, plans, embedder), errors_to, shown and not dry_run, report
+        )
+    shown_on = errors_to if report == "-" else SteadyConsole()
     print_report(result, shown_on)
     if result.verification is not None:
         print_verification(result.verification, shown_on)
@@ -124,12 +160,20 @@ def run_with_progress(
     report: str | None,
 ) -> MigrationReport:
     """Runs the plan with progress bars on `console`; writes the JSON report also where the run stops."""
+    return _with_progress(partial(run_sqlite_to_postgres, plan, embedder), console, show_progress, report)
+
+
+def _with_progress(
+    run: Callable[[OnProgress], _Result], console: Console, show_progress: bool, report: str | None
+) -> _Result:
     try:
         with ProgressBars(console, show_progress) as bars:
-            result = run_sqlite_to_postgres(plan, embedder, bars.update)
+            result = run(bars.update)
     except MigrationError as error:
         if error.report is not None:
             write_report(error.report, report)
         raise
+    except OSError as error:  # not left to typer, which takes a broken pipe of any kind for the reader of our output
+        raise Stopped(describe_os_error(error)) from error
     write_report(result, report)
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from textwrap import shorten
@@ -14,15 +15,18 @@ from rich.text import Text
 from vestige_migrate.cli import options
 from vestige_migrate.cli.copy import run_with_progress
 from vestige_migrate.cli.output import configure_logging, print_report
+from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.demo.queries import KEYWORDS, by_nearness, by_words
 from vestige_migrate.demo.sample import build_sample
 from vestige_migrate.destination import embedded
 from vestige_migrate.destination.connect import connect
-from vestige_migrate.paths import vestige_data_dir
+from vestige_migrate.errors import PlanError
+from vestige_migrate.paths import default_database, vestige_data_dir
 from vestige_migrate.plan import SqliteToPostgresPlan
 
 DEMO_DIRECTORY = "migrate-demo"
-_SHOWN = 100
+_SHOWN = 68
+"""Fits behind a score on a line of 80 columns."""
 
 
 def demo(
@@ -30,6 +34,7 @@ def demo(
         Optional[Path],  # noqa: UP045  # typer reads the annotation at run time
         typer.Option(
             "--dir",
+            metavar="DIR",
             help="Where the sample and its PostgreSQL live (default: migrate-demo/ in Vestige's data dir).",
             show_default=False,
         ),
@@ -37,14 +42,17 @@ def demo(
     memories: Annotated[int, typer.Option(min=10, help="Memories in the sample.")] = 1000,
     debug: options.Debug = False,
 ) -> int:
-    """Make a sample source, copy it into the bundled PostgreSQL, and ask the copy two questions.
+    """Copy a sample into the bundled PostgreSQL, and ask two questions.
 
     Your own Vestige data is neither read nor changed.
     """
     where = (directory.expanduser() if directory else vestige_data_dir() / DEMO_DIRECTORY).absolute()
-    where.mkdir(parents=True, exist_ok=True)
-    console, errors_to = Console(), Console(stderr=True)
-    configure_logging("DEBUG" if debug else "INFO", None, errors_to)
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PlanError(f"--dir {where} cannot be made: {error.strerror}") from None
+    console, errors_to = SteadyConsole(), SteadyConsole(stderr=True)
+    configure_logging("INFO", None, errors_to, debug)
     sample = build_sample(where / "sample.db", memories)
     console.print(Text(f"made a sample with {memories} memories: {sample}"), soft_wrap=True)
     server = embedded.start(where / "postgres")
@@ -72,15 +80,23 @@ def _line(content: str) -> str:
     return shorten(content, _SHOWN, placeholder=" …")
 
 
+def _program() -> str:
+    """How this program is called from here: a newcomer's environment is seldom on the PATH."""
+    name = "vestige-migrate"
+    own = Path(sys.executable).with_name(name)
+    return str(own) if own.exists() and shutil.which(name) != str(own) else name
+
+
 def _say_next(server: embedded.EmbeddedServer, where: Path, console: Console) -> None:
+    program = _program()
     lines = (
         "",
         "look around with psql:",
         f"  {server.psql}",
         "copy your own memory into a bundled PostgreSQL of its own:",
-        "  vestige-migrate copy --sqlite-path ~/.local/share/vestige/core/vestige.db --postgres-url embedded",
+        f"  {program} copy --sqlite-path {default_database()} --postgres-url embedded",
         "the demo's server keeps running; stop it with:",
-        f"  vestige-migrate server stop {where / 'postgres'}",
+        f"  {program} server stop {where / 'postgres'}",
     )
     for line in lines:
         console.print(Text(line), soft_wrap=True)

@@ -13,7 +13,18 @@ SqlitePath = Annotated[
     Optional[Path],  # noqa: UP045  # typer reads the annotation at run time
     typer.Option(
         "--sqlite-path",
+        metavar="PATH",
         help="Vestige's file (default: $VESTIGE_DATA_DIR/vestige.db, else the platform's).",
+        show_default=False,
+    ),
+]
+SqlitePaths = Annotated[
+    Optional[list[Path]],  # noqa: UP045
+    typer.Option(
+        "--sqlite-path",
+        metavar="PATH",
+        help="Vestige's file (default: $VESTIGE_DATA_DIR/vestige.db, else the platform's). Give it again for each "
+        "further file: they are copied one after the other.",
         show_default=False,
     ),
 ]
@@ -21,18 +32,23 @@ PostgresUrl = Annotated[
     str,
     typer.Option(
         "--postgres-url",
+        metavar="URL",
         envvar=POSTGRES_URL_VARIABLE,
         help="libpq URL or keyword string; 'embedded' or 'embedded:DIR' starts the bundled PostgreSQL.",
     ),
 ]
 MaxConnections = Annotated[
-    int, typer.Option("--max-connections", help="The coordinator's own connections (counts, index builds).")
+    int,
+    typer.Option("--max-connections", metavar="N", help="The coordinator's own connections (counts, index builds)."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and count; write nothing.")]
 Report = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
-        "--report", help="Write the report as JSON to this file; '-' for standard output.", show_default=False
+        "--report",
+        metavar="FILE",
+        help="Write the report as JSON to this file; '-' for standard output.",
+        show_default=False,
     ),
 ]
 ShowProgress = Annotated[
@@ -45,7 +61,7 @@ ShowProgress = Annotated[
 ]
 LogFile = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--log-file", help="Log to this file instead of stderr.", show_default=False),
+    typer.Option("--log-file", metavar="FILE", help="Log to this file instead of stderr.", show_default=False),
 ]
-LogLevel = Annotated[str, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")]
+LogLevel = Annotated[str, typer.Option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Add the traceback to an error, and log at DEBUG.")]

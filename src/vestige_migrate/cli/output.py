@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -12,22 +13,30 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vestige_migrate.cli.streams import silence
+from vestige_migrate.combined import CombinedReport
 from vestige_migrate.errors import PlanError
-from vestige_migrate.report import MigrationReport
+from vestige_migrate.report import MigrationReport, TableReport
 from vestige_migrate.source.lineage import is_newer_than_known
 from vestige_migrate.verify.report import VerifyReport
 
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
 SHOWN_ERRORS = 20
+_UNBOUNDED = 10_000
 _LOG_FORMAT = "{time:YYYY-MM-DD HH:mm:ss} {level: <7} {message}"
 _OWNER_ONLY = 0o600
 
 
-def configure_logging(level: str, file: Path | None, console: Console) -> None:
-    """Sends log lines to the file, else to the console (above the progress bars). Raises `PlanError`."""
+def configure_logging(level: str, file: Path | None, console: Console, debug: bool = False) -> None:
+    """Sends log lines to the file, else to the console (above the progress bars). Raises `PlanError`.
+
+    `debug` asks for DEBUG whatever the level is.
+    """
     level = level.upper()
     if level not in LOG_LEVELS:
         raise PlanError(f"--log-level is {level}: it must be one of {', '.join(LOG_LEVELS)}")
+    if debug and level != "TRACE":
+        level = "DEBUG"
     logger.remove()
     if file is None:
         logger.add(
@@ -39,14 +48,30 @@ def configure_logging(level: str, file: Path | None, console: Console) -> None:
         )
         return
     _create_private(file, "--log-file")
-    logger.add(file, level=level, format=_LOG_FORMAT, backtrace=False, diagnose=False)
+    # loguru fills in braces in a name that it is given ({time}); doubled ones stand for themselves.
+    name = str(file).replace("{", "{{").replace("}", "}}")
+    logger.add(name, level=level, format=_LOG_FORMAT, backtrace=False, diagnose=False)
+
+
+def describe_os_error(error: OSError) -> str:
+    """The system's refusal in one line: a full disk, a missing permission."""
+    what = error.filename or "a file or the output cannot be used"
+    reason = error.strerror or type(error).__name__
+    return f"{what}: {reason}. What was committed stays; put that right and run again"
 
 
 def _create_private(file: Path, option: str) -> None:
-    """Makes the file where it is missing, readable by its owner only. Raises `PlanError` where that fails."""
+    """Makes the file where it is missing, readable by its owner only. Raises `PlanError` where that fails.
+
+    A device (`/dev/null`) keeps its mode: it belongs to everybody.
+    """
     try:
-        os.close(os.open(file, os.O_WRONLY | os.O_CREAT, _OWNER_ONLY))
-        file.chmod(_OWNER_ONLY)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT, _OWNER_ONLY)
+        try:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.fchmod(descriptor, _OWNER_ONLY)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise PlanError(f"{option} {file} cannot be written: {error.strerror}") from None
 
@@ -57,21 +82,43 @@ def check_report_target(target: str | None) -> None:
         _create_private(Path(target), "--report")
 
 
-def write_report(report: MigrationReport | VerifyReport, target: str | None) -> None:
+def write_report(report: MigrationReport | CombinedReport | VerifyReport, target: str | None) -> None:
     """Writes the JSON report to the file, or to standard output for `-`."""
     if target is None:
         return
     text = json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n"
-    if target == "-":
-        sys.stdout.buffer.write(text.encode())
-        sys.stdout.flush()
+    # A path that is no UTF-8 holds surrogates, whose escapes are JSON's own (\udcff).
+    encoded = text.encode(errors="backslashreplace")
+    if target != "-":
+        Path(target).write_bytes(encoded)
         return
-    Path(target).write_text(text, encoding="utf-8")
+    try:
+        sys.stdout.buffer.write(encoded)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader is gone; the copy is made all the same
+        silence(sys.stdout)
 
 
-def print_report(report: MigrationReport, console: Console) -> None:
-    """The report for a person: a table, the first errors, what stays behind, and the speed."""
-    console.print(_table(report))
+def print_report(report: MigrationReport | CombinedReport, console: Console) -> None:
+    """The report for a person: a table, the first errors, what stays behind, and the speed; for each file its own."""
+    if isinstance(report, MigrationReport):
+        _print_section(report, console)
+        return
+    for at, section in enumerate(report.reports):
+        source = section.source
+        console.print(
+            Text(f"{source.path} (V{source.schema_version}, {source.lineage} line), file {at + 1} of {report.files}"),
+            soft_wrap=True,
+        )
+        _print_section(section, console)
+        console.print()
+    moved = sum(table.source_rows for section in report.reports for table in section.tables.values())
+    verb = "counted" if report.dry_run else "done"
+    console.print(Text(f"{verb}: {moved} rows of {report.files} files in {report.duration_seconds:.1f} s"))
+
+
+def _print_section(report: MigrationReport, console: Console) -> None:
+    _print_counts(report, console)
     _print_errors(report, console)
     if report.archived:
         verb = "to archive" if report.dry_run else "archived"
@@ -114,18 +161,39 @@ def _names(tables: dict[str, int]) -> str:
     return ", ".join(f"{name} {rows}" for name, rows in tables.items())
 
 
-def _table(report: MigrationReport) -> Table:
-    inserted = "to insert" if report.dry_run else "inserted"
-    updated = "to update" if report.dry_run else "updated"
-    table = Table(title="dry run, nothing was written" if report.dry_run else None)
-    table.add_column("table")
-    for heading in ("in the source", inserted, *([updated] if report.updates else []), "already there", "failed"):
+def _print_counts(report: MigrationReport, console: Console) -> None:
+    """A line per table; without the frame where the terminal is too narrow for it, so that no digit is ever cut."""
+    title = "dry run, nothing was written" if report.dry_run else None
+    headings = _headings(report)
+    table = Table("table", title=title)
+    for heading in headings:
         table.add_column(heading, justify="right")
     for name, counts in report.tables.items():
-        renewed = [counts.updated] if report.updates else []
-        values = (counts.source_rows, counts.inserted, *renewed, counts.skipped, counts.failed)
-        table.add_row(name, *(str(value) for value in values))
-    return table
+        table.add_row(name, *(str(value) for value in _counts(report, counts)))
+    unbounded = console.options.update(max_width=_UNBOUNDED)
+    if console.measure(table, options=unbounded).maximum <= console.width:
+        console.print(table)
+        return
+    if title:
+        console.print(Text(title))
+    for name, counts in report.tables.items():
+        parts = (f"{value} {heading}" for heading, value in zip(headings, _counts(report, counts), strict=True))
+        console.print(Text(f"{name}: {', '.join(parts)}"))
+
+
+def _headings(report: MigrationReport) -> list[str]:
+    inserted, updated = ("to insert", "to update") if report.dry_run else ("inserted", "updated")
+    return ["in the source", inserted, *([updated] if report.updates else []), "already there", "failed"]
+
+
+def _counts(report: MigrationReport, counts: TableReport) -> list[int]:
+    return [
+        counts.source_rows,
+        counts.inserted,
+        *([counts.updated] if report.updates else []),
+        counts.skipped,
+        counts.failed,
+    ]
 
 
 def _print_errors(report: MigrationReport, console: Console) -> None:

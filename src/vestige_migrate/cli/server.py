@@ -11,12 +11,12 @@ from vestige_migrate.cli.options import Debug
 from vestige_migrate.destination import embedded
 from vestige_migrate.paths import default_server_directory
 
-app = typer.Typer(help="Start, stop or look at the bundled PostgreSQL.", no_args_is_help=True)
+app = typer.Typer(help="Start, stop or look at the bundled PostgreSQL.", no_args_is_help=True, rich_markup_mode=None)
 
 Directory = Annotated[
     Optional[Path],  # noqa: UP045  # typer reads the annotation at run time
     typer.Argument(
-        metavar="[DIR]",
+        metavar="DIR",
         help="Its data directory (default: postgres/ in Vestige's data dir).",
         show_default=False,
     ),

@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from dataclasses import replace
+from typing import Annotated, Optional
 
 import typer
-from rich.console import Console
 
 from vestige_migrate.cli import options
-from vestige_migrate.cli.output import check_report_target, configure_logging, write_report
+from vestige_migrate.cli.output import check_report_target, configure_logging, describe_os_error, write_report
 from vestige_migrate.cli.progress import ProgressBars
+from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.cli.verify_output import print_verification
+from vestige_migrate.errors import Stopped
 from vestige_migrate.paths import default_database
 from vestige_migrate.plan import SqliteToPostgresPlan, default_workers
-from vestige_migrate.verify.coordinator import verify_sqlite_to_postgres
+from vestige_migrate.verify.coordinator import verify_several_to_postgres
 
 
 def verify(
-    sqlite_path: options.SqlitePath = None,
+    sqlite_path: options.SqlitePaths = None,
     postgres_url: options.PostgresUrl = "embedded",
-    workers: Annotated[int, typer.Option(help="Processes, one connection each.")] = default_workers(),
-    retries: Annotated[int, typer.Option(help="Tries of a range after a transient fault or a lost worker.")] = 5,
+    workers: Annotated[int, typer.Option(metavar="N", help="Processes, one connection each.")] = default_workers(),
+    retries: Annotated[
+        int, typer.Option(metavar="N", help="Tries of a range after a transient fault or a lost worker.")
+    ] = 5,
     snapshot: Annotated[
         bool,
         typer.Option("--snapshot", help="Compare a private snapshot; an older file is upgraded there."),
     ] = False,
+    codebase: Annotated[
+        Optional[str],  # noqa: UP045  # typer reads the annotation at run time
+        typer.Option(help="What the copy was given as --codebase.", show_default=False),
+    ] = None,
+    owner: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="What the copy was given as --owner.", show_default=False),
+    ] = None,
     report: options.Report = None,
     progress: options.ShowProgress = None,
     log_file: options.LogFile = None,
@@ -37,19 +49,25 @@ def verify(
     Exit codes: 0 the same; 1 different; 2 bad arguments; 3 refused, the two cannot be compared; 4 stopped in the
     middle; 130 interrupted. Nothing is changed on either side.
     """
+    paths = sqlite_path or [default_database()]
     plan = SqliteToPostgresPlan(
-        sqlite_path=sqlite_path or default_database(),
+        sqlite_path=paths[0],
         postgres_url=postgres_url,
         workers=workers,
         retries=retries,
         snapshot=snapshot,
+        codebase=codebase,
+        owner=owner,
     )
-    errors_to = Console(stderr=True)
-    configure_logging("DEBUG" if debug else log_level, log_file, errors_to)
+    errors_to = SteadyConsole(stderr=True)
+    configure_logging(log_level, log_file, errors_to, debug)
     check_report_target(report)
     shown = sys.stderr.isatty() if progress is None else progress
-    with ProgressBars(errors_to, shown) as bars:
-        result = verify_sqlite_to_postgres(plan, bars.update)
+    try:
+        with ProgressBars(errors_to, shown) as bars:
+            result = verify_several_to_postgres([replace(plan, sqlite_path=path) for path in paths], bars.update)
+    except OSError as error:
+        raise Stopped(describe_os_error(error)) from error
     write_report(result, report)
-    print_verification(result, errors_to if report == "-" else Console())
+    print_verification(result, errors_to if report == "-" else SteadyConsole())
     return result.exit_code

@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import partial
 from secrets import token_hex
 
 import psycopg
@@ -18,23 +17,24 @@ from vestige_migrate.destination.archive import create_archive
 from vestige_migrate.destination.faults import describe
 from vestige_migrate.errors import Interrupted, MigrationError, SourceIncomplete, Stopped
 from vestige_migrate.plan import BATCH_BYTES, Embedder, ModelSignature, OnConflict, SqliteToPostgresPlan
-from vestige_migrate.report import MigrationReport, ModelInfo
+from vestige_migrate.report import MigrationReport, ModelInfo, RowError
 from vestige_migrate.run.archive import ArchivePhase
 from vestige_migrate.run.awaiting import count_awaiting
 from vestige_migrate.run.destination import ReadyDestination, ready_destination
 from vestige_migrate.run.dry_run import fill_dry_run, fill_updates
 from vestige_migrate.run.index_phase import IndexPhase
-from vestige_migrate.run.messages import WorkerConfig
+from vestige_migrate.run.messages import ErrorsFound, WorkerConfig
+from vestige_migrate.run.owner import make_owner
 from vestige_migrate.run.pool import WriterPool, warm_up
 from vestige_migrate.run.prepare import PreparedSource, found_source, prepared_source
-from vestige_migrate.run.progress import OnProgress, Progress
+from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.run.tally import Tally
 from vestige_migrate.source.counts import count_dropped, count_rows, left_behind
 from vestige_migrate.source.ranges import Range, plan_ranges
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import PHASES, TABLES
-from vestige_migrate.verify.coordinator import verify_opened
-from vestige_migrate.verify.destination import as_open
+from vestige_migrate.tables.overrides import Overrides
+from vestige_migrate.verify.coordinator import verify_copied
 
 _TERMINATE_MS = 5000
 
@@ -58,22 +58,22 @@ def run_sqlite_to_postgres(
         Interrupted: Ctrl-C. No process, transaction or lock is left behind.
     """
     started = time.monotonic()
-    run_name = f"vestige-migrate {token_hex(4)}"
-    signature = ModelSignature(embedder.name, embedder.dimension, embedder.hash) if embedder else None
+    run_name = new_run_name()
     if not plan.dry_run:
         warm_up()
     # Every check that can refuse the run comes before the first write: an upgrade of the source is one.
     with (
         found_source(plan) as found,
-        ready_destination(plan, found.layout, signature, run_name) as destination,
+        ready_destination(plan, found.layout, signature_of(embedder), run_name) as destination,
         prepared_source(plan, found) as source,
     ):
-        run = _Run(plan, source, destination, run_name, on_progress)
+        indexes = IndexPhase(plan, destination, on_progress)
+        run = Run(plan, source, destination, indexes, run_name, started, on_progress)
         try:
-            with _as_migration_error():
+            with as_migration_error():
                 run.execute()
             if plan.verify:
-                run.verify()
+                run.report.verification = verify_copied(plan, [source], destination, run_name, on_progress)
         except MigrationError as error:
             error.report = run.report
             raise
@@ -82,8 +82,18 @@ def run_sqlite_to_postgres(
     return run.report
 
 
+def new_run_name() -> str:
+    """What the server is told of a run's sessions, so that they can be told from those of any other."""
+    return f"vestige-migrate {token_hex(4)}"
+
+
+def signature_of(embedder: Embedder | None) -> ModelSignature | None:
+    """What is compared of the caller's embedder."""
+    return ModelSignature(embedder.name, embedder.dimension, embedder.hash) if embedder else None
+
+
 @contextmanager
-def _as_migration_error() -> Iterator[None]:
+def as_migration_error() -> Iterator[None]:
     """Ctrl-C and the destination's failures in the operator's terms."""
     try:
         yield
@@ -97,12 +107,20 @@ def _as_migration_error() -> Iterator[None]:
         ) from None
 
 
-def _tell_verified(on_progress: OnProgress, progress: Progress) -> None:
-    """A table that is compared has a bar of its own, beside the one of its copy."""
-    on_progress(replace(progress, table=f"verify {progress.table}"))
+@dataclass(frozen=True)
+class Turn:
+    """A file's place among the files of a copy: how many rows of those before it have errors, which come after it."""
+
+    first: bool = True
+    last: bool = True
+    errors_before: int = 0
+    others: tuple[PreparedSource, ...] = ()
 
 
-class _Run:
+ALONE = Turn()
+
+
+class Run:
     """One run against an open source and a checked destination."""
 
     def __init__(
@@ -110,16 +128,22 @@ class _Run:
         plan: SqliteToPostgresPlan,
         source: PreparedSource,
         destination: ReadyDestination,
+        indexes: IndexPhase,
         run_name: str,
+        started: float,
         on_progress: OnProgress | None,
+        turn: Turn = ALONE,
     ) -> None:
         self._plan = plan
+        self._turn = turn
+        self.rows_with_errors = turn.errors_before
         self._source = source
         self._destination = destination
         self._run_name = run_name
+        self._started = started
         self._on_progress = on_progress
         self._start = datetime.now(UTC)
-        self._indexes = IndexPhase(plan, destination, on_progress)
+        self._indexes = indexes
         self._sources: dict[str, TableSource] = {
             name: found for name, table in TABLES.items() if (found := table.find_source(source.layout))
         }
@@ -157,29 +181,28 @@ class _Run:
         self.report.complete = True
         self._log_end()
 
-    def verify(self) -> None:
-        """Compares both sides, which are open and locked as the copy left them."""
-        with self._phase("verify"):
-            progress = self._on_progress and partial(_tell_verified, self._on_progress)
-            opened = as_open(self._destination)
-            self.report.verification = verify_opened(self._plan, self._source, opened, self._run_name, progress)
-
     def _copy(self, counts: dict[str, int], before: object) -> None:
-        tally = Tally(self.report, self._plan.max_errors, self._on_progress)
+        tally = Tally(self.report, self._plan.max_errors, self._on_progress, self._turn.errors_before)
         try:
             with self._phase("prepare"):
                 self._prepare()
-            self._copy_tables(tally, counts)
+            overrides = self._overrides(tally)
+            self._copy_tables(tally, counts, overrides)
             if self._plan.archive:
                 with self._phase("archive"):
                     self._archive.run(tally)
         finally:
             tally.settle()
+            self.rows_with_errors = tally.rows_with_errors
         self.report.source_changed = self._source.state() != before
         self._check_complete(counts)
         self._archive.check_complete()
+        changed = {name for name, table in self.report.tables.items() if table.inserted or table.updated}
         with self._phase("indexes"):
-            self._indexes.after_load({name for name, table in self.report.tables.items() if table.inserted})
+            if self._turn.last:
+                self._indexes.after_load(changed)
+            else:
+                self._indexes.between_loads(changed)
 
     def _prepare(self) -> None:
         destination = self._destination
@@ -188,10 +211,23 @@ class _Run:
             create_archive(destination.main)
         dimension = self._source.layout.dimension or (destination.model.dimension if destination.model else None)
         registry.stamp(destination.main, destination.model, dimension)
-        self._indexes.before_load()
+        if self._turn.first:
+            self._indexes.before_load()
 
-    def _copy_tables(self, tally: Tally, counts: dict[str, int]) -> None:
-        pool = WriterPool(self._worker_config(), self._plan.workers, self._plan.retries, logger.warning)
+    def _overrides(self, tally: Tally) -> Overrides:
+        """What memories get that have only the default; makes the owner where there is none of that handle."""
+        plan = self._plan
+        if plan.owner is None:
+            return Overrides(plan.codebase)
+
+        def on_errors(errors: list[RowError]) -> None:
+            tally.handle(ErrorsFound(Range("users", -1), tuple(errors)))
+
+        main, others = self._destination.main, self._turn.others
+        return Overrides(plan.codebase, make_owner(main, plan.owner, self._source, others, self._start, on_errors))
+
+    def _copy_tables(self, tally: Tally, counts: dict[str, int], overrides: Overrides) -> None:
+        pool = WriterPool(self._worker_config(overrides), self._plan.workers, self._plan.retries, logger.warning)
         try:
             for phase, tables in PHASES:
                 with self._phase(phase):
@@ -209,7 +245,7 @@ class _Run:
             self._end_backends()
             raise
 
-    def _worker_config(self) -> WorkerConfig:
+    def _worker_config(self, overrides: Overrides) -> WorkerConfig:
         return WorkerConfig(
             source=self._source.file,
             layout=self._source.layout,
@@ -219,6 +255,7 @@ class _Run:
             batch_bytes=BATCH_BYTES,
             run_start=self._start,
             on_conflict=self._plan.on_conflict,
+            overrides=overrides,
         )
 
     def _end_backends(self) -> None:
@@ -282,6 +319,6 @@ class _Run:
     def _log_end(self) -> None:
         report = self.report
         counts = ", ".join(f"{name} {table.in_destination}" for name, table in report.tables.items())
-        logger.info("{}; {} errors", counts, len(report.errors))
+        logger.info("{}; {} errors; {:.1f} s", counts, len(report.errors), time.monotonic() - self._started)
         if report.source_changed:
             logger.warning("another program wrote to the source during the copy: run again to bring what is new")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import psycopg
@@ -79,7 +79,7 @@ def ready_destination(
         name="coordinator",
         open=False,
     )
-    with main:
+    with main, ExitStack() as held:
         server = schema.probe(main)
         info = DestinationInfo(display, server.version, server.pgvector or server.pgvector_available)
         schema.check_server(server)
@@ -88,6 +88,7 @@ def ready_destination(
         if not plan.dry_run:
             # Before anything is asked about the data: what another run changes afterwards would not be seen.
             schema.take_lock(main)
+            held.callback(schema.release_lock, main)
         registered = registry.read_registry(main)
         registry.check_models(layout.model, layout.dimension, embedder, registered)
         model = layout.model or embedder or registered

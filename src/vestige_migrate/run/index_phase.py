@@ -39,6 +39,10 @@ class IndexPhase:
             # Somebody may be using it: what it lost is there again before rows are added.
             self._build_plain()
 
+    def between_loads(self, changed: set[str]) -> None:
+        """After a file that others follow: ANALYZE makes its batches durable; indexes wait for the last one."""
+        indexes.analyze(self._main, changed)
+
     def after_load(self, changed: set[str]) -> None:
         """Builds what is missing, then ANALYZE of the changed tables, whose commit makes every batch durable."""
         if self._plan.indexes is Indexes.NONE:

@@ -10,7 +10,10 @@ from vestige_migrate.report import RowError
 from vestige_migrate.source.connect import SourceFile
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.ranges import Range
+from vestige_migrate.tables.overrides import Overrides
 from vestige_migrate.verify.messages import BatchCompared, NeighboursFound, Queries
+
+NO_OVERRIDES = Overrides()
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class WorkerConfig:
     on_conflict: OnConflict = OnConflict.SKIP
     verify: Queries | None = None
     """The worker compares, and looks for these neighbours on the way; None: it copies."""
+    overrides: Overrides = NO_OVERRIDES
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from loguru import logger
 
 from vestige_migrate.errors import SourceUnusable
+from vestige_migrate.paths import shown
 from vestige_migrate.plan import SqliteToPostgresPlan
 from vestige_migrate.report import SourceInfo
 from vestige_migrate.source.connect import SourceFile, open_source
@@ -78,7 +79,7 @@ def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
             logger.warning(
                 "{} is at V{} of the {} line, newer than any this program knows (V{}): what it knows is copied, the "
                 "rest is named as left behind; look for a newer vestige-migrate",
-                path,
+                shown(path),
                 layout.version,
                 layout.lineage,
                 NEWEST_KNOWN[layout.lineage],
@@ -97,7 +98,9 @@ def prepared_source(plan: SqliteToPostgresPlan, found: FoundSource) -> Iterator[
         with take_snapshot(found.file) as copy:
             if not is_readable(layout):
                 upgrade(copy.path)
-                logger.info("upgraded the snapshot from V{} to V15; {} itself is untouched", layout.version, path)
+                logger.info(
+                    "upgraded the snapshot from V{} to V15; {} itself is untouched", layout.version, shown(path)
+                )
             with _opened(copy, path, _checked_again(copy, found), layout) as prepared:
                 yield prepared
         return
@@ -105,7 +108,7 @@ def prepared_source(plan: SqliteToPostgresPlan, found: FoundSource) -> Iterator[
     if plan.allow_source_upgrade and not is_readable(layout) and not plan.dry_run:
         backup = upgrade_in_place(path)
         if backup is not None:
-            logger.info("upgraded {} from V{} to V15; the backup is {}", path, layout.version, backup)
+            logger.info("upgraded {} from V{} to V15; the backup is {}", shown(path), layout.version, shown(backup))
         file = SourceFile(path.resolve())
         layout = _checked_again(file, found)
         found = FoundSource(path, file, layout)
@@ -138,6 +141,6 @@ def _opened(file: SourceFile, path: Path, layout: Layout, named: Layout) -> Iter
     """An open source; the report names the version and line of `named`."""
     connection = open_source(file)
     try:
-        yield PreparedSource(file, layout, SourceInfo(str(path), named.version, named.lineage), connection)
+        yield PreparedSource(file, layout, SourceInfo(shown(path), named.version, named.lineage), connection)
     finally:
         connection.close()

@@ -60,7 +60,13 @@ class _RangeCount:
 class Tally:
     """Turns messages into counts, errors, log lines and progress."""
 
-    def __init__(self, report: MigrationReport, max_errors: int | None, on_progress: OnProgress | None) -> None:
+    def __init__(
+        self,
+        report: MigrationReport,
+        max_errors: int | None,
+        on_progress: OnProgress | None,
+        errors_before: int = 0,
+    ) -> None:
         self._report = report
         self._max_errors = max_errors
         self._on_progress = on_progress
@@ -69,7 +75,13 @@ class Tally:
         self._done: Counter[str] = Counter()
         self._rows_with_errors: set[tuple[str, str]] = set()
         self._nameless = 0
+        self._errors_before = errors_before
         self._logged = 0
+
+    @property
+    def rows_with_errors(self) -> int:
+        """What --max-errors is held against: the rows of this run, and those of the files before it."""
+        return self._errors_before + len(self._rows_with_errors) + self._nameless
 
     def begin(self, table: str, total: int) -> None:
         """A table's rows are about to be copied."""
@@ -125,7 +137,7 @@ class Tally:
                 self._nameless += not error.further
             else:
                 self._rows_with_errors.add((error.table, error.id))
-        found = len(self._rows_with_errors) + self._nameless
+        found = self.rows_with_errors
         if self._max_errors is not None and found > self._max_errors:
             raise TooManyErrors(
                 f"{found} rows have errors, more than --max-errors {self._max_errors} allows. What was committed "

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from array import array
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
 from vestige_migrate.decode.problem import Raw
 from vestige_migrate.decode.text import tolerant_text
-from vestige_migrate.source.select import column, quote_identifier
+from vestige_migrate.source.select import EVERY_ROW, column, quote_identifier
 
 _ROWID_NAMES = ("_rowid_", "rowid", "oid")
 _ORDINARY_VALUE_BYTES = 8
@@ -51,26 +54,47 @@ class AnyTable:
 
     def batches(self, where: str, rows: int, size: int) -> Iterator[list[AnyRow]]:
         """The rows for which `where` holds, at most `rows` rows or about `size` bytes at a time."""
-        selected = ", ".join(column(name) for name in self.columns)
         if self._rowid is None:
             # No rowid to go on from: one statement, whose snapshot lasts until its last row.
-            statement = f"SELECT NULL, {selected} FROM {self._name} AS n WHERE {where}"
-            with closing(self._connection.execute(statement)) as cursor:
+            with closing(self._select("NULL", f"WHERE {where}")) as cursor:
                 while batch := self._take(cursor, rows, size):
                     yield batch
-            return
-        last: int | None = None
+        elif where == EVERY_ROW:
+            yield from self._in_order(self._rowid, rows, size)
+        else:
+            yield from self._chosen(self._rowid, where, rows, size)
+
+    def _in_order(self, rowid: str, rows: int, size: int) -> Iterator[list[AnyRow]]:
+        after = ""
         while True:
-            after = "" if last is None else f" AND {self._rowid} > {last}"
-            statement = (
-                f"SELECT {self._rowid}, {selected} FROM {self._name} AS n WHERE ({where}){after} ORDER BY {self._rowid}"
-            )
-            with closing(self._connection.execute(statement)) as cursor:
+            with closing(self._select(rowid, f"{after} ORDER BY {rowid}")) as cursor:
                 batch = self._take(cursor, rows, size)
             if not batch:
                 return
             yield batch
-            last = batch[-1].rowid
+            after = f"WHERE {rowid} > {batch[-1].rowid}"
+
+    def _chosen(self, rowid: str, where: str, rows: int, size: int) -> Iterator[list[AnyRow]]:
+        """The condition is judged once, for 8 bytes a row: asked again for each batch, it reads the table each time
+        (measured on 16,000 of 32,000 vectors: 6 s)."""
+        listed = self._connection.execute(f"SELECT {rowid} FROM {self._name} AS n WHERE {where} ORDER BY {rowid}")
+        chosen = array("q", (at for (at,) in listed))
+        start = 0
+        while start < len(chosen):
+            end = min(start + rows, len(chosen))
+            some = json.dumps(chosen[start:end].tolist())
+            among = f"WHERE {rowid} IN (SELECT value FROM json_each(?)) ORDER BY {rowid}"
+            with closing(self._select(rowid, among, some)) as cursor:
+                batch = self._take(cursor, rows, size)
+                complete = cursor.fetchone() is None
+            if batch:
+                yield batch
+            # What another program deleted since it was listed is passed over.
+            start = end if complete else bisect_right(chosen, _rowid(batch[-1]), start, end)
+
+    def _select(self, rowid: str, rest: str, *parameters: str) -> sqlite3.Cursor:
+        selected = ", ".join(column(name) for name in self.columns)
+        return self._connection.execute(f"SELECT {rowid}, {selected} FROM {self._name} AS n {rest}", parameters)
 
     def _take(self, cursor: sqlite3.Cursor, rows: int, size: int) -> list[AnyRow]:
         batch: list[AnyRow] = []
@@ -81,6 +105,11 @@ class AnyTable:
             if len(batch) >= rows or taken >= size:
                 break
         return batch
+
+
+def _rowid(row: AnyRow) -> int:
+    assert row.rowid is not None
+    return row.rowid
 
 
 def _bytes(value: Raw) -> int:

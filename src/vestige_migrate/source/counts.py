@@ -41,10 +41,7 @@ def count_dropped(connection: sqlite3.Connection, source: TableSource) -> dict[s
 def left_behind(connection: sqlite3.Connection, layout: Layout, used: Iterable[str]) -> dict[str, int]:
     """Rows with no place in the destination, by table, for every table that has any."""
     found: dict[str, int] = {}
-    skipped = set(used) | _BOOKKEEPING
-    for table in sorted(layout.tables):
-        if table in skipped or table.startswith(_NOT_MEMORY):
-            continue
+    for table in leftover_tables(layout, used):
         if table in VECTOR_TABLES:
             (rows,) = connection.execute(f"SELECT COUNT(*) {unplaced_rows(layout, table)}").fetchone()
         else:
@@ -52,6 +49,12 @@ def left_behind(connection: sqlite3.Connection, layout: Layout, used: Iterable[s
         if rows:
             found[table] = rows
     return found
+
+
+def leftover_tables(layout: Layout, used: Iterable[str]) -> list[str]:
+    """Tables that may have rows without a place in the destination; `used` are those that rows are copied from."""
+    skipped = set(used) | _BOOKKEEPING
+    return [name for name in sorted(layout.tables) if name not in skipped and not name.startswith(_NOT_MEMORY)]
 
 
 def awaiting_reembed(connection: sqlite3.Connection, layout: Layout) -> Iterator[list[object]]:

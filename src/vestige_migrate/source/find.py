@@ -12,6 +12,7 @@ from pathlib import Path
 from loguru import logger
 
 from vestige_migrate.errors import SourceUnusable
+from vestige_migrate.paths import shown
 from vestige_migrate.source.connect import SourceFile, open_source
 from vestige_migrate.source.inspect import damaged, unreadable
 from vestige_migrate.source.kind import check_kind, companion
@@ -39,7 +40,7 @@ def find_source(path: Path) -> Iterator[SourceFile]:
         raise SourceUnusable(_cannot_open(path, failure))
     elif any(companion(file.path, suffix) for suffix in _BESIDE):
         with _private_copy(file.path) as copy:
-            logger.info("{} can only be read after a repair: this is done in a private copy", path)
+            logger.info("{} can only be read after a repair: this is done in a private copy", shown(path))
             failure = _try(copy, path)
             if failure is not None:
                 raise SourceUnusable(_cannot_open(path, failure))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+EVERY_ROW = "1"
+"""The condition that holds for every row."""
+
 
 def quote_identifier(name: str) -> str:
     """An SQLite identifier, quoted. Names come from the source file, so they are never trusted."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.select import column, quote_text
+from vestige_migrate.source.select import EVERY_ROW, column, quote_text
 
 OTHER_MODEL = 1
 """What the SELECT yields instead of a vector that belongs to another embedding model."""
@@ -34,6 +34,12 @@ class VectorSource:
 def vector_source(layout: Layout) -> VectorSource:
     """How the vector of a memory is read from this file."""
     return VectorSource(_joins(layout), _coalesce(layout, lambda place: _value(layout, place)))
+
+
+def vector_places(layout: Layout) -> list[str]:
+    """Where this file has vectors, the first choice first: a table, or `knowledge_nodes` for its own column."""
+    names = {_PROFILE: "embedding_profile_vectors", _NODES: "knowledge_nodes", _MIRROR: "node_embeddings"}
+    return [names[place] for place in _places(layout)]
 
 
 def awaiting_query(layout: Layout) -> str | None:
@@ -80,7 +86,7 @@ def unplaced_rows(layout: Layout, table: str) -> str:
 
 def unplaced_condition(layout: Layout, table: str) -> str:
     """A condition on any table's rows (`n`): which of them have no place in the destination."""
-    return f"n.rowid IN (SELECT v.rowid {unplaced_rows(layout, table)})" if table in VECTOR_TABLES else "1"
+    return f"n.rowid IN (SELECT v.rowid {unplaced_rows(layout, table)})" if table in VECTOR_TABLES else EVERY_ROW
 
 
 def _places(layout: Layout) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import psycopg
@@ -11,7 +11,7 @@ import psycopg
 from vestige_migrate.destination import registry, schema
 from vestige_migrate.destination.connect import Connection, connect, display_url, unreachable
 from vestige_migrate.destination.schema import ServerInfo
-from vestige_migrate.errors import DestinationBusy, DestinationUnusable
+from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.plan import ModelSignature, SqliteToPostgresPlan
 from vestige_migrate.report import DestinationInfo
 from vestige_migrate.run.destination import ReadyDestination, resolve_url
@@ -29,19 +29,25 @@ class OpenDestination:
 
 
 @contextmanager
-def open_destination(plan: SqliteToPostgresPlan, layout: Layout, run_name: str) -> Iterator[OpenDestination]:
-    """The destination; while it is open, no copy can start. Raises `ModelMismatch` or `DestinationUnusable`."""
+def open_destination(plan: SqliteToPostgresPlan, layouts: Sequence[Layout], run_name: str) -> Iterator[OpenDestination]:
+    """The destination of these sources; while it is open, no copy can start.
+
+    Raises `ModelMismatch` or `DestinationUnusable`.
+    """
     url = resolve_url(plan)
     try:
         main = connect(url, f"{run_name} coordinator")
     except psycopg.Error as error:
         raise unreachable(url, error) from None
-    with main:
+    with main, ExitStack() as held:
         server = schema.probe(main)
         _check(main, server, plan)
+        schema.take_shared_lock(main)
+        held.callback(schema.release_shared_lock, main)
         registered = registry.read_registry(main)
-        registry.check_models(layout.model, layout.dimension, None, registered)
-        registry.check_column(main, layout.dimension)
+        for layout in layouts:
+            registry.check_models(layout.model, layout.dimension, None, registered)
+            registry.check_column(main, layout.dimension)
         info = DestinationInfo(display_url(url), server.version, server.pgvector)
         yield OpenDestination(url, info, main, registered)
 
@@ -56,11 +62,6 @@ def _check(main: Connection, server: ServerInfo, plan: SqliteToPostgresPlan) -> 
         )
     schema.check_shape(main)
     schema.check_connections(server, plan.workers, 1)
-    row = main.execute("SELECT pg_try_advisory_lock_shared(%s)", (schema.LOCK_KEY,)).fetchone()
-    if not (row and row[0]):
-        raise DestinationBusy(
-            "a run of vestige-migrate is copying into this destination: wait for it to end, then verify again"
-        )
 
 
 def as_open(ready: ReadyDestination) -> OpenDestination:

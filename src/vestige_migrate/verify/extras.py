@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from uuid import UUID
 
 from vestige_migrate.destination.compare import read_keys
@@ -16,7 +16,7 @@ from vestige_migrate.destination.connect import Connection
 from vestige_migrate.source.ranges import plan_ranges
 from vestige_migrate.source.read import list_keys
 from vestige_migrate.source.select import TableSource
-from vestige_migrate.tables.base import BOOTSTRAP_USER, Table
+from vestige_migrate.tables.base import Table
 from vestige_migrate.verify.keys import key_id
 from vestige_migrate.wire import field
 from vestige_migrate.wire.column import texts, uuids
@@ -27,31 +27,34 @@ _MOST_PARTS = 256
 _LENGTH_BYTES = 4
 
 Key = tuple[bytes, ...]
+Side = tuple[sqlite3.Connection, TableSource]
+"""A source's table."""
 
 
 def find_extras(
-    sqlite: sqlite3.Connection, postgres: Connection, table: Table, source: TableSource | None, rows: int
+    postgres: Connection, table: Table, sides: Sequence[Side], rows: int, known: Set[UUID]
 ) -> Iterator[str]:
-    """Ids of the destination's rows, of which there are `rows`, that no row of the source has."""
+    """Ids of the destination's rows, of which there are `rows`, that no row of any source has.
+
+    `known` are ids that belong there all the same.
+    """
     parts = 1 if table.key_types[0] != "uuid" else min(_MOST_PARTS, 1 + rows // PART_ROWS)
     for part in range(parts):
         only = set(read_keys(postgres, table, part, parts))
-        if table.name == "users":
-            # Every destination has the user `local` from the start.
-            only.discard((UUID(BOOTSTRAP_USER).bytes,))
-        if source is not None and only:
-            for key in source_keys(sqlite, table, source):
-                only.discard(key)
+        only -= {(id_.bytes,) for id_ in known}
+        for side in sides:
+            if only:
+                only.difference_update(source_keys(table, *side))
         yield from sorted(key_id(table, key) for key in only)
 
 
-def repeated(sqlite: sqlite3.Connection, table: Table, source: TableSource, ids: Sequence[str]) -> Counter[str]:
-    """How many rows of the source have each of these ids."""
-    wanted = set(ids)
-    return Counter(id_ for key in source_keys(sqlite, table, source) if (id_ := key_id(table, key)) in wanted)
+def count_ids(table: Table, sides: Sequence[Side], ids: Set[str]) -> Counter[str]:
+    """How many rows of the sources have each of these ids."""
+    found = (key_id(table, key) for side in sides for key in source_keys(table, *side))
+    return Counter(id_ for id_ in found if id_ in ids)
 
 
-def source_keys(sqlite: sqlite3.Connection, table: Table, source: TableSource) -> Iterator[Key]:
+def source_keys(table: Table, sqlite: sqlite3.Connection, source: TableSource) -> Iterator[Key]:
     """The keys of all rows of the source that can be placed, as the destination has them."""
     for range_ in plan_ranges(sqlite, table.name, source, workers=1):
         rows = list_keys(sqlite, source, range_)

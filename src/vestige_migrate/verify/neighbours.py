@@ -70,5 +70,8 @@ class NeighbourSearch:
 
 
 def merged(parts: Sequence[Sequence[tuple[float, bytes]]]) -> Nearest:
-    """The best of several ranges' best."""
-    return sorted((item for part in parts for item in part), key=lambda item: -item[0])[:NEIGHBOURS]
+    """The best of several ranges' best; a memory that several files share counts once."""
+    best: dict[bytes, float] = {}
+    for similarity, id_ in (item for part in parts for item in part):
+        best[id_] = max(similarity, best.get(id_, similarity))
+    return sorted(((similarity, id_) for id_, similarity in best.items()), key=lambda item: -item[0])[:NEIGHBOURS]

@@ -111,7 +111,7 @@ class SearchCheck:
 class VerifyReport:
     """The result of a comparison. `altered` are the errors that a copy reports for these rows."""
 
-    source: SourceInfo
+    sources: tuple[SourceInfo, ...]
     destination: DestinationInfo
     model: ModelInfo | None = None
     complete: bool = False
@@ -134,13 +134,14 @@ class VerifyReport:
         return 0 if self.same else 1
 
     def as_json(self) -> dict[str, Any]:
-        """The report as plain JSON values (schema 1)."""
+        """The report as plain JSON values (schema 1); `sources` instead of `source` where there are several."""
+        sources = [asdict(source) for source in self.sources]
         return {
             "schema": 1,
             "command": "verify",
             "complete": self.complete,
             "same": self.same,
-            "source": asdict(self.source),
+            **({"source": sources[0]} if len(sources) == 1 else {"sources": sources}),
             "destination": asdict(self.destination),
             "model": asdict(self.model) if self.model else None,
             "tables": {name: asdict(table) for name, table in self.tables.items()},

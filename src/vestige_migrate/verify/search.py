@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -55,16 +56,18 @@ class Sample:
     def queries(self) -> Queries:
         """The sampled memories that have a vector with a direction."""
         with_vector = [(item, to_vector(item.vector)) for item in self.memories if item.vector != wire.NULL]
-        usable = [(item, vector) for item, vector in with_vector if vector.any()]
+        usable = [pair for pair in with_vector if pair[1].any() and len(pair[1]) == len(with_vector[0][1])]
         if not usable:
             return Queries()
         vectors = unit(np.stack([vector for _, vector in usable]))
         return Queries(tuple(item.id.bytes for item, _ in usable), vectors.tobytes(), vectors.shape[1])
 
 
-def draw_sample(sqlite: sqlite3.Connection, postgres: Connection, layout: Layout) -> Sample:
+def draw_sample(sources: Sequence[tuple[sqlite3.Connection, Layout]], postgres: Connection) -> Sample:
     """Draws memories that are in both; the same ones every time. One with errors is not drawn."""
-    drawn = list(_drawn(sqlite, layout))
+    drawn = [item for connection, layout in sources for item in _drawn(connection, layout)]
+    random.Random(len(drawn)).shuffle(drawn)
+    drawn = list({item.id: item for item in drawn}.values())[:_DRAWN]
     there = destination.present(postgres, [item.id for item in drawn])
     drawn = [item for item in drawn if item.id in there]
     drawn.sort(key=lambda item: item.vector == wire.NULL)

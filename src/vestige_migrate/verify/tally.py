@@ -48,26 +48,31 @@ class VerifyTally:
 
     def __init__(self, on_progress: OnProgress | None) -> None:
         self._on_progress = on_progress
-        self._ranges: dict[Range, _RangeFound] = {}
+        self._ranges: dict[tuple[int, Range], _RangeFound] = {}
         self._totals: dict[str, int] = {}
         self._done: Counter[str] = Counter()
 
     def begin(self, table: str, total: int) -> None:
-        """A table's rows are about to be compared."""
-        self._totals[table] = total
+        """A table's rows, of one source, are about to be compared."""
+        self._totals[table] = self._totals.get(table, 0) + total
         self._advance(table, 0)
 
-    def handle(self, message: Message) -> None:
-        """Takes one message."""
+    def handle(self, source: int, message: Message) -> None:
+        """Takes one message about a range of the source of this number."""
+        place = (source, message.range)
         if isinstance(message, BatchCompared):
-            self._ranges.setdefault(message.range, _RangeFound()).add(message)
+            self._ranges.setdefault(place, _RangeFound()).add(message)
             self._advance(message.range.table, message.rows)
         elif isinstance(message, NeighboursFound):
-            self._ranges.setdefault(message.range, _RangeFound()).nearest = message.nearest
+            self._ranges.setdefault(place, _RangeFound()).nearest = message.nearest
         elif isinstance(message, (RangeFault, WorkerLost)):
             # Nothing was changed, so the next try starts from nothing.
-            lost = self._ranges.pop(message.range, _RangeFound())
+            lost = self._ranges.pop(place, _RangeFound())
             self._advance(message.range.table, -lost.rows)
+
+    def rows(self, source: int, table: str) -> int:
+        """How many rows of a table of one source were read."""
+        return sum(part.rows for (at, range_), part in self._ranges.items() if (at, range_.table) == (source, table))
 
     def matched(self, table: str) -> tuple[int, int]:
         """How many rows of the source have their key in the destination, and the sum of those keys."""
@@ -99,7 +104,7 @@ class VerifyTally:
         report.altered = [error for part in self._ranges.values() for error in part.errors]
 
     def _of(self, table: str) -> list[_RangeFound]:
-        return [part for range_, part in self._ranges.items() if range_.table == table]
+        return [part for (_, range_), part in self._ranges.items() if range_.table == table]
 
     def _advance(self, table: str, rows: int) -> None:
         self._done[table] += rows

@@ -34,7 +34,7 @@ class RangeVerifier(RangeWorker):
 
     def _work(self, task: Task) -> None:
         range_ = task.range
-        table = TABLES[range_.table]
+        table = self._config.overrides.apply(TABLES[range_.table])
         source = table.find_source(self._config.layout)
         assert source is not None
         sqlite, postgres = self._open_sqlite(), self._open_postgres()
