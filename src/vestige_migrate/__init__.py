@@ -28,6 +28,8 @@ from vestige_migrate.report import MigrationReport, Outcome, RowError, TableRepo
 from vestige_migrate.run.coordinator import run_sqlite_to_postgres
 from vestige_migrate.run.progress import Progress
 from vestige_migrate.run.several import run_several_to_postgres
+from vestige_migrate.verify.coordinator import verify_several_to_postgres, verify_sqlite_to_postgres
+from vestige_migrate.verify.report import Difference, SearchCheck, TableComparison, VerifyReport
 
 __version__ = "0.1.0"
 
@@ -35,6 +37,7 @@ __all__ = [
     "CombinedReport",
     "DestinationBusy",
     "DestinationUnusable",
+    "Difference",
     "Embedder",
     "Indexes",
     "Interrupted",
@@ -49,15 +52,20 @@ __all__ = [
     "RangeFailed",
     "Refused",
     "RowError",
+    "SearchCheck",
     "SourceIncomplete",
     "SourceTooOld",
     "SourceUnusable",
     "SourcesMismatch",
     "SqliteToPostgresPlan",
     "Stopped",
+    "TableComparison",
     "TableReport",
     "TooManyErrors",
     "UnsupportedPair",
+    "VerifyReport",
     "run_several_to_postgres",
     "run_sqlite_to_postgres",
+    "verify_several_to_postgres",
+    "verify_sqlite_to_postgres",
 ]

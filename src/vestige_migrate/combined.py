@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vestige_migrate.report import DestinationInfo, MigrationReport, ModelInfo, RowError
+
+if TYPE_CHECKING:
+    from vestige_migrate.verify.report import VerifyReport
 
 
 @dataclass
@@ -18,6 +21,8 @@ class CombinedReport:
     dry_run: bool = False
     reports: list[MigrationReport] = field(default_factory=list)
     duration_seconds: float = 0.0
+    verification: VerifyReport | None = None
+    """What comparing all files with the destination found afterwards; None without `--verify`."""
 
     @property
     def complete(self) -> bool:
@@ -31,8 +36,10 @@ class CombinedReport:
 
     @property
     def exit_code(self) -> int:
-        """0 when every row of every file moved as it was, 1 when some have errors."""
-        return 1 if self.errors else 0
+        """0 when every row of every file moved as it was, 1 when some have errors or `--verify` found a difference."""
+        if self.errors:
+            return 1
+        return self.verification.exit_code if self.verification else 0
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values; `sources` has the whole report of each file, in the shape of a single copy."""
@@ -45,4 +52,5 @@ class CombinedReport:
             "model": asdict(self.model) if self.model else None,
             "sources": [report.as_json() for report in self.reports],
             "duration_seconds": round(self.duration_seconds, 3),
+            **({"verification": self.verification.as_json()} if self.verification else {}),
         }

@@ -115,6 +115,7 @@ class SqliteToPostgresPlan:
     indexes: Indexes = Indexes.AUTO
     on_conflict: OnConflict = OnConflict.SKIP
     archive: bool = False
+    verify: bool = False
     codebase: str | None = None
     owner: str | None = None
     dry_run: bool = False
@@ -138,6 +139,8 @@ class SqliteToPostgresPlan:
                 "--allow-source-upgrade and --snapshot exclude each other: the first changes the file, "
                 "the second never touches it; give one of them"
             )
+        if self.verify and self.dry_run:
+            raise PlanError("--verify and --dry-run exclude each other: a dry run writes nothing to compare")
         if not self.postgres_url.strip():
             raise PlanError("--postgres-url is empty: give a libpq URL, a keyword string, or 'embedded'")
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vestige_migrate.plan import OnConflict
+
+if TYPE_CHECKING:
+    from vestige_migrate.verify.report import VerifyReport
 
 NIL_UUID = "00000000-0000-0000-0000-000000000000"
 """The id of an error about a row whose own id is no UUID."""
@@ -147,6 +150,8 @@ class MigrationReport:
     on_conflict: OnConflict = OnConflict.SKIP
     archived: dict[str, int] | None = None
     """Rows of each table that are in the archive now; None without `--archive`."""
+    verification: VerifyReport | None = None
+    """What comparing both sides afterwards found; None without `--verify`."""
 
     @property
     def updates(self) -> bool:
@@ -199,14 +204,17 @@ class MigrationReport:
 
     @property
     def exit_code(self) -> int:
-        """0 when every row moved as it was, 1 when some rows have errors."""
-        return 1 if self.errors else 0
+        """0 when every row moved as it was, 1 when some rows have errors or `--verify` found a difference."""
+        if self.errors:
+            return 1
+        return self.verification.exit_code if self.verification else 0
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain JSON values, in the documented shape (schema 1).
 
         With `--on-conflict newer` there are two more keys: `memories_updated`, and `updated` in each table's entry;
-        with `--archive` there is one more: `archived`, and its tables are not in `left_behind`.
+        with `--archive` there is one more: `archived`, and its tables are not in `left_behind`; with `--verify` there
+        is `verification`, a report of its own.
         """
         return {
             "schema": 1,
@@ -227,4 +235,5 @@ class MigrationReport:
             "source_changed": self.source_changed,
             "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},
             "duration_seconds": round(self.duration_seconds, 3),
+            **({"verification": self.verification.as_json()} if self.verification else {}),
         }

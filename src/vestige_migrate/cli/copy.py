@@ -21,6 +21,7 @@ from vestige_migrate.cli.output import (
 )
 from vestige_migrate.cli.progress import ProgressBars
 from vestige_migrate.cli.streams import SteadyConsole
+from vestige_migrate.cli.verify_output import print_verification
 from vestige_migrate.combined import CombinedReport
 from vestige_migrate.errors import MigrationError, Stopped
 from vestige_migrate.paths import default_database
@@ -88,6 +89,9 @@ def copy(
         bool,
         typer.Option("--archive", help="Keep rows that have no place in the destination in the table vestige_archive."),
     ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare both sides at the end, as the command verify does.")
+    ] = False,
     codebase: Annotated[
         _Text, typer.Option(help="The codebase of memories that have none.", show_default=False)
     ] = None,
@@ -104,8 +108,8 @@ def copy(
 ) -> int:
     """Copy every memory, schedule, edge and review event. Running it again writes nothing new.
 
-    Exit codes: 0 all rows moved; 1 some rows have errors; 2 bad arguments; 3 refused before anything was
-    written; 4 stopped in the middle, safe to run again; 130 interrupted.
+    Exit codes: 0 all rows moved; 1 some rows have errors, or --verify found a difference; 2 bad arguments; 3 refused
+    before anything was written; 4 stopped in the middle, safe to run again; 130 interrupted.
     """
     paths = sqlite_path or [default_database()]
     plan = SqliteToPostgresPlan(
@@ -123,6 +127,7 @@ def copy(
         indexes=indexes,
         on_conflict=on_conflict,
         archive=archive,
+        verify=verify,
         codebase=codebase,
         owner=owner,
         dry_run=dry_run,
@@ -140,7 +145,10 @@ def copy(
         result = _with_progress(
             partial(run_several_to_postgres, plans, embedder), errors_to, shown and not dry_run, report
         )
-    print_report(result, errors_to if report == "-" else SteadyConsole())
+    shown_on = errors_to if report == "-" else SteadyConsole()
+    print_report(result, shown_on)
+    if result.verification is not None:
+        print_verification(result.verification, shown_on)
     return result.exit_code
 
 

@@ -19,6 +19,7 @@ from vestige_migrate.errors import PlanError
 from vestige_migrate.report import MigrationReport, TableReport
 from vestige_migrate.source.counts import CACHES
 from vestige_migrate.source.lineage import is_newer_than_known
+from vestige_migrate.verify.report import VerifyReport
 
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
 SHOWN_ERRORS = 20
@@ -82,7 +83,7 @@ def check_report_target(target: str | None) -> None:
         _create_private(Path(target), "--report")
 
 
-def write_report(report: MigrationReport | CombinedReport, target: str | None) -> None:
+def write_report(report: MigrationReport | CombinedReport | VerifyReport, target: str | None) -> None:
     """Writes the JSON report to the file, or to standard output for `-`."""
     if target is None:
         return

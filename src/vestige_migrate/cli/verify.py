@@ -1,19 +1,73 @@
-"""`vestige migrate verify`: declared, not built yet."""
+"""`vestige migrate verify`."""
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+from typing import Annotated, Optional
+
+import typer
+
 from vestige_migrate.cli import options
-from vestige_migrate.errors import NotAvailable
+from vestige_migrate.cli.output import check_report_target, configure_logging, describe_os_error, write_report
+from vestige_migrate.cli.progress import ProgressBars
+from vestige_migrate.cli.streams import SteadyConsole
+from vestige_migrate.cli.verify_output import print_verification
+from vestige_migrate.errors import Stopped
+from vestige_migrate.paths import default_database
+from vestige_migrate.plan import SqliteToPostgresPlan, default_workers
+from vestige_migrate.verify.coordinator import verify_several_to_postgres
 
 
 def verify(
-    sqlite_path: options.SqlitePath = None,
+    sqlite_path: options.SqlitePaths = None,
     postgres_url: options.PostgresUrl = "embedded",
+    workers: Annotated[int, typer.Option(metavar="N", help="Processes, one connection each.")] = default_workers(),
+    retries: Annotated[
+        int, typer.Option(metavar="N", help="Tries of a range after a transient fault or a lost worker.")
+    ] = 5,
+    snapshot: Annotated[
+        bool,
+        typer.Option("--snapshot", help="Compare a private snapshot; an older file is upgraded there."),
+    ] = False,
+    codebase: Annotated[
+        Optional[str],  # noqa: UP045  # typer reads the annotation at run time
+        typer.Option(help="What the copy was given as --codebase.", show_default=False),
+    ] = None,
+    owner: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="What the copy was given as --owner.", show_default=False),
+    ] = None,
     report: options.Report = None,
+    progress: options.ShowProgress = None,
+    log_file: options.LogFile = None,
+    log_level: options.LogLevel = "INFO",
     debug: options.Debug = False,
 ) -> int:
-    """Compare source and destination, row by row (not available yet)."""
-    raise NotAvailable(
-        "verify is not available yet: run copy again instead, which reports every row of the source as inserted, "
-        "already there or failed, and inserts nothing that is there"
+    """Compare source and destination: every table, row and column, vectors bit for bit, and try out the search.
+
+    Exit codes: 0 the same; 1 different; 2 bad arguments; 3 refused, the two cannot be compared; 4 stopped in the
+    middle; 130 interrupted. Nothing is changed on either side.
+    """
+    paths = sqlite_path or [default_database()]
+    plan = SqliteToPostgresPlan(
+        sqlite_path=paths[0],
+        postgres_url=postgres_url,
+        workers=workers,
+        retries=retries,
+        snapshot=snapshot,
+        codebase=codebase,
+        owner=owner,
     )
+    errors_to = SteadyConsole(stderr=True)
+    configure_logging(log_level, log_file, errors_to, debug)
+    check_report_target(report)
+    shown = sys.stderr.isatty() if progress is None else progress
+    try:
+        with ProgressBars(errors_to, shown) as bars:
+            result = verify_several_to_postgres([replace(plan, sqlite_path=path) for path in paths], bars.update)
+    except OSError as error:
+        raise Stopped(describe_os_error(error)) from error
+    write_report(result, report)
+    print_verification(result, errors_to if report == "-" else SteadyConsole())
+    return result.exit_code

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
+from typing import LiteralString
 
 import psycopg
 from psycopg import errors
@@ -109,12 +110,36 @@ def take_lock(connection: Connection) -> None:
         )
 
 
+def missing_tables(connection: Connection) -> list[str]:
+    """Our tables that are not there."""
+    existing = _existing_columns(connection)
+    return [name for name in TABLES if name not in existing]
+
+
+def take_shared_lock(connection: Connection) -> None:
+    """Keeps copies away while the destination is only read; readers do not keep each other away."""
+    row = connection.execute("SELECT pg_try_advisory_lock_shared(%s)", (LOCK_KEY,)).fetchone()
+    if not (row and row[0]):
+        raise DestinationBusy(
+            "a run of vestige-migrate is copying into this destination: wait for it to end, then verify again"
+        )
+
+
 def release_lock(connection: Connection) -> None:
     """Lets go of it now. Closing alone does so when the server sees it, and a run right after this one met the lock."""
+    _release(connection, "SELECT pg_advisory_unlock(%s)")
+
+
+def release_shared_lock(connection: Connection) -> None:
+    """The same for `take_shared_lock`."""
+    _release(connection, "SELECT pg_advisory_unlock_shared(%s)")
+
+
+def _release(connection: Connection, statement: LiteralString) -> None:
     # A command that was broken off may still be on its way: then the connection's end has to do.
     if connection.info.transaction_status is TransactionStatus.IDLE:
         with suppress(psycopg.Error):
-            connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK_KEY,))
+            connection.execute(statement, (LOCK_KEY,))
 
 
 def is_fresh(connection: Connection) -> bool:

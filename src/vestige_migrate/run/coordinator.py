@@ -34,6 +34,7 @@ from vestige_migrate.source.ranges import Range, plan_ranges
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import PHASES, TABLES
 from vestige_migrate.tables.overrides import Overrides
+from vestige_migrate.verify.coordinator import verify_copied
 
 _TERMINATE_MS = 5000
 
@@ -71,6 +72,8 @@ def run_sqlite_to_postgres(
         try:
             with as_migration_error():
                 run.execute()
+            if plan.verify:
+                run.report.verification = verify_copied(plan, [source], destination, run_name, on_progress)
         except MigrationError as error:
             error.report = run.report
             raise

@@ -11,6 +11,7 @@ from vestige_migrate.source.connect import SourceFile
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.ranges import Range
 from vestige_migrate.tables.overrides import Overrides
+from vestige_migrate.verify.messages import BatchCompared, NeighboursFound, Queries
 
 NO_OVERRIDES = Overrides()
 
@@ -27,12 +28,14 @@ class WorkerConfig:
     batch_bytes: int
     run_start: datetime
     on_conflict: OnConflict = OnConflict.SKIP
+    verify: Queries | None = None
+    """The worker compares, and looks for these neighbours on the way; None: it copies."""
     overrides: Overrides = NO_OVERRIDES
 
 
 @dataclass(frozen=True)
 class Task:
-    """Copy this range. `ask_first`: the destination may hold some of its rows, so ask before reading them."""
+    """Copy or compare this range. `ask_first`: the destination may hold some of its rows, so ask before reading."""
 
     range: Range
     ask_first: bool
@@ -87,4 +90,4 @@ class WorkerLost:
     reason: str
 
 
-Message = ErrorsFound | BatchDone | RangeDone | RangeFault | WorkerLost
+Message = ErrorsFound | BatchDone | RangeDone | RangeFault | WorkerLost | BatchCompared | NeighboursFound

@@ -178,13 +178,12 @@ class WriterPool:
 
     def _again(self, queue: _Queue, range_: Range, reason: str, transient: bool) -> None:
         attempt = queue.attempts[range_]
+        copies = self._config.verify is None
+        after = "What was committed stays; run again to resume" if copies else "Nothing was changed; run again"
         if not transient:
-            raise RangeFailed(f"{range_} cannot be copied: {reason}. What was committed stays; run again to resume")
+            raise RangeFailed(f"{range_} cannot be {'copied' if copies else 'compared'}: {reason}. {after}")
         if attempt >= self._retries:
-            raise RangeFailed(
-                f"{range_} failed {attempt} times, the last time because of {reason}. "
-                "What was committed stays; run again to resume"
-            )
+            raise RangeFailed(f"{range_} failed {attempt} times, the last time because of {reason}. {after}")
         delay = backoff_seconds(attempt)
         self._warn(f"{range_}: {reason}; try {attempt + 1} of {self._retries} in {delay:.1f} s")
         queue.put_back(range_, delay)

@@ -20,6 +20,7 @@ from vestige_migrate.run.pool import warm_up
 from vestige_migrate.run.prepare import FoundSource, PreparedSource, found_source, prepared_source
 from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.source.layout import Layout
+from vestige_migrate.verify.coordinator import verify_copied
 
 
 def run_several_to_postgres(
@@ -48,6 +49,8 @@ def run_several_to_postgres(
             with as_migration_error():
                 for report in _copy_each(plans, sources, destination, run_name, on_progress):
                     combined.reports.append(report)
+            if plans[0].verify:
+                combined.verification = verify_copied(plans[0], sources, destination, run_name, on_progress)
         except MigrationError as error:
             if isinstance(error.report, MigrationReport):
                 combined.reports.append(error.report)

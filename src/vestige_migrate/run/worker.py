@@ -1,4 +1,4 @@
-"""A writer process: one read-only SQLite connection, one PostgreSQL connection, one range after the other."""
+"""A worker process: one read-only SQLite connection, one PostgreSQL connection, one range after the other."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -43,19 +44,27 @@ Send = Callable[[Message], None]
 
 
 def main(pipe: Any, config: WorkerConfig) -> None:
-    """Copies the ranges that come through `pipe` until None comes, or the coordinator is gone."""
+    """Deals with the ranges that come through `pipe` until None comes, or the coordinator is gone."""
     # Ctrl-C reaches the whole terminal group: the coordinator decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_coordinator()
-    copier = RangeCopier(config, pipe.send)
+    worker = _worker(config, pipe.send)
     try:
         while (task := pipe.recv()) is not None:
-            copier.run(task)
+            worker.run(task)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         # The coordinator died. Nothing is left to report to; the transaction ends with the connection.
         os._exit(1)
     finally:
-        copier.close()
+        worker.close()
+
+
+def _worker(config: WorkerConfig, send: Send) -> RangeWorker:
+    if config.verify is None:
+        return RangeCopier(config, send)
+    from vestige_migrate.verify.worker import RangeVerifier  # it is a RangeWorker, so it comes after this module
+
+    return RangeVerifier(config, send)
 
 
 def _end_with_coordinator() -> None:
@@ -75,20 +84,23 @@ def _end_with_coordinator() -> None:
     threading.Thread(target=watch, name="coordinator watch", daemon=True).start()
 
 
-class RangeCopier:
-    """Copies ranges over connections that it opens when they are first needed and again after a fault."""
+class RangeWorker(ABC):
+    """Deals with ranges over connections that it opens when they are first needed and again after a fault."""
 
     def __init__(self, config: WorkerConfig, send: Send) -> None:
         self._config = config
         self._send = send
         self._sqlite: sqlite3.Connection | None = None
         self._postgres: Connection | None = None
-        self._encoders: dict[str, BatchEncoder] = {}
+
+    @abstractmethod
+    def _work(self, task: Task) -> None:
+        """Does what is to be done with the range, and raises whatever keeps it from that."""
 
     def run(self, task: Task) -> None:
-        """Copies one range and says how it went; a fault is a message, never an exception."""
+        """Deals with one range and says how it went; a fault is a message, never an exception."""
         try:
-            self._copy(task)
+            self._work(task)
         except psycopg.Error as error:
             self._close_postgres()
             self._send(RangeFault(task.range, is_transient(error), f"PostgreSQL: {describe(error)}"))
@@ -104,7 +116,37 @@ class RangeCopier:
         self._close_postgres()
         self._close_sqlite()
 
-    def _copy(self, task: Task) -> None:
+    def _open_sqlite(self) -> sqlite3.Connection:
+        if self._sqlite is None:
+            self._sqlite = open_source(self._config.source)
+        return self._sqlite
+
+    def _open_postgres(self) -> Connection:
+        if self._postgres is None or self._postgres.closed:
+            self._postgres = connect(self._config.postgres_url, self._config.application_name)
+            # Safe because the coordinator's last commit is synchronous: its flush covers every commit before it.
+            self._postgres.execute("SET synchronous_commit = off")
+        return self._postgres
+
+    def _close_postgres(self) -> None:
+        if self._postgres is not None:
+            self._postgres.close()
+            self._postgres = None
+
+    def _close_sqlite(self) -> None:
+        if self._sqlite is not None:
+            self._sqlite.close()
+            self._sqlite = None
+
+
+class RangeCopier(RangeWorker):
+    """Copies ranges."""
+
+    def __init__(self, config: WorkerConfig, send: Send) -> None:
+        super().__init__(config, send)
+        self._encoders: dict[str, BatchEncoder] = {}
+
+    def _work(self, task: Task) -> None:
         range_ = task.range
         table = self._config.overrides.apply(TABLES[range_.table])
         source = table.find_source(self._config.layout)
@@ -152,28 +194,6 @@ class RangeCopier:
         if table.name not in self._encoders:
             self._encoders[table.name] = BatchEncoder(table, source, self._config.layout, self._config.run_start)
         return self._encoders[table.name]
-
-    def _open_sqlite(self) -> sqlite3.Connection:
-        if self._sqlite is None:
-            self._sqlite = open_source(self._config.source)
-        return self._sqlite
-
-    def _open_postgres(self) -> Connection:
-        if self._postgres is None or self._postgres.closed:
-            self._postgres = connect(self._config.postgres_url, self._config.application_name)
-            # Safe because the coordinator's last commit is synchronous: its flush covers every commit before it.
-            self._postgres.execute("SET synchronous_commit = off")
-        return self._postgres
-
-    def _close_postgres(self) -> None:
-        if self._postgres is not None:
-            self._postgres.close()
-            self._postgres = None
-
-    def _close_sqlite(self) -> None:
-        if self._sqlite is not None:
-            self._sqlite.close()
-            self._sqlite = None
 
 
 def _describe_sqlite(error: sqlite3.Error) -> str:

@@ -24,13 +24,16 @@ Found = tuple[int, int, BadValue]
 
 
 class BatchEncoder:
-    """Encodes batches of one table; keeps its columns' caches for the length of a run."""
+    """Encodes batches of one table; keeps its columns' caches for the length of a run.
 
-    def __init__(self, table: Table, source: TableSource, layout: Layout, run_start: datetime) -> None:
+    Without a `run_start`, `field.UNKNOWN_TIME` stands where it would stand.
+    """
+
+    def __init__(self, table: Table, source: TableSource, layout: Layout, run_start: datetime | None) -> None:
         self._table = table
         self._source = source
         self._encoders = [column.encoder(layout) for column in table.columns]
-        self._run_start = field.timestamptz(run_start)
+        self._run_start = field.UNKNOWN_TIME if run_start is None else field.timestamptz(run_start)
         self._wanted = [at for at, value in enumerate(source.values) if value is not None]
 
     def encode(self, rows: Sequence[tuple[Raw, ...]]) -> Batch:

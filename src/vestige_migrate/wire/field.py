@@ -15,6 +15,9 @@ from vestige_migrate.decode.time import UNIX_EPOCH
 NULL = b"\xff\xff\xff\xff"
 """A field of length -1."""
 
+UNKNOWN_TIME = b"\x00\x00\x00\x08\x7f\xff\xff\xff\xff\xff\xff\xff"
+"""A timestamptz of `infinity`, which no source value becomes: stands for the start of a run that is not known."""
+
 UUID_OID = 2950
 TEXT_OID = 25
 POSTGRES_EPOCH_US = 946_684_800_000_000

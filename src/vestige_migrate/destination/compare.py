@@ -1,0 +1,188 @@
+"""What the destination holds, as digests: of whole rows first, and of single columns where a row's differs.
+
+A digest is taken of `record_send(ROW(...))`, which is the binary COPY fields of the columns, each behind its type's
+OID, so the other side can be written from fields that are ready for COPY. No value leaves the server.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+
+import psycopg
+from psycopg import sql
+
+from vestige_migrate.destination.arrays import binary_array, register_arrays
+from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.faults import is_row_fault
+from vestige_migrate.tables.base import Table
+
+DIGEST_BYTES = 16
+"""Of SHA-256: a chance of 2^-128 that two values have one digest. (MD5 is not there on a server in FIPS mode.)"""
+ABSENT = bytes(DIGEST_BYTES)
+"""The digest of a row that is not there."""
+UNREADABLE = b"\xff" * DIGEST_BYTES
+"""The digest of a row that the server cannot send in one piece (1 GiB)."""
+
+Fields = Sequence[bytes]
+
+
+class TableComparer:
+    """Asks about rows of one table by their keys. `columns` are the names of those that are compared."""
+
+    def __init__(self, connection: Connection, table: Table, columns: Sequence[str]) -> None:
+        self._connection = connection
+        self._table = table
+        register_arrays(connection)
+        self._columns = columns
+        parts = [sql.SQL("t.{}").format(sql.Identifier(name)) for name in columns]
+        self._rows = self._query(sql.SQL("string_agg({}, ''::bytea ORDER BY k.ordinal)").format(_row_digest(parts)))
+        each = sql.SQL(" || ").join(_digest([part]) for part in parts)
+        self._each = sql.SQL("{} ORDER BY k.ordinal").format(self._query(sql.SQL("k.ordinal, {}").format(each)))
+
+    def _query(self, wanted: sql.Composable) -> sql.Composed:
+        names = [sql.Identifier(f"k{at}") for at in range(len(self._table.key))]
+        return sql.SQL("SELECT {} FROM unnest({}) WITH ORDINALITY AS k({}, ordinal) LEFT JOIN {} AS t ON {}").format(
+            wanted,
+            sql.SQL(", ").join([sql.Placeholder()] * len(names)),
+            sql.SQL(", ").join(names),
+            sql.Identifier(self._table.name),
+            sql.SQL(" AND ").join(
+                sql.SQL("t.{} = k.{}").format(sql.Identifier(key), name)
+                for key, name in zip(self._table.key, names, strict=True)
+            ),
+        )
+
+    def type_oids(self) -> list[int]:
+        """The OID of each compared column's type."""
+        rows = self._connection.execute(
+            "SELECT attname, atttypid FROM pg_attribute WHERE attrelid = to_regclass(quote_ident(%s)) AND attnum > 0",
+            (self._table.name,),
+        ).fetchall()
+        found: dict[str, int] = dict(rows)
+        return [found[name] for name in self._columns]
+
+    def row_digests(self, keys: Sequence[Fields]) -> bytes:
+        """The rows' digests behind one another. `keys` holds one sequence of fields for each key column."""
+        try:
+            return self._ask(keys)
+        except psycopg.Error as error:
+            if not is_row_fault(error):
+                raise
+        count = len(keys[0])
+        if count == 1:
+            return UNREADABLE
+        parts = ([column[at] for column in keys] for at in range(count))
+        return b"".join(self.row_digests([[value] for value in part]) for part in parts)
+
+    def _ask(self, keys: Sequence[Fields]) -> bytes:
+        row = self._connection.execute(self._rows, self._arrays(keys), binary=True).fetchone()
+        return bytes(row[0]) if row and row[0] is not None else b""
+
+    def column_digests(self, keys: Sequence[Fields]) -> list[list[bytes]]:
+        """For each row, which must be there, the digest of each compared column."""
+        rows = self._connection.execute(self._each, self._arrays(keys), binary=True)
+        return [_split(bytes(digests)) for _, digests in rows]
+
+    def equal_json(self, column: str, keys: Sequence[Fields], values: Fields) -> list[bool | psycopg.Error]:
+        """Whether jsonb calls the stored value and the given one equal, for each row; the error where the server
+        refuses the given one."""
+        try:
+            return list(self._equal_json(column, keys, values))
+        except psycopg.Error as error:
+            if not is_row_fault(error):
+                raise
+            if len(values) == 1:
+                return [error]
+        middle = len(values) // 2
+        first = self.equal_json(column, [part[:middle] for part in keys], values[:middle])
+        return first + self.equal_json(column, [part[middle:] for part in keys], values[middle:])
+
+    def _equal_json(self, column: str, keys: Sequence[Fields], values: Fields) -> Iterator[bool]:
+        name = sql.Identifier(column)
+        wanted = sql.SQL("COALESCE(t.{} = v.value, false)").format(name)
+        query = sql.SQL("SELECT q.same FROM ({}) AS q ORDER BY q.ordinal").format(
+            sql.SQL("{} JOIN unnest(%s) WITH ORDINALITY AS v(value, ordinal) ON v.ordinal = k.ordinal").format(
+                self._query(sql.SQL("k.ordinal AS ordinal, {} AS same").format(wanted))
+            )
+        )
+        parameters = [*self._arrays(keys), binary_array("jsonb", values)]
+        return (bool(same) for (same,) in self._connection.execute(query, parameters, binary=True))
+
+    def _arrays(self, keys: Sequence[Fields]) -> list[object]:
+        return [binary_array(kind, fields) for kind, fields in zip(self._table.key_types, keys, strict=True)]
+
+
+def _digest(parts: Sequence[sql.Composable]) -> sql.Composed:
+    return sql.SQL("substr(sha256(record_send(ROW({}))), 1, {})").format(
+        sql.SQL(", ").join(parts), sql.Literal(DIGEST_BYTES)
+    )
+
+
+def _row_digest(parts: Sequence[sql.Composable]) -> sql.Composed:
+    """The digest of a row; `ABSENT` where it is not there: the first part is of the key, which is never NULL."""
+    return sql.SQL("CASE WHEN {} IS NULL THEN {}::bytea ELSE {} END").format(
+        parts[0], sql.Literal(f"\\x{ABSENT.hex()}"), _digest(parts)
+    )
+
+
+def _split(digests: bytes) -> list[bytes]:
+    return [digests[at : at + DIGEST_BYTES] for at in range(0, len(digests), DIGEST_BYTES)]
+
+
+def record_prefix(count: int) -> bytes:
+    """What `record_send` writes before `count` columns."""
+    return struct.pack(">i", count)
+
+
+def oid_prefix(oid: int) -> bytes:
+    """What `record_send` writes before each column's field."""
+    return struct.pack(">I", oid)
+
+
+def count_and_sum(connection: Connection, table: Table) -> tuple[int, int]:
+    """How many rows the table has, and the sum of `verify.keys.key_sum` over them."""
+    row = connection.execute(
+        sql.SQL("SELECT count(*), COALESCE(sum({}), 0) FROM {}").format(
+            sql.SQL(" + ").join(
+                sql.SQL("{}::numeric * {}").format(_key_number(name, kind), sql.Literal(at + 1))
+                for at, (name, kind) in enumerate(zip(table.key, table.key_types, strict=True))
+            ),
+            sql.Identifier(table.name),
+        )
+    ).fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
+def _key_number(name: str, kind: str) -> sql.Composed:
+    """48 bits of a key column: the end of a UUID, the start of a text's SHA-256."""
+    column = sql.Identifier(name)
+    digits = (
+        sql.SQL("substr({}::text, 25)").format(column)
+        if kind == "uuid"
+        else sql.SQL("encode(substr(sha256(convert_to({}, 'UTF8')), 1, 6), 'hex')").format(column)
+    )
+    return sql.SQL("('x' || {})::bit(48)::bigint").format(digits)
+
+
+def read_keys(connection: Connection, table: Table, part: int, parts: int) -> Iterator[tuple[bytes, ...]]:
+    """The keys of one of `parts` parts of the table, as COPY payloads without their length.
+
+    The parts are by the first byte of a first key column that is a UUID; a text key has one part only.
+    """
+    names = [sql.Identifier(name) for name in table.key]
+    columns = sql.SQL(", ").join(
+        sql.SQL("uuid_send({})" if kind == "uuid" else "convert_to({}, 'UTF8')").format(name)
+        for name, kind in zip(names, table.key_types, strict=True)
+    )
+    query = sql.SQL("SELECT {} FROM {}").format(columns, sql.Identifier(table.name))
+    if parts > 1:
+        query += sql.SQL(" WHERE get_byte(uuid_send({}), 0) % {} = {}").format(
+            names[0], sql.Literal(parts), sql.Literal(part)
+        )
+    with connection.transaction(), connection.cursor("keys", binary=True) as cursor:
+        cursor.itersize = 10_000
+        cursor.execute(query)
+        for row in cursor:
+            yield tuple(map(bytes, row))

@@ -1,0 +1,77 @@
+"""Searches as a user of the destination makes them, with the indexes that they go through."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from psycopg import sql
+
+from vestige_migrate.destination.connect import Connection
+
+_RARE_WORDS = sql.SQL(
+    # The words of each text as the server cuts them, the rarest of all these texts first.
+    "WITH words AS (SELECT c.ordinal, w.lexeme FROM unnest(%s::text[]) WITH ORDINALITY AS c(content, ordinal),"
+    " unnest(to_tsvector('english', c.content)) AS w),"
+    " counted AS (SELECT lexeme, count(*) AS texts FROM words GROUP BY lexeme),"
+    " ranked AS (SELECT ordinal, lexeme, row_number() OVER"
+    "   (PARTITION BY ordinal ORDER BY texts, length(lexeme) DESC, lexeme) AS rank"
+    "   FROM words JOIN counted USING (lexeme) WHERE ordinal <= %s)"
+    # A lexeme is quoted as tsquery reads it, so that no parser comes over it a second time.
+    " SELECT ordinal, string_agg('''' || replace(replace(lexeme, '\\', '\\\\'), '''', '''''') || '''', ' & ')"
+    " FROM ranked WHERE rank <= %s GROUP BY ordinal"
+)
+_MATCHES = sql.SQL(
+    "WITH found AS MATERIALIZED (SELECT id FROM knowledge_nodes WHERE search_vec @@ %s::text::tsquery)"
+    " SELECT EXISTS (SELECT FROM found WHERE id = %s)"
+)
+_NEAREST = sql.SQL(
+    "SELECT id, embedding <=> %s::text::vector FROM knowledge_nodes WHERE embedding IS NOT NULL"
+    " ORDER BY embedding <=> %s::text::vector LIMIT %s"
+)
+
+
+def present(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
+    """Those of the memories that the destination has."""
+    return {id_ for (id_,) in connection.execute("SELECT id FROM knowledge_nodes WHERE id = ANY(%s)", (list(ids),))}
+
+
+def rare_words(connection: Connection, texts: Sequence[str], wanted: int, words: int) -> dict[int, str]:
+    """For the first `wanted` of the texts, by position: a tsquery of its rarest `words` words among all texts.
+
+    A text without any word has none.
+    """
+    rows = connection.execute(_RARE_WORDS, (list(texts), wanted, words))
+    return {ordinal - 1: query for ordinal, query in rows}
+
+
+def is_found(connection: Connection, query: str, memory: UUID) -> bool:
+    """Whether full text finds the memory by this tsquery, through the index where there is one."""
+    with connection.transaction():
+        connection.execute("SET LOCAL enable_seqscan = off")
+        row = connection.execute(_MATCHES, (query, memory)).fetchone()
+    return bool(row and row[0])
+
+
+def has_hnsw(connection: Connection) -> bool:
+    """Whether a valid HNSW index is on the memories' vectors."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid"
+        " JOIN pg_am AS m ON m.oid = c.relam WHERE i.indrelid = to_regclass('knowledge_nodes')"
+        " AND m.amname = 'hnsw' AND i.indisvalid)"
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def nearest(connection: Connection, vector: Sequence[float], count: int) -> list[tuple[UUID, float]]:
+    """(id, cosine distance) of the memories that the HNSW index finds nearest to the vector."""
+    text = f"[{','.join(map(str, vector))}]"
+    with connection.transaction():
+        connection.execute("SET LOCAL enable_seqscan = off")
+        return [(id_, float(distance)) for id_, distance in connection.execute(_NEAREST, (text, text, count))]
+
+
+def ef_search(connection: Connection) -> int | None:
+    """pgvector's `hnsw.ef_search` in this session; None where it has no such setting (before it was first used)."""
+    row = connection.execute("SELECT current_setting('hnsw.ef_search', true)").fetchone()
+    return int(row[0]) if row and row[0] else None

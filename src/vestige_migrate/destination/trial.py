@@ -1,0 +1,88 @@
+"""Would PostgreSQL take a row? Asked of an empty temporary table of the same form, which is gone afterwards.
+
+So that a row which is missing, or lacks a value, can be told from one that the copy could not bring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import psycopg
+from psycopg import errors, sql
+
+from vestige_migrate.destination.arrays import binary_array, register_arrays
+from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.faults import is_row_fault
+from vestige_migrate.destination.stage import copy_into
+from vestige_migrate.tables.base import Parent, Table
+
+_UNASKABLE = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction, errors.FeatureNotSupported)
+"""A role without TEMPORARY, a standby."""
+
+UNIQUE = {"users": "handle", "groups": "handle"}
+"""Columns with a unique constraint beside the primary key."""
+
+
+class Trial:
+    """Tries rows of one table."""
+
+    def __init__(self, connection: Connection, table: Table) -> None:
+        self._connection = connection
+        self._table = table
+        register_arrays(connection)
+        name = sql.Identifier(f"vestige_trial_{table.name}")
+        columns = sql.SQL(", ").join(map(sql.Identifier, table.column_names))
+        self._make = sql.SQL("CREATE TEMP TABLE {} (LIKE {} INCLUDING ALL) ON COMMIT DROP").format(
+            name, sql.Identifier(table.name)
+        )
+        self._copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(name, columns)
+
+    def refused(self, rows: Sequence[tuple[bytes, ...]]) -> dict[int, psycopg.Error]:
+        """The positions of the rows that PostgreSQL refuses by themselves (types, checks, limits), and why.
+
+        None is, where the role may not make a temporary table to ask.
+        """
+        found: dict[int, psycopg.Error] = {}
+        if not rows:
+            return found
+        with self._connection.transaction(force_rollback=True):
+            try:
+                with self._connection.transaction():
+                    self._connection.execute(self._make)
+            except _UNASKABLE:
+                return found
+            self._try(list(enumerate(rows)), found)
+        return found
+
+    def _try(self, rows: list[tuple[int, tuple[bytes, ...]]], found: dict[int, psycopg.Error]) -> None:
+        try:
+            with self._connection.transaction(force_rollback=True):
+                columns = list(zip(*(fields for _, fields in rows), strict=True))
+                copy_into(self._connection, self._copy, columns)
+        except psycopg.Error as error:
+            if not is_row_fault(error):
+                raise
+            if len(rows) == 1:
+                found[rows[0][0]] = error
+                return
+            middle = len(rows) // 2
+            self._try(rows[:middle], found)
+            self._try(rows[middle:], found)
+
+    def orphans(self, parent: Parent, values: Sequence[bytes]) -> set[int]:
+        """The positions of the values that no row of the parent table has."""
+        query = sql.SQL(
+            "SELECT k.ordinal FROM unnest(%s) WITH ORDINALITY AS k(value, ordinal)"
+            " WHERE NOT EXISTS (SELECT FROM {} AS p WHERE p.{} = k.value)"
+        ).format(sql.Identifier(parent.table), sql.Identifier(parent.parent_column))
+        rows = self._connection.execute(query, (binary_array("uuid", values),))
+        return {ordinal - 1 for (ordinal,) in rows}
+
+    def taken(self, values: Sequence[bytes]) -> set[int]:
+        """The positions of the values of the unique column that a row has already."""
+        query = sql.SQL(
+            "SELECT k.ordinal FROM unnest(%s) WITH ORDINALITY AS k(value, ordinal)"
+            " WHERE EXISTS (SELECT FROM {} AS t WHERE t.{} = k.value)"
+        ).format(sql.Identifier(self._table.name), sql.Identifier(UNIQUE[self._table.name]))
+        rows = self._connection.execute(query, (binary_array("text", values),))
+        return {ordinal - 1 for (ordinal,) in rows}

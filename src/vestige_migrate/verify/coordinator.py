@@ -1,0 +1,271 @@
+"""The comparison from start to report. The public entries are `verify_sqlite_to_postgres` and its plural."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from functools import partial
+from secrets import token_hex
+from uuid import UUID, uuid4
+
+import psycopg
+from loguru import logger
+
+from vestige_migrate.destination.compare import count_and_sum
+from vestige_migrate.destination.faults import describe
+from vestige_migrate.errors import Interrupted, SourceIncomplete, Stopped
+from vestige_migrate.plan import BATCH_BYTES, SqliteToPostgresPlan
+from vestige_migrate.report import ModelInfo
+from vestige_migrate.run.destination import ReadyDestination
+from vestige_migrate.run.messages import WorkerConfig
+from vestige_migrate.run.owner import find_owner
+from vestige_migrate.run.pool import WriterPool, warm_up
+from vestige_migrate.run.prepare import PreparedSource, found_source, prepared_source
+from vestige_migrate.run.progress import OnProgress, Progress
+from vestige_migrate.source.counts import count_rows
+from vestige_migrate.source.ranges import Range, plan_ranges
+from vestige_migrate.source.select import TableSource
+from vestige_migrate.tables import TABLES
+from vestige_migrate.tables.base import BOOTSTRAP_USER, Table
+from vestige_migrate.tables.overrides import Overrides
+from vestige_migrate.verify.destination import OpenDestination, as_open, open_destination
+from vestige_migrate.verify.extras import Side, count_ids, find_extras
+from vestige_migrate.verify.messages import Queries
+from vestige_migrate.verify.report import Difference, Kind, VerifyReport
+from vestige_migrate.verify.search import Sample, check_search, draw_sample
+from vestige_migrate.verify.tally import VerifyTally, log_findings
+
+
+def verify_sqlite_to_postgres(plan: SqliteToPostgresPlan, on_progress: OnProgress | None = None) -> VerifyReport:
+    """Compares a destination with the source it was copied from, as `vestige migrate verify` does.
+
+    Args:
+        plan: the copy to check. Its source is never written to, so `allow_source_upgrade` has no effect; an older
+            source is upgraded in a private snapshot with `snapshot`.
+        on_progress: called after every compared batch, in this process and thread.
+
+    Returns:
+        The report; `report.same` is the answer, `report.differences` names every row that differs.
+
+    Raises:
+        Refused: the two cannot be compared (`SourceUnusable`, `ModelMismatch`, `DestinationUnusable`, ...).
+        Stopped: stopped in the middle; nothing was changed.
+        Interrupted: Ctrl-C.
+    """
+    return verify_several_to_postgres([plan], on_progress)
+
+
+def verify_several_to_postgres(
+    plans: Sequence[SqliteToPostgresPlan], on_progress: OnProgress | None = None
+) -> VerifyReport:
+    """Compares a destination with all the sources it was copied from; the plans differ in `sqlite_path` alone."""
+    started = time.monotonic()
+    warm_up()
+    run_name = f"vestige-migrate {token_hex(4)}"
+    plans = [replace(plan, allow_source_upgrade=False) for plan in plans]
+    with ExitStack() as opened:
+        found = [opened.enter_context(found_source(plan)) for plan in plans]
+        destination = opened.enter_context(open_destination(plans[0], [item.layout for item in found], run_name))
+        sources = [opened.enter_context(prepared_source(plan, item)) for plan, item in zip(plans, found, strict=True)]
+        report = _verify(plans[0], sources, destination, run_name, on_progress)
+    report.duration_seconds = time.monotonic() - started
+    return report
+
+
+def verify_copied(
+    plan: SqliteToPostgresPlan,
+    sources: Sequence[PreparedSource],
+    ready: ReadyDestination,
+    run_name: str,
+    on_progress: OnProgress | None,
+) -> VerifyReport:
+    """Compares both sides of a copy that has just ended, and still holds them open and locked."""
+
+    def tell(progress: Progress) -> None:
+        # A bar of its own, beside the one of the table's copy.
+        if on_progress is not None:
+            on_progress(replace(progress, table=f"verify {progress.table}"))
+
+    return _verify(plan, sources, as_open(ready), run_name, tell)
+
+
+def _verify(
+    plan: SqliteToPostgresPlan,
+    sources: Sequence[PreparedSource],
+    destination: OpenDestination,
+    run_name: str,
+    on_progress: OnProgress | None,
+) -> VerifyReport:
+    started = time.monotonic()
+    run = _Verification(plan, sources, destination, run_name, on_progress)
+    try:
+        run.execute()
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted: nothing was changed by comparing; run vestige migrate verify again") from None
+    except psycopg.Error as error:
+        raise Stopped(f"the destination failed: {describe(error)}. Nothing was changed; verify again") from None
+    run.report.duration_seconds = time.monotonic() - started
+    return run.report
+
+
+class _Verification:
+    """One comparison."""
+
+    def __init__(
+        self,
+        plan: SqliteToPostgresPlan,
+        sources: Sequence[PreparedSource],
+        destination: OpenDestination,
+        run_name: str,
+        on_progress: OnProgress | None,
+    ) -> None:
+        self._plan = plan
+        self._sources = sources
+        self._destination = destination
+        self._run_name = run_name
+        self._tables = [_tables_of(source) for source in sources]
+        self._tally = VerifyTally(on_progress)
+        self._overrides = self._find_overrides()
+        model = next((source.layout.model for source in sources if source.layout.model), destination.registered)
+        infos = tuple(source.info for source in sources)
+        self.report = VerifyReport(infos, destination.info, ModelInfo(**asdict(model)) if model else None)
+
+    def _find_overrides(self) -> Overrides:
+        """What --codebase and --owner gave to memories that have only the default."""
+        handle = self._plan.owner
+        if handle is None:
+            return Overrides(self._plan.codebase)
+        # Without such a user nothing can belong to it: an id that nobody has makes that a difference.
+        return Overrides(self._plan.codebase, find_owner(self._destination.main, handle) or uuid4())
+
+    def execute(self) -> None:
+        """Everything. The report is complete afterwards."""
+        for source in self._sources:
+            info = source.info
+            logger.info("comparing {} (V{}, {} line)", info.path, info.schema_version, info.lineage)
+        logger.info("with {}: {} workers", self.report.destination.url, self._plan.workers)
+        before = [source.state() for source in self._sources]
+        with self._phase("sample"):
+            sides = [(source.connection, source.layout) for source in self._sources]
+            sample = draw_sample(sides, self._destination.main)
+            queries = sample.queries()
+        with self._phase("rows"):
+            for number in range(len(self._sources)):
+                self._compare_rows(number, queries)
+        self._tally.settle(self.report)
+        with self._phase("keys"):
+            self._compare_keys()
+        self._compare_registry()
+        with self._phase("search"):
+            self._check_search(sample, queries)
+        self.report.source_changed = [source.state() for source in self._sources] != before
+        self._check_complete()
+        self.report.complete = True
+        log_findings(self.report)
+
+    def _compare_rows(self, number: int, queries: Queries) -> None:
+        source = self._sources[number]
+        pool = WriterPool(self._worker_config(source, queries), self._plan.workers, self._plan.retries, logger.warning)
+        try:
+            ranges: list[Range] = []
+            # No table waits for another: the ranges of all of them are one queue.
+            for name, found in self._tables[number].items():
+                self._tally.begin(name, count_rows(source.connection, found))
+                ranges += plan_ranges(source.connection, name, found, self._plan.workers)
+            pool.run(ranges, False, partial(self._tally.handle, number))
+            pool.stop()
+        except BaseException:
+            pool.kill()
+            raise
+
+    def _worker_config(self, source: PreparedSource, queries: Queries) -> WorkerConfig:
+        return WorkerConfig(
+            source=source.file,
+            layout=source.layout,
+            postgres_url=self._destination.url,
+            application_name=f"{self._run_name} worker",
+            batch_rows=self._plan.batch_size,
+            batch_bytes=BATCH_BYTES,
+            run_start=datetime.now(UTC),
+            overrides=self._overrides,
+            verify=queries,
+        )
+
+    def _compare_keys(self) -> None:
+        """Looks for rows that only the destination has; where several rows of the source share an id, one is there."""
+        main = self._destination.main
+        for name, table in TABLES.items():
+            rows, total = count_and_sum(main, table)
+            if (rows, total) == self._tally.matched(name):
+                continue
+            sides = self._sides(name)
+            for id_ in find_extras(main, table, sides, rows, self._own_users() if name == "users" else set()):
+                self.report.differences.append(Difference(name, id_, Kind.EXTRA))
+                self.report.tables[name].extra += 1
+            self._forgive_repeated(table, sides)
+
+    def _sides(self, table: str) -> list[Side]:
+        return [
+            (source.connection, tables[table])
+            for source, tables in zip(self._sources, self._tables, strict=True)
+            if table in tables
+        ]
+
+    def _own_users(self) -> set[UUID]:
+        """The user `local`, whom every destination has from the start, and the one that --owner made."""
+        owner = self._overrides.owner
+        return {UUID(BOOTSTRAP_USER)} | ({owner} if owner is not None else set())
+
+    def _forgive_repeated(self, table: Table, sides: Sequence[Side]) -> None:
+        """Of rows that share an id one is stored: the others differ from it, and nothing is wrong."""
+        different = self._tally.different(table.name)
+        if not different:
+            return
+        found = Counter(item.id for item in different)
+        rows = count_ids(table, sides, found.keys())
+        forgiven = {item for item in different if rows[item.id] > found[item.id]}
+        gone = sum(item in forgiven for item in different)
+        counts = self.report.tables[table.name]
+        counts.different -= gone
+        counts.repeated += gone
+        self.report.differences = [item for item in self.report.differences if item not in forgiven]
+
+    def _compare_registry(self) -> None:
+        """What the two registries say was compared before; here it is missed where the destination has none."""
+        if any(source.layout.model for source in self._sources) and self._destination.registered is None:
+            self.report.differences.append(Difference("embedding_model", "1", Kind.MISSING))
+
+    def _check_search(self, sample: Sample, queries: Queries) -> None:
+        exact = [self._tally.nearest(at) for at in range(len(queries.ids))]
+        self.report.search = check_search(self._destination.main, sample, queries, exact)
+        for warning in self.report.search.warnings:
+            logger.warning("{}", warning)
+
+    def _check_complete(self) -> None:
+        if self.report.source_changed:
+            logger.warning("another program wrote to the source during the comparison: copy and verify again")
+            return
+        for number, (source, tables) in enumerate(zip(self._sources, self._tables, strict=True)):
+            for name, found in tables.items():
+                expected, read = count_rows(source.connection, found), self._tally.rows(number, name)
+                if read != expected:
+                    raise SourceIncomplete(
+                        f"{read} rows of {name} were read, and {source.info.path} holds {expected}: the comparison is "
+                        "not complete. Check the file with PRAGMA integrity_check"
+                    )
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.report.phases[name] = time.monotonic() - started
+
+
+def _tables_of(source: PreparedSource) -> dict[str, TableSource]:
+    return {name: found for name, table in TABLES.items() if (found := table.find_source(source.layout))}

@@ -1,0 +1,69 @@
+"""Getting the destination ready to be compared with: reached, judged, and held still."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import psycopg
+
+from vestige_migrate.destination import registry, schema
+from vestige_migrate.destination.connect import Connection, connect, display_url, unreachable
+from vestige_migrate.destination.schema import ServerInfo
+from vestige_migrate.errors import DestinationUnusable
+from vestige_migrate.plan import ModelSignature, SqliteToPostgresPlan
+from vestige_migrate.report import DestinationInfo
+from vestige_migrate.run.destination import ReadyDestination, resolve_url
+from vestige_migrate.source.layout import Layout
+
+
+@dataclass(frozen=True)
+class OpenDestination:
+    """A destination with our tables in it. `registered` is the model its registry has."""
+
+    url: str
+    info: DestinationInfo
+    main: Connection
+    registered: ModelSignature | None
+
+
+@contextmanager
+def open_destination(plan: SqliteToPostgresPlan, layouts: Sequence[Layout], run_name: str) -> Iterator[OpenDestination]:
+    """The destination of these sources; while it is open, no copy can start.
+
+    Raises `ModelMismatch` or `DestinationUnusable`.
+    """
+    url = resolve_url(plan)
+    try:
+        main = connect(url, f"{run_name} coordinator")
+    except psycopg.Error as error:
+        raise unreachable(url, error) from None
+    with main, ExitStack() as held:
+        server = schema.probe(main)
+        _check(main, server, plan)
+        schema.take_shared_lock(main)
+        held.callback(schema.release_shared_lock, main)
+        registered = registry.read_registry(main)
+        for layout in layouts:
+            registry.check_models(layout.model, layout.dimension, None, registered)
+            registry.check_column(main, layout.dimension)
+        info = DestinationInfo(display_url(url), server.version, server.pgvector)
+        yield OpenDestination(url, info, main, registered)
+
+
+def _check(main: Connection, server: ServerInfo, plan: SqliteToPostgresPlan) -> None:
+    absent = schema.missing_tables(main)
+    if server.pgvector is None or absent:
+        lacks = f"no table {absent[0]}" if absent else "no pgvector"
+        raise DestinationUnusable(
+            f"the destination has {lacks}: nothing was copied there yet. Run vestige migrate copy first, or check "
+            "the URL"
+        )
+    schema.check_shape(main)
+    schema.check_connections(server, plan.workers, 1)
+
+
+def as_open(ready: ReadyDestination) -> OpenDestination:
+    """A destination that was just copied into, and is still locked by that copy."""
+    return OpenDestination(ready.url, ready.info, ready.main, registry.read_registry(ready.main))

@@ -1,0 +1,83 @@
+"""What a worker process does to compare a range."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from vestige_migrate.destination.connect import Connection
+from vestige_migrate.run.messages import Task, WorkerConfig
+from vestige_migrate.run.worker import RangeWorker, Send
+from vestige_migrate.source.ranges import Range
+from vestige_migrate.source.read import list_keys, read_batches
+from vestige_migrate.source.select import TableSource
+from vestige_migrate.tables import TABLES
+from vestige_migrate.tables.base import Table
+from vestige_migrate.tables.encoder import BatchEncoder
+from vestige_migrate.verify.compare import BatchComparer, Verdict
+from vestige_migrate.verify.judge import Judge
+from vestige_migrate.verify.messages import BatchCompared, NeighboursFound, Queries
+from vestige_migrate.verify.neighbours import NeighbourSearch
+from vestige_migrate.wire.batch import Batch
+
+_MEMORIES = "knowledge_nodes"
+
+
+class RangeVerifier(RangeWorker):
+    """Compares ranges. Writes nothing but a temporary table, which it rolls back, to ask PostgreSQL about a row."""
+
+    def __init__(self, config: WorkerConfig, send: Send) -> None:
+        super().__init__(config, send)
+        self._queries = config.verify or Queries()
+        self._encoders: dict[str, BatchEncoder] = {}
+        self._comparers: dict[str, BatchComparer] = {}
+        self._between: tuple[sqlite3.Connection, Connection] | None = None
+
+    def _work(self, task: Task) -> None:
+        range_ = task.range
+        table = self._config.overrides.apply(TABLES[range_.table])
+        source = table.find_source(self._config.layout)
+        assert source is not None
+        sqlite, postgres = self._open_sqlite(), self._open_postgres()
+        if self._between != (sqlite, postgres):
+            self._between = (sqlite, postgres)
+            self._comparers.clear()
+        encoder, comparer = self._encoder(table, source), self._comparer(table, source, sqlite, postgres)
+        search = NeighbourSearch(self._queries) if table.name == _MEMORIES else None
+        rowids = [key[0] for key in list_keys(sqlite, source, range_)]
+        config = self._config
+        for rows, _ in read_batches(sqlite, source, rowids, config.batch_rows, config.batch_bytes):  # type: ignore[arg-type]
+            if not rows:
+                continue
+            batch = encoder.encode(rows)
+            self._send(_compared(range_, batch, comparer.compare(batch)))
+            if search is not None and len(batch):
+                search.add(batch.columns[table.index("id")], batch.columns[table.index("embedding")])
+        if search is not None:
+            self._send(NeighboursFound(range_, tuple(map(tuple, search.nearest))))
+
+    def _encoder(self, table: Table, source: TableSource) -> BatchEncoder:
+        if table.name not in self._encoders:
+            self._encoders[table.name] = BatchEncoder(table, source, self._config.layout, None)
+        return self._encoders[table.name]
+
+    def _comparer(
+        self, table: Table, source: TableSource, sqlite: sqlite3.Connection, postgres: Connection
+    ) -> BatchComparer:
+        if table.name not in self._comparers:
+            judge = Judge(sqlite, postgres, self._config.layout, table)
+            self._comparers[table.name] = BatchComparer(table, source, postgres, judge)
+        return self._comparers[table.name]
+
+
+def _compared(range_: Range, batch: Batch, verdict: Verdict) -> BatchCompared:
+    named = len(verdict.differences) + len(verdict.not_copied) + len(verdict.altered)
+    return BatchCompared(
+        range=range_,
+        same=len(batch) - named,
+        altered=len(verdict.altered),
+        not_copied=len(verdict.not_copied) + batch.unplaced_rows,
+        differences=tuple(verdict.differences.values()),
+        errors=tuple(verdict.errors),
+        matched=verdict.matched,
+        key_sum=verdict.key_sum,
+    )
