@@ -20,7 +20,7 @@ from vestige_migrate.plan import BATCH_BYTES, Embedder, ModelSignature, OnConfli
 from vestige_migrate.report import MigrationReport, ModelInfo, RowError
 from vestige_migrate.run.archive import ArchivePhase
 from vestige_migrate.run.awaiting import count_awaiting
-from vestige_migrate.run.destination import ReadyDestination, ready_destination
+from vestige_migrate.run.destination import ReadyDestination, check_url, ready_destination
 from vestige_migrate.run.dry_run import fill_dry_run, fill_updates
 from vestige_migrate.run.index_phase import IndexPhase
 from vestige_migrate.run.messages import ErrorsFound, WorkerConfig
@@ -53,11 +53,13 @@ def run_sqlite_to_postgres(
         The report. `report.errors` names every row that did not come over as it was.
 
     Raises:
+        PlanError: the plan's `postgres_url` is none.
         Refused: nothing was written (`SourceUnusable`, `ModelMismatch`, `DestinationUnusable`, ...).
         Stopped: stopped in the middle; what is committed stays, running again resumes.
         Interrupted: Ctrl-C. No process, transaction or lock is left behind.
     """
     started = time.monotonic()
+    check_url(plan)
     run_name = new_run_name()
     if not plan.dry_run:
         warm_up()
