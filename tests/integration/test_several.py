@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,9 +63,6 @@ def share(one: Path, other: Path, rows: int) -> None:
         "INSERT INTO scheduling SELECT * FROM one.scheduling WHERE memory_id IN"
         f" (SELECT id FROM one.knowledge_nodes WHERE rowid <= {rows})",
     )
-    import sqlite3
-    from contextlib import closing
-
     with closing(sqlite3.connect(other)) as connection:
         connection.execute("ATTACH ? AS one", (str(one),))
         for statement in edit_attached:
@@ -138,6 +137,23 @@ def test_of_a_shared_memory_the_first_counts_and_with_newer_the_latest(build: Bu
     assert [section.memories_updated for section in report.reports] == [2, 0]
     assert report.reports[0].tables["scheduling"].updated == 2
     assert [found == ("later", 77) for found in contents(copy.database, ids)] == [True, True, False, False]
+
+
+def test_of_a_shared_edge_the_first_weight_counts_and_with_newer_the_last(build: Build, copy: Copier) -> None:
+    one, other = build("a.db"), build("b.db", seed=8)
+    share(one, other, 30)
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("DELETE FROM edges")
+        connection.execute("ATTACH ? AS one", (str(one),))
+        connection.execute("INSERT INTO edges SELECT * FROM one.edges")
+        connection.execute("UPDATE edges SET weight = 0.125")
+        connection.commit()
+    first = {key: row["weight"] for key, row in expected(one)["edges"].items()}
+    several(copy, one, other)
+    assert {key: row["weight"] for key, row in stored(copy.database)["edges"].items()} == first
+    report = several(copy, one, other, on_conflict="newer")
+    assert [section.tables["edges"].updated for section in report.reports] == [0, 10]
+    assert {row["weight"] for row in stored(copy.database)["edges"].values()} == {0.125}
 
 
 def contents(url: str, ids: list[str]) -> list[tuple[str, int]]:

@@ -70,6 +70,24 @@ def test_what_stays_behind_the_duration_and_the_rate_are_said() -> None:
     assert "run again" not in text
 
 
+@pytest.mark.parametrize(
+    ("left_behind", "hint"),
+    [
+        ({"intentions": 3}, "(--archive keeps these rows too)"),
+        ({"intentions": 3, "vector_journal": 2}, "(--archive keeps these rows too, but for vector_journal)"),
+        ({"vector_journal": 2}, ""),
+    ],
+)
+def test_the_archive_is_named_where_it_would_keep_rows(left_behind: dict[str, int], hint: str) -> None:
+    report = filled()
+    report.left_behind = left_behind
+    text = " ".join(printed(report).split())
+    assert hint in text
+    assert ("--archive" in text) == bool(hint)
+    report.archived = {}
+    assert "--archive" not in printed(report)
+
+
 def test_a_source_that_changed_is_said_with_what_to_do() -> None:
     report = filled()
     report.source_changed = True

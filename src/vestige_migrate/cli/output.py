@@ -17,6 +17,7 @@ from vestige_migrate.cli.streams import silence
 from vestige_migrate.combined import CombinedReport
 from vestige_migrate.errors import PlanError
 from vestige_migrate.report import MigrationReport, TableReport
+from vestige_migrate.source.counts import CACHES
 from vestige_migrate.source.lineage import is_newer_than_known
 from vestige_migrate.verify.report import VerifyReport
 
@@ -124,7 +125,7 @@ def _print_section(report: MigrationReport, console: Console) -> None:
         verb = "to archive" if report.dry_run else "archived"
         console.print(Text(f"{verb} in vestige_archive: {_names(report.archived)}"))
     if report.left_behind:
-        hint = " (--archive keeps these rows too)" if report.archived is None else ""
+        hint = _archive_hint(report.left_behind) if report.archived is None else ""
         console.print(Text(f"left in the source, no place in the destination: {_names(report.left_behind)}{hint}"))
     if report.awaiting_reembed:
         console.print(Text(_awaiting(report)), soft_wrap=True)
@@ -155,6 +156,14 @@ def _newer(report: MigrationReport) -> str:
         f"the source is at V{report.source.schema_version}, newer than any this program knows: check the tables left "
         "behind, or look for a newer vestige-migrate"
     )
+
+
+def _archive_hint(left_behind: dict[str, int]) -> str:
+    """What --archive would do about these tables; nothing where all of them are caches, which it leaves out."""
+    caches = [name for name in left_behind if name in CACHES]
+    if len(caches) == len(left_behind):
+        return ""
+    return f" (--archive keeps these rows too{', but for ' if caches else ''}{', '.join(caches)})"
 
 
 def _names(tables: dict[str, int]) -> str:
