@@ -42,6 +42,7 @@ class NeighbourSearch:
         self._size = _VECTOR_PREFIX_BYTES + 4 * queries.dimension
         self._queries = np.frombuffer(queries.vectors, dtype=np.float32).reshape(-1, max(1, queries.dimension))
         self.nearest: list[Nearest] = [[] for _ in queries.ids]
+        self._worst = np.full(len(queries.ids), -np.inf, dtype=np.float32)
 
     def add(self, ids: Sequence[bytes], vectors: Sequence[bytes]) -> None:
         """Takes a batch: fields of ids and of vectors, some of which may be NULL."""
@@ -49,24 +50,30 @@ class NeighbourSearch:
         if not rows or not self._ids:
             return
         packed = np.frombuffer(b"".join(vectors[at] for at in rows), dtype=np.uint8).reshape(-1, self._size)
-        numbers = packed[:, _VECTOR_PREFIX_BYTES:].copy().view(">f4").astype(np.float32)
-        scaled = unit(numbers)
-        similar = scaled @ self._queries.T
-        similar[~scaled.any(axis=1)] = -np.inf
-        for at, nearest in enumerate(self.nearest):
-            self._merge(at, nearest, similar[:, at], rows, ids)
+        numbers = np.ascontiguousarray(packed[:, _VECTOR_PREFIX_BYTES:]).view(">f4").astype(np.float32)
+        lengths = np.sqrt(np.einsum("ij,ij->i", numbers, numbers))
+        similar = numbers @ self._queries.T
+        with np.errstate(divide="ignore", invalid="ignore"):
+            similar /= lengths[:, None]
+        # A vector without a length is like nothing; pgvector does not index it either.
+        better = similar > self._worst
+        for query in np.flatnonzero(better.any(axis=0)).tolist():
+            self._merge(query, similar[:, query], np.flatnonzero(better[:, query]), rows, ids)
 
-    def _merge(self, query: int, nearest: Nearest, similar: Vectors, rows: Sequence[int], ids: Sequence[bytes]) -> None:
-        worst = nearest[-1][0] if len(nearest) == NEIGHBOURS else -np.inf
-        found = np.flatnonzero(similar > worst)
+    def _merge(
+        self, query: int, similar: Vectors, found: NDArray[np.intp], rows: Sequence[int], ids: Sequence[bytes]
+    ) -> None:
         if len(found) > NEIGHBOURS + 1:
             found = found[np.argpartition(similar[found], -NEIGHBOURS - 1)[-NEIGHBOURS - 1 :]]
+        nearest = self.nearest[query]
         for at in found.tolist():
             id_ = ids[rows[at]][_LENGTH_BYTES:]
             if id_ != self._ids[query]:
                 nearest.append((float(similar[at]), id_))
         nearest.sort(key=lambda item: -item[0])
         del nearest[NEIGHBOURS:]
+        if len(nearest) == NEIGHBOURS:
+            self._worst[query] = nearest[-1][0]
 
 
 def merged(parts: Sequence[Sequence[tuple[float, bytes]]]) -> Nearest:

@@ -19,6 +19,9 @@ from vestige_migrate.verify.messages import BatchCompared, NeighboursFound, Quer
 from vestige_migrate.verify.neighbours import NeighbourSearch
 from vestige_migrate.wire.batch import Batch
 
+BATCH_ROWS = 2000
+"""One question to the server: more than a transaction of the copy, since nothing has to be tried again."""
+
 _MEMORIES = "knowledge_nodes"
 
 
@@ -44,8 +47,7 @@ class RangeVerifier(RangeWorker):
         encoder, comparer = self._encoder(table, source), self._comparer(table, source, sqlite, postgres)
         search = NeighbourSearch(self._queries) if table.name == _MEMORIES else None
         rowids = [key[0] for key in list_keys(sqlite, source, range_)]
-        config = self._config
-        for rows, _ in read_batches(sqlite, source, rowids, config.batch_rows, config.batch_bytes):  # type: ignore[arg-type]
+        for rows, _ in read_batches(sqlite, source, rowids, BATCH_ROWS, self._config.batch_bytes):  # type: ignore[arg-type]
             if not rows:
                 continue
             batch = encoder.encode(rows)

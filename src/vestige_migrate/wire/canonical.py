@@ -53,6 +53,7 @@ def _number(text: str) -> _Number:
 _PLAIN = json.JSONDecoder(parse_float=_plain_float)
 _CAREFUL = json.JSONDecoder(parse_float=_number, parse_int=_number)
 _WRITER = json.JSONEncoder(ensure_ascii=False, check_circular=False)
+_SCALARS = (str, int, float, bool, type(None))
 
 
 def jsonb_text(text: str) -> str | None:
@@ -73,9 +74,10 @@ def _byte_order(key: str) -> tuple[int, str]:
 
 def _ordered(value: Any) -> Any:
     if type(value) is dict:
-        return {key: _ordered(value[key]) for key in sorted(value, key=_byte_order)}
+        keys = sorted(value, key=_byte_order) if len(value) > 1 else value
+        return {key: item if type(item := value[key]) in _SCALARS else _ordered(item) for key in keys}
     if type(value) is list:
-        return [_ordered(item) for item in value]
+        return [item if type(item) in _SCALARS else _ordered(item) for item in value]
     return value
 
 
