@@ -43,7 +43,7 @@ def test_a_line_at_the_start_every_thousand_memories_and_at_the_end(
     assert done.stderr == ""
     found = messages(log.read_text())
     assert found[0].startswith(f"INFO    copying {path} (V15, plan line) to postgresql://")
-    assert found[1].startswith("INFO    1 workers, batches of 500 rows, model nomic-ai/nomic-embed-text-v1.5 (dim 8,")
+    assert found[1].startswith("INFO    workers 1, batches of 500 rows, model nomic-ai/nomic-embed-text-v1.5 (dim 8,")
     counted = [line for line in found if " memories" in line]
     assert counted == ["INFO    1000 of 2500 memories", "INFO    2000 of 2500 memories"]
     assert found[-1].startswith("INFO    knowledge_nodes 2500, scheduling 2500, edges 500, review_events 500, ")

@@ -185,7 +185,7 @@ def test_row_errors_are_in_the_report_in_the_log_and_on_the_terminal(
     (warning,) = [line for line in done.stderr.splitlines() if " WARNING " in line]
     assert bad in warning
     assert error["message"] in warning
-    assert "1 errors:" in done.stdout
+    assert "1 error:" in done.stdout
     assert bad in done.stdout
     assert "{broken" not in done.stdout + done.stderr + file.read_text()
 

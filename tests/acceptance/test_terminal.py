@@ -69,7 +69,7 @@ def test_log_lines_stand_above_the_bars(plain_source: Path, database: str, comma
     assert {*found} == {*TABLES, "indexes"}
     text = "\n".join(lines)
     assert text.index(" INFO    copying ") < text.index(found["users"])
-    assert " INFO    1 workers, batches of 500 rows" in text
+    assert " INFO    workers 1, batches of 500 rows" in text
 
 
 def test_a_table_that_the_source_lacks_has_no_bar(tmp_path: Path, database: str, command: CommandLine) -> None:

@@ -29,10 +29,11 @@ from vestige_migrate.run.pool import WriterPool, warm_up
 from vestige_migrate.run.prepare import PreparedSource, found_source, prepared_source
 from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.run.tally import Tally
-from vestige_migrate.source.counts import count_dropped, count_rows, left_behind
+from vestige_migrate.source.counts import count_dropped, count_rows, has_user, left_behind
 from vestige_migrate.source.ranges import Range, plan_ranges
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import PHASES, TABLES
+from vestige_migrate.tables.base import BOOTSTRAP_USER
 from vestige_migrate.tables.overrides import Overrides
 from vestige_migrate.verify.coordinator import verify_copied
 
@@ -172,7 +173,8 @@ class Run:
         self._log_dropped()
         if self._plan.dry_run:
             with self._phase("count"):
-                fill_dry_run(self.report, counts, self._destination)
+                has_local = "users" in counts and has_user(connection, BOOTSTRAP_USER)
+                fill_dry_run(self.report, counts, self._destination, has_local)
                 if self._plan.on_conflict is OnConflict.NEWER:
                     fill_updates(self.report, self._source, self._sources, self._destination)
         else:
@@ -243,7 +245,7 @@ class Run:
                     pool.run(ranges, not self._destination.fresh, tally.handle)
             pool.stop()
         except BaseException:
-            pool.kill()
+            pool.kill(tally.handle_last)
             self._end_backends()
             raise
 
@@ -304,7 +306,7 @@ class Run:
             info.pgvector_version or "to be installed",
         )
         logger.info(
-            "{} workers, batches of {} rows, model {}",
+            "workers {}, batches of {} rows, model {}",
             plan.workers,
             plan.batch_size,
             self._destination.model or "none",

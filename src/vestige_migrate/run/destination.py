@@ -79,7 +79,7 @@ def ready_destination(
     pool = ConnectionPool(
         connection_string(url, name),
         min_size=0,
-        max_size=max(1, plan.max_connections - 1),
+        max_size=plan.max_connections,
         timeout=_POOL_TIMEOUT_SECONDS,
         configure=_configure,
         kwargs={"autocommit": True},
