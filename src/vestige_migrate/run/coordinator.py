@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -107,6 +108,12 @@ def as_migration_error() -> Iterator[None]:
     except psycopg.Error as error:
         raise Stopped(
             f"the destination failed: {describe(error)}. What was committed stays; run again to resume"
+        ) from None
+    except sqlite3.Error as error:
+        reason = getattr(error, "sqlite_errorname", None) or type(error).__name__
+        raise Stopped(
+            f"the source could not be read ({reason}). What was committed stays; run again to resume, and check the "
+            "file with PRAGMA integrity_check if this stays"
         ) from None
 
 
