@@ -436,7 +436,7 @@ def test_a_changing_source_is_said(source: Path, copy: Copier, verify: Verifier)
         nonlocal changed
         if not changed and progress.done:
             changed = True
-            edit(source, ("UPDATE scheduling SET reps = reps", ()))
+            edit(source, ("UPDATE scheduling SET reps = reps + 1", ()))
 
     report = verify_sqlite_to_postgres(SqliteToPostgresPlan(source, copy.database, workers=1), change)
     assert report.source_changed

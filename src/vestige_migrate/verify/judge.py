@@ -42,7 +42,7 @@ class Judge:
     def not_placeable(self, rows: Sequence[RowFields], ids: Sequence[str]) -> dict[int, RowError]:
         """The positions of those rows (absent in the destination) that a copy cannot place, each with its error."""
         found: dict[int, RowError] = {}
-        for parent in self._table.parents:
+        for parent in reversed(self._table.parents):  # the copy names the last one of several
             self._find_orphans(parent, rows, ids, found)
         self._find_refused(rows, ids, found)
         unique = UNIQUE.get(self._table.name)
