@@ -33,7 +33,23 @@ COPY: dict[str, str | None] = {
     "--archive": None,
     "--codebase": None,
     "--owner": None,
+    "--verify": None,
     "--dry-run": None,
+    "--report": None,
+    "--progress": None,
+    "--log-file": None,
+    "--log-level": "INFO",
+    "--debug": None,
+    "--help": None,
+}
+VERIFY: dict[str, str | None] = {
+    "--sqlite-path": None,
+    "--postgres-url": "embedded",
+    "--workers": str(default_workers()),
+    "--retries": "5",
+    "--snapshot": None,
+    "--codebase": None,
+    "--owner": None,
     "--report": None,
     "--progress": None,
     "--log-file": None,
@@ -68,7 +84,9 @@ def options(text: str) -> dict[str, str | None]:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("copy", COPY), ("reembed", REEMBED), ("demo", DEMO)], ids=["copy", "reembed", "demo"]
+    ("name", "expected"),
+    [("copy", COPY), ("verify", VERIFY), ("reembed", REEMBED), ("demo", DEMO)],
+    ids=["copy", "verify", "reembed", "demo"],
 )
 def test_the_help_has_every_option_with_its_default(
     name: str, expected: dict[str, str | None], command: CommandLine
