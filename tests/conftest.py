@@ -7,6 +7,7 @@ Tests fail, and do not skip, where there is none.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,10 @@ from psycopg.conninfo import make_conninfo
 from tests.support.sources import SourceSpec, build_source
 from vestige_migrate import MigrationReport, SqliteToPostgresPlan, run_sqlite_to_postgres
 from vestige_migrate.destination import embedded
+
+# A suite started in the background (`&`, nohup) has SIGINT ignored, and so would have every command that a test starts
+# and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SERVER_VARIABLE = "VESTIGE_TEST_POSTGRES_URL"
 ROOT = Path(__file__).parent.parent
