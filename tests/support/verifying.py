@@ -26,12 +26,12 @@ class Verifier:
         with psycopg.connect(self.database) as connection:
             connection.execute("SET session_replication_role = replica")
             for statement in statements:
-                connection.execute(statement)  # type: ignore[call-overload]
+                connection.execute(statement)
 
     def one(self, query: str) -> str:
         """The one value that a query of the destination yields, as text."""
         with psycopg.connect(self.database) as connection:
-            row = connection.execute(query).fetchone()  # type: ignore[call-overload]
+            row = connection.execute(query).fetchone()
         assert row is not None
         return str(row[0])
 
