@@ -11,12 +11,12 @@ setup:
 
 # the whole test suite, on the bundled PostgreSQL
 test *args:
-    {{bin}}/python -m pytest {{args}}
+    {{bin}}/python -m pytest --numprocesses auto {{args}}
 
 # the same against the server of docker-compose.test.yml
 test-docker *args:
     docker compose -f docker-compose.test.yml up --detach --wait
-    VESTIGE_TEST_POSTGRES_URL=postgresql://vestige:vestige@localhost:55432/vestige {{bin}}/python -m pytest {{args}}
+    VESTIGE_TEST_POSTGRES_URL=postgresql://vestige:vestige@localhost:55432/vestige {{bin}}/python -m pytest --numprocesses auto {{args}}
     docker compose -f docker-compose.test.yml down --volumes
 
 lint:

@@ -5,6 +5,9 @@ The public names: a plan, the run, its report, and the exceptions it raises.
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from vestige_migrate.combined import CombinedReport
 from vestige_migrate.errors import (
     DestinationBusy,
@@ -25,11 +28,13 @@ from vestige_migrate.errors import (
 )
 from vestige_migrate.plan import Embedder, Indexes, ModelSignature, OnConflict, SqliteToPostgresPlan
 from vestige_migrate.report import MigrationReport, Outcome, RowError, TableReport
-from vestige_migrate.run.coordinator import run_sqlite_to_postgres
 from vestige_migrate.run.progress import Progress
-from vestige_migrate.run.several import run_several_to_postgres
-from vestige_migrate.verify.coordinator import verify_several_to_postgres, verify_sqlite_to_postgres
 from vestige_migrate.verify.report import Difference, SearchCheck, TableComparison, VerifyReport
+
+if TYPE_CHECKING:
+    from vestige_migrate.run.coordinator import run_sqlite_to_postgres
+    from vestige_migrate.run.several import run_several_to_postgres
+    from vestige_migrate.verify.coordinator import verify_several_to_postgres, verify_sqlite_to_postgres
 
 __version__ = "0.1.0"
 
@@ -69,3 +74,17 @@ __all__ = [
     "verify_several_to_postgres",
     "verify_sqlite_to_postgres",
 ]
+
+_LATER = {
+    "run_several_to_postgres": "vestige_migrate.run.several",
+    "run_sqlite_to_postgres": "vestige_migrate.run.coordinator",
+    "verify_several_to_postgres": "vestige_migrate.verify.coordinator",
+    "verify_sqlite_to_postgres": "vestige_migrate.verify.coordinator",
+}
+"""Names whose modules load NumPy, psycopg and multiprocess: half a second that a look at --help should not cost."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LATER[name]), name)

@@ -22,10 +22,11 @@ from tests.support.running import (
     our_sessions,
     wait_until,
 )
-from tests.support.sources import SourceSpec, build_source
+from tests.support.sources import SourceSpec, build_source, edit
 from vestige_migrate import (
     DestinationBusy,
     DestinationUnusable,
+    MigrationReport,
     ModelMismatch,
     ModelSignature,
     RangeFailed,
@@ -168,8 +169,6 @@ def test_ended_sessions_are_tried_again(prepared: Path, copy: Copier, command: C
 def test_too_many_errors_stop_the_run_with_a_report(
     prepared: Path, copy: Copier, command: CommandLine, tmp_path: Path
 ) -> None:
-    from tests.support.sources import edit
-
     edit(prepared, ("UPDATE knowledge_nodes SET tags = 'x' WHERE rowid <= 20", ()))
     with pytest.raises(TooManyErrors, match="--max-errors 5"):
         copy(prepared, max_errors=5)
@@ -234,3 +233,17 @@ def test_more_workers_than_the_server_has_connections_for_are_refused(source: Pa
         copy(source, workers=256)
     with psycopg.connect(copy.database) as connection:
         assert connection.execute("SELECT to_regclass('knowledge_nodes')").fetchone() == (None,)
+
+
+def test_errors_said_before_a_stop_are_reported_though_the_run_stops(source: Path, copy: Copier) -> None:
+    """Rows that were committed without a value are found there by the next run: only this one can name them."""
+    edit(source, ("UPDATE knowledge_nodes SET tags = 'x'", ()))
+    with pytest.raises(TooManyErrors) as stopped:
+        copy(source, max_errors=3, batch_size=5)
+    report = stopped.value.report
+    assert isinstance(report, MigrationReport)
+    named = {error.id for error in report.errors}
+    with psycopg.connect(copy.database) as connection:
+        stored = {str(id_) for (id_,) in connection.execute("SELECT id FROM knowledge_nodes").fetchall()}
+    assert stored <= named
+    assert len(named) > 3

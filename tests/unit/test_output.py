@@ -53,7 +53,8 @@ def test_the_first_twenty_errors_are_shown_and_the_rest_counted(count: int, more
     report.errors = row_errors(count)
     text = printed(report)
     assert text.count(": why (not_copied)") == min(count, 20)
-    assert (f"{count} errors:" in text) == (count > 0)
+    heading = "1 error:" if count == 1 else f"{count} errors:"
+    assert (heading in text) == (count > 0)
     assert (more in text) if more else ("more" not in text)
 
 

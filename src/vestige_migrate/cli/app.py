@@ -21,6 +21,9 @@ INTERRUPTED = 130
 _BAD_ARGUMENTS = 2
 _STOPPED = 4
 _DEBUG_FLAG = "--debug"
+_NO_COMMAND = "NoArgsIsHelpError"
+"""typer's exception for a group without a command; it has no public name."""
+_INTERRUPTED = "interrupted: what was committed stays, and running the same command again resumes"
 
 _HELP = "Move a Vestige agent memory from its SQLite file into PostgreSQL with pgvector."
 
@@ -73,16 +76,19 @@ def _exit_code(app: typer.Typer) -> int:
     debug = _DEBUG_FLAG in sys.argv
     try:
         code = get_command(app).main(standalone_mode=False)
+        if code == INTERRUPTED:  # typer turns Ctrl-C into this code, without a word
+            return _fail(_INTERRUPTED, INTERRUPTED, debug)
         return code if isinstance(code, int) else 0
     except MigrationError as error:
         return _fail(str(error), error.exit_code, debug)
     except TyperException as error:
         message = error.format_message()
-        if not message:  # a group without a command: its help is printed already
+        if type(error).__name__ == _NO_COMMAND:  # the message is the help
+            typer.echo(message)
             return _BAD_ARGUMENTS
         return _fail(f"{message.rstrip('.')} (see --help)", _BAD_ARGUMENTS, debug)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted before anything was copied; run the same command again", INTERRUPTED, debug)
+        return _fail(_INTERRUPTED, INTERRUPTED, debug)
     except SystemExit:
         # typer's answer to a reader of its help that is gone (`| head`): there is nobody to tell.
         streams.silence(sys.stdout)

@@ -34,9 +34,7 @@ from vestige_migrate.plan import (
     embedder_signature,
 )
 from vestige_migrate.report import MigrationReport
-from vestige_migrate.run.coordinator import run_sqlite_to_postgres
 from vestige_migrate.run.progress import OnProgress
-from vestige_migrate.run.several import run_several_to_postgres
 
 _Result = TypeVar("_Result", MigrationReport, CombinedReport)
 _Text = Optional[str]  # noqa: UP045  # typer reads the annotation at run time
@@ -141,6 +139,8 @@ def copy(
     if len(paths) == 1:
         result = run_with_progress(plan, embedder, errors_to, shown and not dry_run, report)
     else:
+        from vestige_migrate.run.several import run_several_to_postgres
+
         plans = [replace(plan, sqlite_path=path) for path in paths]
         result = _with_progress(
             partial(run_several_to_postgres, plans, embedder), errors_to, shown and not dry_run, report
@@ -160,6 +160,9 @@ def run_with_progress(
     report: str | None,
 ) -> MigrationReport:
     """Runs the plan with progress bars on `console`; writes the JSON report also where the run stops."""
+    # Here and not above: what it loads would keep --help and a refused argument waiting.
+    from vestige_migrate.run.coordinator import run_sqlite_to_postgres
+
     return _with_progress(partial(run_sqlite_to_postgres, plan, embedder), console, show_progress, report)
 
 

@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 from textwrap import shorten
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 from rich.console import Console
@@ -16,13 +16,12 @@ from vestige_migrate.cli import options
 from vestige_migrate.cli.copy import run_with_progress
 from vestige_migrate.cli.output import configure_logging, print_report
 from vestige_migrate.cli.streams import SteadyConsole
-from vestige_migrate.demo.queries import KEYWORDS, by_nearness, by_words
-from vestige_migrate.demo.sample import build_sample
-from vestige_migrate.destination import embedded
-from vestige_migrate.destination.connect import connect
 from vestige_migrate.errors import PlanError
 from vestige_migrate.paths import default_database, vestige_data_dir
 from vestige_migrate.plan import SqliteToPostgresPlan
+
+if TYPE_CHECKING:
+    from vestige_migrate.destination.embedded import EmbeddedServer
 
 DEMO_DIRECTORY = "migrate-demo"
 _SHOWN = 68
@@ -46,6 +45,10 @@ def demo(
 
     Your own Vestige data is neither read nor changed.
     """
+    # Here and not above: what these load would keep --help waiting.
+    from vestige_migrate.demo.sample import build_sample
+    from vestige_migrate.destination import embedded
+
     where = (directory.expanduser() if directory else vestige_data_dir() / DEMO_DIRECTORY).absolute()
     try:
         where.mkdir(parents=True, exist_ok=True)
@@ -65,6 +68,9 @@ def demo(
 
 
 def _ask(url: str, console: Console) -> None:
+    from vestige_migrate.demo.queries import KEYWORDS, by_nearness, by_words
+    from vestige_migrate.destination.connect import connect
+
     with connect(url, "vestige-migrate demo") as connection:
         console.print(Text(f"\nby words ({KEYWORDS!r}):"))
         for rank, content in by_words(connection):
@@ -87,7 +93,7 @@ def _program() -> str:
     return str(own) if own.exists() and shutil.which(name) != str(own) else name
 
 
-def _say_next(server: embedded.EmbeddedServer, where: Path, console: Console) -> None:
+def _say_next(server: EmbeddedServer, where: Path, console: Console) -> None:
     program = _program()
     lines = (
         "",

@@ -39,7 +39,11 @@ PostgresUrl = Annotated[
 ]
 MaxConnections = Annotated[
     int,
-    typer.Option("--max-connections", metavar="N", help="The coordinator's own connections (counts, index builds)."),
+    typer.Option(
+        "--max-connections",
+        metavar="N",
+        help="The coordinator's pool, for counts and index builds; one more holds the lock.",
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and count; write nothing.")]
 Report = Annotated[

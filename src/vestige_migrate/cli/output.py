@@ -208,7 +208,7 @@ def _counts(report: MigrationReport, counts: TableReport) -> list[int]:
 def _print_errors(report: MigrationReport, console: Console) -> None:
     if not report.errors:
         return
-    console.print(Text(f"{len(report.errors)} errors:"))
+    console.print(Text(f"{len(report.errors)} error{'' if len(report.errors) == 1 else 's'}:"))
     for error in report.errors[:SHOWN_ERRORS]:
         console.print(Text(f"  {error.table} {error.id}: {error.message} ({error.outcome})"), soft_wrap=True)
     more = len(report.errors) - SHOWN_ERRORS

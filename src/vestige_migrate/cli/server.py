@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Optional
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from vestige_migrate.cli.options import Debug
-from vestige_migrate.destination import embedded
 from vestige_migrate.paths import default_server_directory
+
+if TYPE_CHECKING:
+    from vestige_migrate.destination.embedded import EmbeddedServer
 
 app = typer.Typer(help="Start, stop or look at the bundled PostgreSQL.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -29,7 +33,12 @@ def _resolve(directory: Path | None) -> Path:
     return directory.expanduser().absolute() if directory else default_server_directory()
 
 
-def _describe(server: embedded.EmbeddedServer) -> None:
+def _embedded() -> ModuleType:
+    """Loaded when it is needed: psycopg would keep --help waiting."""
+    return import_module("vestige_migrate.destination.embedded")
+
+
+def _describe(server: EmbeddedServer) -> None:
     typer.echo(f"running on {server.data_directory}")
     typer.echo(f"URL:  {server.url}")
     typer.echo(f"psql: {server.psql}")
@@ -38,21 +47,21 @@ def _describe(server: embedded.EmbeddedServer) -> None:
 @app.command()
 def start(directory: Directory = None, debug: Debug = False) -> None:
     """Start it (it is made where it does not exist) and leave it running."""
-    _describe(embedded.start(_resolve(directory)))
+    _describe(_embedded().start(_resolve(directory)))
 
 
 @app.command()
 def stop(directory: Directory = None, debug: Debug = False) -> None:
     """Stop it; its data stays."""
     where = _resolve(directory)
-    typer.echo(f"stopped {where}" if embedded.stop(where) else f"no server runs on {where}")
+    typer.echo(f"stopped {where}" if _embedded().stop(where) else f"no server runs on {where}")
 
 
 @app.command()
 def status(directory: Directory = None, debug: Debug = False) -> int:
     """Say whether it runs and how to connect. Exit code 1 where it does not run."""
     where = _resolve(directory)
-    server = embedded.status(where)
+    server = _embedded().status(where)
     if server is None:
         typer.echo(f"no server runs on {where}")
         return _NOT_RUNNING

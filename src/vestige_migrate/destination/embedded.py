@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import time
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ from vestige_migrate.errors import DestinationUnusable
 PREFIX = "embedded"
 DATABASE = "vestige"
 _CONFIG = "vestige.conf"
+_START_SECONDS = 60.0
 
 # Written once, into a new data directory. Nothing here trades durability: fsync and full_page_writes stay on.
 _SETTINGS = """\
@@ -73,7 +77,7 @@ def start(directory: Path) -> EmbeddedServer:
         server = library.get_server(directory, cleanup_mode=None, start=False)
         server.ensure_pgdata_inited()
         _configure(directory)
-        server.start()
+        start_patiently(server.start)
         url = _ensure_database(server.get_uri())
     except DestinationUnusable:
         raise
@@ -83,6 +87,26 @@ def start(directory: Path) -> EmbeddedServer:
             f"see its log, {directory / 'log'}"
         ) from None
     return EmbeddedServer(directory, url, psql_command(server.bin_path, url))
+
+
+def start_patiently(start: Callable[[], object], seconds: float = _START_SECONDS, pause: float = 0.5) -> None:
+    """Calls `start` until it succeeds, as long as the server is merely slow.
+
+    pgserver gives pg_ctl 10 s, which a busy machine's first start can pass; the server goes on starting all the same,
+    and the next call finds it. Raises what `start` raised last where it is still not there after `seconds`, and at
+    once where pg_ctl refused to start it.
+    """
+    deadline = time.monotonic() + seconds
+    slow = False
+    while True:
+        try:
+            start()
+            return
+        except (subprocess.SubprocessError, AssertionError) as error:  # the latter: it runs and is not ready
+            slow = slow or not isinstance(error, subprocess.CalledProcessError)
+            if not slow or time.monotonic() > deadline:
+                raise
+        time.sleep(pause)
 
 
 def psql_command(bin_path: Path, url: str) -> str:

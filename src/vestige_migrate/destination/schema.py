@@ -93,9 +93,9 @@ def check_server(server: ServerInfo) -> None:
 
 def check_connections(server: ServerInfo, workers: int, coordinator: int) -> None:
     """Raises `DestinationUnusable` where the server could never take that many sessions of ours."""
-    if workers + coordinator > server.connections:
+    if workers + coordinator + 1 > server.connections:  # one more holds the lock of the run
         raise DestinationUnusable(
-            f"--workers {workers} and --max-connections {coordinator} together are more than the {server.connections} "
+            f"--workers {workers} and --max-connections {coordinator} are too many for the {server.connections} "
             "connections that the destination allows: lower them, or raise the server's max_connections"
         )
 

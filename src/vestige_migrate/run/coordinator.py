@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from vestige_migrate.plan import BATCH_BYTES, Embedder, ModelSignature, OnConfli
 from vestige_migrate.report import MigrationReport, ModelInfo, RowError
 from vestige_migrate.run.archive import ArchivePhase
 from vestige_migrate.run.awaiting import count_awaiting
-from vestige_migrate.run.destination import ReadyDestination, ready_destination
+from vestige_migrate.run.destination import ReadyDestination, check_url, ready_destination
 from vestige_migrate.run.dry_run import fill_dry_run, fill_updates
 from vestige_migrate.run.index_phase import IndexPhase
 from vestige_migrate.run.messages import ErrorsFound, WorkerConfig
@@ -29,10 +30,11 @@ from vestige_migrate.run.pool import WriterPool, warm_up
 from vestige_migrate.run.prepare import PreparedSource, found_source, prepared_source
 from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.run.tally import Tally
-from vestige_migrate.source.counts import count_dropped, count_rows, left_behind
+from vestige_migrate.source.counts import count_dropped, count_rows, has_user, left_behind
 from vestige_migrate.source.ranges import Range, plan_ranges
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import PHASES, TABLES
+from vestige_migrate.tables.base import BOOTSTRAP_USER
 from vestige_migrate.tables.overrides import Overrides
 from vestige_migrate.verify.coordinator import verify_copied
 
@@ -53,11 +55,13 @@ def run_sqlite_to_postgres(
         The report. `report.errors` names every row that did not come over as it was.
 
     Raises:
+        PlanError: the plan's `postgres_url` is none.
         Refused: nothing was written (`SourceUnusable`, `ModelMismatch`, `DestinationUnusable`, ...).
         Stopped: stopped in the middle; what is committed stays, running again resumes.
         Interrupted: Ctrl-C. No process, transaction or lock is left behind.
     """
     started = time.monotonic()
+    check_url(plan)
     run_name = new_run_name()
     if not plan.dry_run:
         warm_up()
@@ -104,6 +108,12 @@ def as_migration_error() -> Iterator[None]:
     except psycopg.Error as error:
         raise Stopped(
             f"the destination failed: {describe(error)}. What was committed stays; run again to resume"
+        ) from None
+    except sqlite3.Error as error:
+        reason = getattr(error, "sqlite_errorname", None) or type(error).__name__
+        raise Stopped(
+            f"the source could not be read ({reason}). What was committed stays; run again to resume, and check the "
+            "file with PRAGMA integrity_check if this stays"
         ) from None
 
 
@@ -170,7 +180,8 @@ class Run:
         self._log_dropped()
         if self._plan.dry_run:
             with self._phase("count"):
-                fill_dry_run(self.report, counts, self._destination)
+                has_local = "users" in counts and has_user(connection, BOOTSTRAP_USER)
+                fill_dry_run(self.report, counts, self._destination, has_local)
                 if self._plan.on_conflict is OnConflict.NEWER:
                     fill_updates(self.report, self._source, self._sources, self._destination)
         else:
@@ -241,7 +252,7 @@ class Run:
                     pool.run(ranges, not self._destination.fresh, tally.handle)
             pool.stop()
         except BaseException:
-            pool.kill()
+            pool.kill(tally.handle_last)
             self._end_backends()
             raise
 
@@ -302,7 +313,7 @@ class Run:
             info.pgvector_version or "to be installed",
         )
         logger.info(
-            "{} workers, batches of {} rows, model {}",
+            "workers {}, batches of {} rows, model {}",
             plan.workers,
             plan.batch_size,
             self._destination.model or "none",

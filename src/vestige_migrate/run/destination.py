@@ -17,6 +17,7 @@ from vestige_migrate.destination.connect import (
     connect,
     connection_string,
     display_url,
+    parse_url,
     prepare_session,
     unreachable,
 )
@@ -41,6 +42,12 @@ class ReadyDestination:
     main: Connection
     model: ModelSignature | None
     fresh: bool
+
+
+def check_url(plan: SqliteToPostgresPlan) -> None:
+    """Raises `PlanError` where libpq could not read the plan's URL; asks nobody."""
+    if not embedded.is_embedded(plan.postgres_url):
+        parse_url(plan.postgres_url)
 
 
 def resolve_url(plan: SqliteToPostgresPlan) -> str:
@@ -72,7 +79,7 @@ def ready_destination(
     pool = ConnectionPool(
         connection_string(url, name),
         min_size=0,
-        max_size=max(1, plan.max_connections - 1),
+        max_size=plan.max_connections,
         timeout=_POOL_TIMEOUT_SECONDS,
         configure=_configure,
         kwargs={"autocommit": True},

@@ -22,8 +22,13 @@ from vestige_migrate.wire import field
 from vestige_migrate.wire.column import uuids
 
 
-def fill_dry_run(report: MigrationReport, counts: dict[str, int], destination: ReadyDestination) -> None:
-    """Counts into the report: `inserted` is what a copy would insert, judged by how many rows are there already."""
+def fill_dry_run(
+    report: MigrationReport, counts: dict[str, int], destination: ReadyDestination, bootstrap: bool
+) -> None:
+    """Counts into the report: `inserted` is what a copy would insert, judged by how many rows are there already.
+
+    `bootstrap` says whether the source has the bootstrap user.
+    """
 
     def count(table: str) -> int:
         with destination.pool.connection() as connection, connection.transaction():
@@ -35,6 +40,9 @@ def fill_dry_run(report: MigrationReport, counts: dict[str, int], destination: R
 
     with ThreadPoolExecutor(max_workers=destination.pool.max_size, thread_name_prefix="count") as threads:
         there = dict(zip(counts, threads.map(count, counts), strict=True))
+    if "users" in there and bootstrap:
+        # The one user that a copy does not insert into an empty destination: the schema has it.
+        there["users"] = max(1, there["users"])
     for table, rows in counts.items():
         skipped = min(rows, there[table])
         report.tables[table] = TableReport(source_rows=rows, inserted=rows - skipped, skipped=skipped)

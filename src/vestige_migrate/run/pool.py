@@ -201,13 +201,21 @@ class WriterPool:
             item.process.join(max(0.0, deadline - time.monotonic()))
         self.kill()
 
-    def kill(self) -> None:
-        """Ends every worker at once, whatever it is doing."""
+    def kill(self, handle: Callable[[Message], None] | None = None) -> None:
+        """Ends every worker at once, whatever it is doing. `handle` gets what they had said before.
+
+        A batch's errors are said before it is committed, and no later run would find them again.
+        """
         for item in self._workers:
             if item.process.is_alive():
                 item.process.kill()
         for item in self._workers:
             item.process.join()
+            while handle is not None and _has_message(item.pipe):
+                try:
+                    handle(item.pipe.recv())
+                except (EOFError, OSError):
+                    break
             item.pipe.close()
         self._workers.clear()
 

@@ -14,7 +14,7 @@ from vestige_migrate.errors import MigrationError, PlanError, SourcesMismatch
 from vestige_migrate.plan import Embedder, ModelSignature, SqliteToPostgresPlan
 from vestige_migrate.report import MigrationReport, ModelInfo
 from vestige_migrate.run.coordinator import Run, Turn, as_migration_error, new_run_name, signature_of
-from vestige_migrate.run.destination import ReadyDestination, ready_destination
+from vestige_migrate.run.destination import ReadyDestination, check_url, ready_destination
 from vestige_migrate.run.index_phase import IndexPhase
 from vestige_migrate.run.pool import warm_up
 from vestige_migrate.run.prepare import FoundSource, PreparedSource, found_source, prepared_source
@@ -34,6 +34,7 @@ def run_several_to_postgres(
     """
     started = time.monotonic()
     check_plans(plans)
+    check_url(plans[0])
     run_name = new_run_name()
     if not plans[0].dry_run:
         warm_up()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from loguru import logger
@@ -103,6 +104,11 @@ class Tally:
         elif isinstance(message, (RangeFault, WorkerLost)):
             self._advance(message.range.table, -count.rows)
             count.restart()
+
+    def handle_last(self, message: Message) -> None:
+        """Takes a message of a run that is being stopped already."""
+        with suppress(TooManyErrors):
+            self.handle(message)
 
     def settle(self) -> None:
         """Writes the counts into the report."""

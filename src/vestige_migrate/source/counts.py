@@ -38,6 +38,12 @@ def count_dropped(connection: sqlite3.Connection, source: TableSource) -> dict[s
     return {name: rows for name, rows in zip(source.dropped, counts, strict=True) if rows}
 
 
+def has_user(connection: sqlite3.Connection, id_: str) -> bool:
+    """Whether the table `users` has this one."""
+    row = connection.execute("SELECT EXISTS (SELECT 1 FROM users WHERE id = ?)", (id_,)).fetchone()
+    return bool(row[0])
+
+
 def left_behind(connection: sqlite3.Connection, layout: Layout, used: Iterable[str]) -> dict[str, int]:
     """Rows with no place in the destination, by table, for every table that has any."""
     found: dict[str, int] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,7 +15,7 @@ from vestige_migrate.paths import shown
 from vestige_migrate.source.connect import SourceFile, open_source
 from vestige_migrate.source.inspect import damaged, unreadable
 from vestige_migrate.source.kind import check_kind, companion
-from vestige_migrate.source.snapshot import PREFIX
+from vestige_migrate.source.private import check_space, private_folder
 
 _BESIDE = ("-wal", "-journal")
 _COPY_TRIES = 3
@@ -87,9 +86,10 @@ def _cannot_open(path: Path, error: sqlite3.OperationalError) -> str:
 @contextmanager
 def _private_copy(path: Path) -> Iterator[SourceFile]:
     """The database with its `-wal` or `-journal` in a folder of our own, repaired there; gone when the context ends."""
-    with tempfile.TemporaryDirectory(prefix=PREFIX) as directory:
-        copy = Path(directory) / path.name
+    with private_folder() as folder:
+        copy = folder / path.name
         try:
+            check_space(folder, path, path.stat().st_size)
             _copy_unchanged(path, copy)
             with closing(sqlite3.connect(copy)) as connection:
                 connection.execute("PRAGMA journal_mode = DELETE").fetchone()
@@ -97,7 +97,7 @@ def _private_copy(path: Path) -> Iterator[SourceFile]:
             raise unreadable(path, error) from None
         except OSError as error:
             raise SourceUnusable(
-                f"no private copy of {path} could be made in {directory} ({error.strerror}), and it cannot be read in "
+                f"no private copy of {path} could be made in {folder} ({error.strerror}), and it cannot be read in "
                 "place: free space there, or set TMPDIR to a folder with room for a copy of the file"
             ) from None
         yield SourceFile(copy)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from vestige_migrate.errors import SourceUnusable
 from vestige_migrate.source.connect import SourceFile, open_source
-
-PREFIX = "vestige-migrate-snapshot-"
+from vestige_migrate.source.private import check_space, private_folder
 
 
 @contextmanager
@@ -20,21 +18,25 @@ def take_snapshot(file: SourceFile) -> Iterator[SourceFile]:
 
     Raises `SourceUnusable` where it cannot be made, such as on a full disk.
     """
-    with tempfile.TemporaryDirectory(prefix=PREFIX) as directory:
-        copy = Path(directory) / file.path.name
+    with private_folder() as folder:
+        copy = folder / file.path.name
         try:
-            source = open_source(file)
-            target = sqlite3.connect(copy)
-            try:
-                source.backup(target)
-                # The copy has one reader pool and no writer: no -wal or -shm beside it.
-                target.execute("PRAGMA journal_mode = DELETE")
-            finally:
-                target.close()
-                source.close()
+            _back_up(file, copy)
         except (OSError, sqlite3.Error) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
             raise SourceUnusable(
-                f"no snapshot of {file.path} could be made in {directory} ({error}): "
+                f"no snapshot of {file.path} could be made in {folder} ({reason}): "
                 "free space there, or set TMPDIR to a folder with room for a copy of the file"
             ) from None
         yield SourceFile(copy)
+
+
+def _back_up(file: SourceFile, copy: Path) -> None:
+    with closing(open_source(file)) as source:
+        (pages,) = source.execute("PRAGMA page_count").fetchone()
+        (size,) = source.execute("PRAGMA page_size").fetchone()
+        check_space(copy.parent, file.path, pages * size)
+        with closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+            # The copy has one reader pool and no writer: no -wal or -shm beside it.
+            target.execute("PRAGMA journal_mode = DELETE")

@@ -1,0 +1,92 @@
+"""Private folders for copies of a source, and what a killed run left of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from loguru import logger
+
+from vestige_migrate.errors import SourceUnusable
+
+PREFIX = "vestige-migrate-snapshot-"
+_LOCK = ".in-use"
+_UNLOCKED_SECONDS = 60.0
+"""A folder without its lock may be one that another run is making at this moment."""
+_MIB = 1024 * 1024
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """A folder for the owner alone (mode 0700) in TMPDIR, gone when the context ends.
+
+    One that a kill left behind is removed by the next run; a lock, which the system lets go of with its process,
+    tells it from one that is in use. Raises `SourceUnusable` where no folder can be made.
+    """
+    try:
+        remove_leftovers()
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    except OSError as error:
+        raise SourceUnusable(
+            f"no folder for a private copy of the source could be made ({error.strerror}): set TMPDIR to one that can "
+            "be written to"
+        ) from None
+    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        _try_lock(lock)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def remove_leftovers() -> None:
+    """Removes the folders of runs that are gone."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        try:
+            found = folder.lstat()
+            if found.st_uid == os.geteuid() and folder.is_dir() and not folder.is_symlink() and _is_left(folder):
+                shutil.rmtree(folder)
+                logger.info("removed {}, which an earlier run left behind", folder)
+        except OSError as error:
+            logger.debug("{} stays: {}", folder, error.strerror)
+
+
+def _is_left(folder: Path) -> bool:
+    try:
+        lock = os.open(folder / _LOCK, os.O_RDWR)
+    except FileNotFoundError:
+        return time.time() - folder.stat().st_mtime > _UNLOCKED_SECONDS
+    try:
+        return _try_lock(lock)
+    finally:
+        os.close(lock)
+
+
+def _try_lock(descriptor: int) -> bool:
+    """Whether the lock is ours now. Where the system has none of this kind, nothing counts as left behind."""
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def check_space(folder: Path, path: Path, needed: int) -> None:
+    """Raises `SourceUnusable` where a copy of `needed` bytes of the source at `path` does not fit beside `folder`."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise SourceUnusable(
+            f"a private copy of {path} needs {-(-needed // _MIB)} MiB in {folder.parent}, and {free // _MIB} MiB are "
+            "free there: free space, or set TMPDIR to a folder with more"
+        )

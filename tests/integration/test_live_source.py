@@ -1,0 +1,149 @@
+"""A source that another program writes to while it is copied, and what becomes of snapshots."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.conftest import CommandLine, Copier
+from tests.integration.test_bad_rows import node_id
+from tests.support.compare import assert_same
+from tests.support.live_writer import BUSY_TIMEOUT_SECONDS, live_writer, memory_id
+from tests.support.running import RunningCopy, blocked_sessions, held_row, wait_until
+from tests.support.sources import SourceSpec, build_source
+from vestige_migrate import OnConflict, SourceUnusable
+from vestige_migrate.source import private
+
+
+@pytest.fixture
+def alive(tmp_path: Path) -> Path:
+    """A source in WAL mode of 2,000 memories, 2,000 schedules and no edges."""
+    path = build_source(tmp_path / "vestige.db", SourceSpec(memories=2000, schedules=2000, edges=0, events=0))
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA journal_mode = WAL").fetchone() == ("wal",)
+    return path
+
+
+def count(path: Path, table: str) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])
+
+
+def test_a_source_that_is_written_to_is_copied_and_the_next_run_brings_the_rest(
+    alive: Path, copy: Copier, tmp_path: Path
+) -> None:
+    state = tmp_path / "state.json"
+    with live_writer(alive, state):
+        wait_until(lambda: count(alive, "edges") > 20, "the writer to write")
+        report = copy(alive, batch_size=50)
+    writer = json.loads(state.read_text())
+    assert writer["failure"] == ""
+    assert writer["longest_seconds"] < BUSY_TIMEOUT_SECONDS
+    assert report.source_changed
+    assert report.complete
+    # Nothing but what was added while it ran can be missing: an edge or a schedule came before its memory was read.
+    assert {error.table for error in report.errors} <= {"edges", "scheduling"}
+    again = copy(alive, on_conflict=OnConflict.NEWER)
+    assert again.errors == []
+    assert not again.source_changed
+    assert_same(alive, copy.database)
+
+
+def test_a_snapshot_of_a_source_that_is_written_to_is_one_moment(
+    alive: Path, copy: Copier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "snapshots"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    with live_writer(alive, tmp_path / "state.json"):
+        wait_until(lambda: count(alive, "edges") > 20, "the writer to write")
+        before = count(alive, "edges")
+        report = copy(alive, snapshot=True, batch_size=50)
+        after = count(alive, "edges")
+    assert report.errors == []
+    assert not report.source_changed
+    tables = report.tables
+    live = tables["edges"].source_rows
+    assert before <= live <= after
+    assert tables["knowledge_nodes"].source_rows == tables["scheduling"].source_rows == 2000 + live + 1
+    with psycopg.connect(copy.database) as connection:
+        last = connection.execute("SELECT count(*) FROM edges WHERE source_id = %s", (memory_id(live),)).fetchone()
+    assert last == (1,)
+    assert list(folder.iterdir()) == []
+
+
+def start(command: CommandLine, source: Path, url: str, folder: Path) -> RunningCopy:
+    arguments = ("--sqlite-path", str(source), "--postgres-url", url, "--workers", "2", "--snapshot", "--no-progress")
+    return RunningCopy.start(*arguments, environment=command.environment(TMPDIR=str(folder)))
+
+
+@pytest.fixture
+def snapshots(tmp_path: Path) -> Path:
+    folder = tmp_path / "snapshots"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_snapshot_goes_with_its_run_or_with_the_next(
+    source: Path, copy: Copier, command: CommandLine, tmp_path: Path, snapshots: Path, how: signal.Signals
+) -> None:
+    copy(build_source(tmp_path / "empty.db", SourceSpec(memories=0, schedules=0, edges=0, events=0)))
+
+    def kept() -> list[Path]:
+        return list(snapshots.glob(f"{private.PREFIX}*"))
+
+    with held_row(copy.database, node_id(source, 5)):
+        run = start(command, source, copy.database, snapshots)
+        wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")
+        assert len(kept()) == 1
+        assert kept()[0].stat().st_mode & 0o777 == 0o700
+        private_ones = kept()
+        other = command(
+            "copy", "--sqlite-path", source, "--postgres-url", copy.database, "--snapshot", TMPDIR=str(snapshots)
+        )
+        assert "another run" in other.stderr
+        assert kept() == private_ones, "a run that is alive keeps its snapshot"
+        run.process.send_signal(how)
+        run.finish()
+    assert len(kept()) == (1 if how is signal.SIGKILL else 0)
+    # The workers of a killed run end with it; their sessions are seen off by the server.
+    done = command(
+        "copy", "--sqlite-path", source, "--postgres-url", copy.database, "--snapshot", TMPDIR=str(snapshots)
+    )
+    assert done.returncode == 0, done.stderr
+    assert ("an earlier run left behind" in done.stderr) == (how is signal.SIGKILL)
+    assert kept() == []
+    assert_same(source, copy.database)
+
+
+def test_a_folder_of_somebody_else_and_a_link_stay(snapshots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(snapshots))
+    theirs = snapshots / f"{private.PREFIX}theirs"
+    theirs.mkdir()
+    os.chown(theirs, os.geteuid() + 1, -1) if os.geteuid() == 0 else theirs.chmod(0o700)
+    os.utime(theirs, (0, 0))
+    link = snapshots / f"{private.PREFIX}link"
+    link.symlink_to(snapshots)
+    young = snapshots / f"{private.PREFIX}young"
+    young.mkdir()
+    private.remove_leftovers()
+    expected = {link, young} | ({theirs} if os.geteuid() == 0 else set())
+    assert set(snapshots.iterdir()) == expected
+
+
+def test_a_snapshot_that_does_not_fit_is_refused_with_both_sizes(
+    source: Path, copy: Copier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = type(shutil.disk_usage("/"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 10, 1024))
+    with pytest.raises(SourceUnusable, match=r"needs 1 MiB in .*, and 0 MiB are free there.*TMPDIR"):
+        copy(source, snapshot=True)
