@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.measure import ROOT, CopyRun
+from bench.measure import ROOT, CopyRun, VerifyRun
 from bench.rounds import VERIFIED_WORKERS, Settings, SizeResult
 
 BAR_ROWS, BAR_DIMENSION, BAR_WORKERS = 100_000, 256, 2
@@ -99,9 +99,10 @@ def _verdicts(settings: Settings, result: SizeResult) -> list[str]:
         lines.append(f"all tables and the workers' start, 2 workers, against the limit: {found['tables']:.2f}")
     if result.verifications:
         lines.append(_verify_line(settings, result))
-    peak = max(run.peak_mib for run in [*result.copies, *result.verifications])
-    coordinator = max(run.coordinator_mib for run in result.copies)
-    worker = max(run.worker_mib for run in result.copies)
+    measured: list[CopyRun | VerifyRun] = [*result.copies, *result.verifications]
+    peak = max(run.peak_mib for run in measured)
+    coordinator = max(run.coordinator_mib for run in measured)
+    worker = max(run.worker_mib for run in measured)
     lines.append(
         f"largest process: {peak:.0f} MiB (coordinator {coordinator:.0f}, worker {worker:.0f})"
         + (_verdict(peak, MEMORY_BAR_MIB, " MiB") if settings.judge else "")

@@ -66,9 +66,8 @@ def measure_size(server: BenchServer, settings: Settings, rows: int, say: Callab
                     if settings.with_indexes and workers == VERIFIED_WORKERS:
                         verified = measured_verify(server, url, source, run)
                         result.verifications.append(verified)
-                        say(
-                            f"{rows:,} memories, round {round_}: verify {verified.wall:.2f} s, {verified.ratio:.2f} of the copy"
-                        )
+                        share = f"{verified.wall:.2f} s, {verified.ratio:.2f} of the copy"
+                        say(f"{rows:,} memories, round {round_}: verify {share}")
                 result.copies.append(run)
                 say(
                     f"{rows:,} memories, round {round_}: {workers} workers, parents {run.phases['parents']:.2f} s, "
