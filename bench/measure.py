@@ -53,13 +53,55 @@ class CopyRun:
         return self.all_rows / self.tables if self.tables else 0.0
 
 
+@dataclass(frozen=True)
+class VerifyRun:
+    """What comparing a copy with its source took, beside the copy itself."""
+
+    workers: int
+    wall: float
+    copy_wall: float
+    phases: dict[str, float]
+    cpu: float
+    coordinator_mib: float
+    worker_mib: float
+
+    @property
+    def ratio(self) -> float:
+        """Against the copy of the same round, into the same database."""
+        return self.wall / self.copy_wall
+
+    @property
+    def peak_mib(self) -> float:
+        """The largest of our processes."""
+        return max(self.coordinator_mib, self.worker_mib)
+
+
+def measured_verify(server: BenchServer, url: str, source: Path, copied: CopyRun) -> VerifyRun:
+    """Compares what `copied` copied into `url` with its source. Raises `CopyFailed` unless both are found the same."""
+    server.settle()
+    cost, report = _run("verify", source, url, copied.workers)
+    if cost["exit_code"] != 0 or not report["same"]:
+        raise CopyFailed(
+            f"{source.name}: verify ended with {cost['exit_code']}, {len(report['differences'])} differences"
+        )
+    return VerifyRun(
+        workers=copied.workers,
+        wall=cost["wall_seconds"],
+        copy_wall=copied.wall,
+        phases=report["phases"],
+        cpu=float(cost["cpu_seconds"]),
+        coordinator_mib=cost["coordinator_peak_kib"] / _KIB_PER_MIB,
+        worker_mib=cost["others_peak_kib"] / _KIB_PER_MIB,
+    )
+
+
 def measured_copy(
     server: BenchServer, url: str, source: Path, wanted: dict[str, Digest], workers: int, with_indexes: bool
 ) -> CopyRun:
     """Copies into the empty database `url`. Raises `CopyFailed` unless all is there and right."""
     server.settle()
     with watched_load(server.postmaster) as load:
-        cost, report = _run(source, url, workers, "auto" if with_indexes else "none")
+        cost, report = _run("copy", source, url, workers, "--indexes", "auto" if with_indexes else "none")
     problems = _problems_of_report(cost, report, wanted) + problems_of_copy(url, wanted)
     if with_indexes:
         problems += problems_of_indexes(url)
@@ -80,18 +122,19 @@ def measured_copy(
     )
 
 
-def _run(source: Path, url: str, workers: int, indexes: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _run(name: str, source: Path, url: str, workers: int, *more: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the command of that name cost, and its report."""
     with tempfile.TemporaryDirectory(prefix="vestige-bench-") as directory:
         cost, report = Path(directory) / "cost.json", Path(directory) / "report.json"
         program = Path(sys.executable).with_name("vestige-migrate")
         command = [
             *(sys.executable, "-m", "bench.one_copy", str(cost)),
-            *(str(program), "copy", "--sqlite-path", str(source), "--workers", str(workers)),
-            *("--indexes", indexes, "--report", str(report), "--no-progress", "--log-level", "WARNING"),
+            *(str(program), name, "--sqlite-path", str(source), "--workers", str(workers)),
+            *(*more, "--report", str(report), "--no-progress", "--log-level", "WARNING"),
         ]
         errors = _run_to_its_end(command, {**os.environ, "VESTIGE_POSTGRES_URL": url})
         if not cost.exists() or not report.exists():
-            raise CopyFailed(f"{source.name}, {workers} workers: {errors.strip() or 'no report'}")
+            raise CopyFailed(f"{name} of {source.name}, {workers} workers: {errors.strip() or 'no report'}")
         return json.loads(cost.read_text()), json.loads(report.read_text())
 
 

@@ -16,12 +16,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.measure import ROOT, CopyRun
-from bench.rounds import Settings, SizeResult
+from bench.measure import ROOT, CopyRun, VerifyRun
+from bench.rounds import VERIFIED_WORKERS, Settings, SizeResult
 
 BAR_ROWS, BAR_DIMENSION, BAR_WORKERS = 100_000, 256, 2
 PARENTS_BAR = 1.6
 """Issue 2: the copy of the memories against the server alone, at the three figures above."""
+VERIFY_BAR = 0.25
+"""Issue 5: comparing against the first copy, at the same three figures."""
 _JUDGED_RUNS = 3
 """Fewer rounds decide nothing: one slow limit makes any copy look fast (seen: 4.1 s and 5.4 s for the same work)."""
 MEMORY_BAR_MIB = 250
@@ -95,15 +97,29 @@ def _verdicts(settings: Settings, result: SizeResult) -> list[str]:
             + (_verdict(found["parents"], PARENTS_BAR, "", enough) if judged else "")
         )
         lines.append(f"all tables and the workers' start, 2 workers, against the limit: {found['tables']:.2f}")
-    peak = max(run.peak_mib for run in result.copies)
-    coordinator = max(run.coordinator_mib for run in result.copies)
-    worker = max(run.worker_mib for run in result.copies)
+    if result.verifications:
+        lines.append(_verify_line(settings, result))
+    measured: list[CopyRun | VerifyRun] = [*result.copies, *result.verifications]
+    peak = max(run.peak_mib for run in measured)
+    coordinator = max(run.coordinator_mib for run in measured)
+    worker = max(run.worker_mib for run in measured)
     lines.append(
         f"largest process: {peak:.0f} MiB (coordinator {coordinator:.0f}, worker {worker:.0f})"
         + (_verdict(peak, MEMORY_BAR_MIB, " MiB") if settings.judge else "")
     )
     lines.append(f"every copy checked: {len(result.copies)} of {len(result.copies)} complete and equal to the source")
     return lines
+
+
+def _verify_line(settings: Settings, result: SizeResult) -> str:
+    found = [run.ratio for run in result.verifications]
+    judged = settings.judge and (result.rows, result.dimension) == (BAR_ROWS, BAR_DIMENSION)
+    wall, cpu = (median(getattr(run, name) for run in result.verifications) for name in ("wall", "cpu"))
+    return (
+        f"verify, {VERIFIED_WORKERS} workers, against the first copy: {median(found):.2f} ({min(found):.2f} to "
+        f"{max(found):.2f}; {wall:.2f} s, {cpu:.2f} s of CPU)"
+        + (_verdict(median(found), VERIFY_BAR, "", settings.runs >= _JUDGED_RUNS) if judged else "")
+    )
 
 
 def _limit_line(result: SizeResult) -> str:
@@ -138,7 +154,7 @@ def write_json(settings: Settings, server: str, results: Sequence[SizeResult]) -
         "server": server,
         "commit": _commit(),
         "settings": {**asdict(settings), "results": str(settings.results)},
-        "bars": {"parents_ratio": PARENTS_BAR, "peak_mib": MEMORY_BAR_MIB},
+        "bars": {"parents_ratio": PARENTS_BAR, "verify_ratio": VERIFY_BAR, "peak_mib": MEMORY_BAR_MIB},
         "sizes": [
             {**asdict(result), "ratios": {str(count): ratios(result, count) for count in settings.workers}}
             for result in results

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from bench.check import Digest, expected
 from bench.limit import Dump, Limit, dump, measure_limit
-from bench.measure import CopyRun, measured_copy
+from bench.measure import CopyRun, VerifyRun, measured_copy, measured_verify
 from bench.server import BenchServer
 from bench.source import source_file
 
 _WARM_UP_WORKERS = 2
+VERIFIED_WORKERS = 2
+"""The copy with so many workers is compared with its source, as long as it has its indexes (search is tried out)."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class SizeResult:
     dimension: int
     limits: list[Limit] = field(default_factory=list)
     copies: list[CopyRun] = field(default_factory=list)
+    verifications: list[VerifyRun] = field(default_factory=list)
 
     def with_workers(self, workers: int) -> list[CopyRun]:
         """The copies with so many workers."""
@@ -60,6 +63,11 @@ def measure_size(server: BenchServer, settings: Settings, rows: int, say: Callab
             for workers in settings.workers:
                 with server.database() as url:
                     run = measured_copy(server, url, source, wanted, workers, settings.with_indexes)
+                    if settings.with_indexes and workers == VERIFIED_WORKERS:
+                        verified = measured_verify(server, url, source, run)
+                        result.verifications.append(verified)
+                        share = f"{verified.wall:.2f} s, {verified.ratio:.2f} of the copy"
+                        say(f"{rows:,} memories, round {round_}: verify {share}")
                 result.copies.append(run)
                 say(
                     f"{rows:,} memories, round {round_}: {workers} workers, parents {run.phases['parents']:.2f} s, "

@@ -30,16 +30,16 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 
 @dataclass(frozen=True)
 class RunningCopy:
-    """`vestige-migrate copy` in a process group of its own."""
+    """`vestige-migrate copy`, or another command, in a process group of its own."""
 
     process: subprocess.Popen[str]
 
     @classmethod
-    def start(cls, *arguments: str | Path, environment: dict[str, str]) -> RunningCopy:
+    def start(cls, *arguments: str | Path, environment: dict[str, str], command: str = "copy") -> RunningCopy:
         """Starts the console script."""
         script = Path(sys.executable).parent / "vestige-migrate"
         process = subprocess.Popen(
-            [script, "copy", *map(str, arguments)],
+            [script, command, *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -26,8 +26,7 @@ _MATCHES = sql.SQL(
     " SELECT EXISTS (SELECT FROM found WHERE id = %s)"
 )
 _NEAREST = sql.SQL(
-    "SELECT id, embedding <=> %s::text::vector FROM knowledge_nodes WHERE embedding IS NOT NULL"
-    " ORDER BY embedding <=> %s::text::vector LIMIT %s"
+    "SELECT id FROM knowledge_nodes WHERE embedding IS NOT NULL ORDER BY embedding <=> %s::text::vector LIMIT %s"
 )
 
 
@@ -63,12 +62,12 @@ def has_hnsw(connection: Connection) -> bool:
     return bool(row and row[0])
 
 
-def nearest(connection: Connection, vector: Sequence[float], count: int) -> list[tuple[UUID, float]]:
-    """(id, cosine distance) of the memories that the HNSW index finds nearest to the vector."""
+def nearest(connection: Connection, vector: Sequence[float], count: int) -> list[UUID]:
+    """The memories that the HNSW index finds nearest to the vector by cosine distance."""
     text = f"[{','.join(map(str, vector))}]"
     with connection.transaction():
         connection.execute("SET LOCAL enable_seqscan = off")
-        return [(id_, float(distance)) for id_, distance in connection.execute(_NEAREST, (text, text, count))]
+        return [id_ for (id_,) in connection.execute(_NEAREST, (text, count))]
 
 
 def ef_search(connection: Connection) -> int | None:

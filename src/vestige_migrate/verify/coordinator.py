@@ -36,7 +36,8 @@ from vestige_migrate.verify.destination import OpenDestination, as_open, open_de
 from vestige_migrate.verify.extras import Side, count_ids, find_extras
 from vestige_migrate.verify.messages import Queries
 from vestige_migrate.verify.report import Difference, Kind, VerifyReport
-from vestige_migrate.verify.search import Sample, check_search, draw_sample
+from vestige_migrate.verify.sample import Sample, draw_sample
+from vestige_migrate.verify.search import check_search
 from vestige_migrate.verify.tally import VerifyTally, log_findings
 
 
@@ -241,7 +242,8 @@ class _Verification:
 
     def _check_search(self, sample: Sample, queries: Queries) -> None:
         exact = [self._tally.nearest(at) for at in range(len(queries.ids))]
-        self.report.search = check_search(self._destination.main, sample, queries, exact)
+        sides = [(source.connection, source.layout) for source in self._sources]
+        self.report.search = check_search(self._destination.main, sides, sample, queries, exact)
         for warning in self.report.search.warnings:
             logger.warning("{}", warning)
 
