@@ -22,6 +22,7 @@ from loguru import logger
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from tests.support.running import end_all
 from tests.support.sources import SourceSpec, build_source
 from vestige_migrate import MigrationReport, SqliteToPostgresPlan, run_sqlite_to_postgres
 from vestige_migrate.destination import embedded
@@ -80,6 +81,12 @@ def source(tmp_path: Path) -> Path:
 def _quiet_log() -> None:
     """Log lines go nowhere unless a test adds a sink of its own."""
     logger.remove()
+
+
+@pytest.fixture(autouse=True)
+def _no_run_is_left() -> Iterator[None]:
+    yield
+    end_all()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@
     │   │   └── SourcesMismatch         ... in two of several sources
     │   ├── DestinationUnusable         unreachable, no pgvector, missing rights, altered schema
     │   │   └── DestinationBusy         another run holds the lock
+    │   ├── HostUnusable                worker processes cannot be started here
     │   └── NotAvailable                declared, not built yet
     ├── Stopped                    4    stopped in the middle; running again resumes
     │   ├── TooManyErrors               --max-errors was passed
@@ -64,6 +65,10 @@ class UnsupportedPair(Refused):
 
 class SourceUnusable(Refused):
     """The source file is missing, unreadable, or not a Vestige file."""
+
+
+class HostUnusable(Refused):
+    """This machine lacks something that the worker processes need."""
 
 
 class SourceTooOld(SourceUnusable):

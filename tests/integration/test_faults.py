@@ -55,7 +55,7 @@ def test_killed_workers_are_replaced_and_their_ranges_copied(
     report_file = tmp_path / "report.json"
     with held_row(copy.database, node_id(prepared, 10)):
         run = start(command, prepared, copy.database, "--report", str(report_file), "--batch-size", "20")
-        wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")
+        run.wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")
         killed = run.workers()
         for worker in killed:
             worker.send_signal(signal.SIGKILL)
@@ -72,7 +72,7 @@ def test_killed_workers_are_replaced_and_their_ranges_copied(
 def test_a_range_that_fails_on_every_try_stops_the_run(prepared: Path, copy: Copier, command: CommandLine) -> None:
     with held_row(copy.database, node_id(prepared, 10)):
         run = start(command, prepared, copy.database, "--retries", "1")
-        wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")
+        run.wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")
         for worker in run.workers():
             worker.kill()
         code, _, err = run.finish()
@@ -89,7 +89,7 @@ def test_an_interrupt_leaves_nothing_behind(
 ) -> None:
     with held_row(copy.database, node_id(prepared, 10)):
         run = start(command, prepared, copy.database)
-        wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")
+        run.wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")
         below = run.descendants()
         if how is signal.SIGINT:
             run.interrupt()
@@ -109,7 +109,7 @@ def test_an_interrupt_leaves_nothing_behind(
 def test_the_workers_of_a_killed_coordinator_end(prepared: Path, copy: Copier, command: CommandLine) -> None:
     with held_row(copy.database, node_id(prepared, 10)):
         run = start(command, prepared, copy.database)
-        wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")
+        run.wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")
         below = run.descendants()
         run.process.kill()
         run.finish()
@@ -122,7 +122,7 @@ def test_the_workers_of_a_killed_coordinator_end(prepared: Path, copy: Copier, c
 def test_a_second_run_at_once_is_told_so(prepared: Path, copy: Copier, command: CommandLine) -> None:
     with held_row(copy.database, node_id(prepared, 10)):
         first = start(command, prepared, copy.database)
-        wait_until(lambda: blocked_sessions(copy.database), "the first run in mid-range")
+        first.wait_until(lambda: blocked_sessions(copy.database), "the first run in mid-range")
         with pytest.raises(DestinationBusy, match="another run"):
             copy(prepared)
     code, _, err = first.finish()
@@ -154,7 +154,7 @@ def test_the_lock_is_free_when_a_run_returns(
 def test_ended_sessions_are_tried_again(prepared: Path, copy: Copier, command: CommandLine) -> None:
     with held_row(copy.database, node_id(prepared, 10)):
         run = start(command, prepared, copy.database, "--batch-size", "20")
-        wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")
+        run.wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")
         with psycopg.connect(copy.database, autocommit=True) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"

@@ -78,7 +78,7 @@ def test_a_run_that_ends_in_an_index_build_is_repaired_by_the_next(
         connection.execute("LOCK TABLE knowledge_nodes IN ROW EXCLUSIVE MODE")  # rows may come, no index may
         arguments = ("--sqlite-path", str(source), "--postgres-url", copy.database, "--workers", "2")
         run = RunningCopy.start(*arguments, environment=command.environment())
-        wait_until(lambda: _waiting_builds(copy.database), "the index build")
+        run.wait_until(lambda: _waiting_builds(copy.database), "the index build")
         if how is signal.SIGINT:
             run.interrupt()
         else:

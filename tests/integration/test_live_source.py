@@ -103,7 +103,7 @@ def test_a_snapshot_goes_with_its_run_or_with_the_next(
 
     with held_row(copy.database, node_id(source, 5)):
         run = start(command, source, copy.database, snapshots)
-        wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")
+        run.wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")
         assert len(kept()) == 1
         assert kept()[0].stat().st_mode & 0o777 == 0o700
         private_ones = kept()
@@ -123,6 +123,18 @@ def test_a_snapshot_goes_with_its_run_or_with_the_next(
     assert ("an earlier run left behind" in done.stderr) == (how is signal.SIGKILL)
     assert kept() == []
     assert_same(source, copy.database)
+
+
+def test_a_folder_of_temporary_files_with_a_long_path_will_do(
+    source: Path, copy: Copier, command: CommandLine, tmp_path: Path
+) -> None:
+    """The path of a socket is 107 bytes at most, and a worker needs one."""
+    folder = tmp_path / ("long-" * 20)
+    folder.mkdir()
+    done = command("copy", "--sqlite-path", source, "--postgres-url", copy.database, TMPDIR=str(folder))
+    assert done.returncode == 0, done.stderr
+    assert_same(source, copy.database)
+    assert list(folder.iterdir()) == []
 
 
 def test_a_folder_of_somebody_else_and_a_link_stay(snapshots: Path, monkeypatch: pytest.MonkeyPatch) -> None:

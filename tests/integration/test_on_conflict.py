@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import CommandLine, Copier
 from tests.integration.test_bad_rows import node_id
 from tests.support.compare import assert_same, stored
-from tests.support.running import RunningCopy, blocked_sessions, wait_until
+from tests.support.running import RunningCopy, blocked_sessions
 from tests.support.sources import SourceSpec, build_source, edit
 from vestige_migrate import MigrationReport, PlanError, SqliteToPostgresPlan
 
@@ -295,7 +295,7 @@ def test_killed_workers_lose_and_repeat_nothing(tmp_path: Path, copy: Copier, co
             "--sqlite-path", path, "--postgres-url", copy.database, "--workers", "2", "--batch-size", "20",
             "--on-conflict", "newer", "--report", report_file, environment=command.environment(),
         )  # fmt: skip
-        wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")
+        running.wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")
         for worker in running.workers():
             worker.send_signal(signal.SIGKILL)
     code, _, err = running.finish()
@@ -321,7 +321,7 @@ def test_a_row_that_becomes_newer_while_the_copy_waits_for_it_stays(
             "--sqlite-path", source, "--postgres-url", copy.database, "--on-conflict", "newer",
             environment=command.environment(),
         )  # fmt: skip
-        wait_until(lambda: blocked_sessions(copy.database), "a worker that waits for the row")
+        running.wait_until(lambda: blocked_sessions(copy.database), "a worker that waits for the row")
         other.commit()
     code, out, err = running.finish()
     assert code == 0, err
@@ -343,7 +343,7 @@ def test_an_interrupted_run_leaves_no_memory_without_its_schedule(
             "--sqlite-path", path, "--postgres-url", copy.database, "--workers", "1", "--batch-size", "5",
             "--on-conflict", "newer", environment=command.environment(),
         )  # fmt: skip
-        wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")
+        running.wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")
         running.interrupt()
         assert running.finish()[0] == 130
     changed = run(

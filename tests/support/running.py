@@ -18,6 +18,8 @@ import psycopg
 
 WAIT_SECONDS = 30.0
 
+_started: list[subprocess.Popen[str]] = []
+
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
     """Polls until the condition holds; fails the test, naming `what`, where it never does."""
@@ -46,7 +48,19 @@ class RunningCopy:
             env=environment,
             start_new_session=True,
         )
+        _started.append(process)
         return cls(process)
+
+    def wait_until(self, condition: Callable[[], object], what: str) -> None:
+        """Like `wait_until`, and fails at once, with what it printed, where the run ends first."""
+
+        def holds() -> bool:
+            if condition():
+                return True
+            assert self.process.poll() is None, f"the run ended before {what}: {self.finish()}"
+            return False
+
+        wait_until(holds, what)
 
     def workers(self) -> list[psutil.Process]:
         """The writer processes: children of the fork server, which is the coordinator's child."""
@@ -65,6 +79,15 @@ class RunningCopy:
         """Exit code, standard output, standard error."""
         out, err = self.process.communicate(timeout=WAIT_SECONDS)
         return self.process.returncode, out, err
+
+
+def end_all() -> None:
+    """Kills every run that a test, which failed in between, left behind."""
+    while _started:
+        process = _started.pop()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 @contextmanager

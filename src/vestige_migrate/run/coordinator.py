@@ -26,8 +26,9 @@ from vestige_migrate.run.dry_run import fill_dry_run, fill_updates
 from vestige_migrate.run.index_phase import IndexPhase
 from vestige_migrate.run.messages import ErrorsFound, WorkerConfig
 from vestige_migrate.run.owner import make_owner
-from vestige_migrate.run.pool import WriterPool, warm_up
+from vestige_migrate.run.pool import WriterPool
 from vestige_migrate.run.prepare import PreparedSource, found_source, prepared_source
+from vestige_migrate.run.processes import warm_up
 from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.run.tally import Tally
 from vestige_migrate.source.counts import count_dropped, count_rows, has_user, left_behind

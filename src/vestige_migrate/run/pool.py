@@ -9,22 +9,17 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-import os
 import random
-import sys
 import time
-import types
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import multiprocess
-from multiprocess import forkserver
 from multiprocess.connection import wait
 
 from vestige_migrate.errors import RangeFailed
-from vestige_migrate.run import worker
+from vestige_migrate.run import processes, worker
 from vestige_migrate.run.messages import Message, RangeDone, RangeFault, Task, WorkerConfig, WorkerLost
 from vestige_migrate.source.ranges import Range
 
@@ -80,11 +75,11 @@ class WriterPool:
         self._size = size
         self._retries = retries
         self._warn = warn
-        self._context = _context()
+        self._context = processes.context()
         self._workers: list[_Worker] = []
 
     def _grow(self, size: int) -> None:
-        with _no_main_module(), _one_thread():
+        with processes.starting():
             while len(self._workers) < size:
                 self._workers.append(self._start())
 
@@ -173,7 +168,7 @@ class WriterPool:
             reason = _ending(item.process.exitcode)
             handle(WorkerLost(item.range, reason))
             self._again(queue, item.range, f"its worker {reason}", transient=True)
-        with _no_main_module(), _one_thread():
+        with processes.starting():
             self._workers.append(self._start())
         return finished
 
@@ -218,60 +213,6 @@ class WriterPool:
                     break
             item.pipe.close()
         self._workers.clear()
-
-
-def warm_up() -> None:
-    """Lets the fork server begin its imports now, while the coordinator looks at both ends; returns at once."""
-    if _context().get_start_method() == "forkserver":
-        with _one_thread():
-            forkserver.ensure_running()
-
-
-def _context() -> Any:
-    """Forkserver where there is one: forking after a thread or a connection exists breaks libpq, and a spawned
-    interpreter would import everything once a worker."""
-    if "forkserver" not in multiprocess.get_all_start_methods():
-        return multiprocess.get_context("spawn")
-    context = multiprocess.get_context("forkserver")
-    context.set_forkserver_preload(["vestige_migrate.run.worker"])
-    return context
-
-
-@contextmanager
-def _no_main_module() -> Iterator[None]:
-    """Keeps a starting worker from importing the caller's main script a second time.
-
-    `multiprocess` does so that functions defined there can be unpickled; ours never are. Without it a worker would
-    load the whole command line, and a library user's script would need an `if __name__ == "__main__"` guard.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-_THREAD_SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Processes that start now do linear algebra in one thread each, whatever numpy was built with.
-
-    The threads of two workers on two CPUs wait for each other in loops: that cost more than all the rest of a
-    comparison (6 s of CPU a 100,000 vectors). Our own environment is as it was afterwards.
-    """
-    before = {name: os.environ.get(name) for name in _THREAD_SETTINGS}
-    os.environ.update(dict.fromkeys(_THREAD_SETTINGS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _has_message(pipe: Any) -> bool:

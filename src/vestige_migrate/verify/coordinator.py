@@ -23,8 +23,9 @@ from vestige_migrate.report import ModelInfo
 from vestige_migrate.run.destination import ReadyDestination
 from vestige_migrate.run.messages import WorkerConfig
 from vestige_migrate.run.owner import find_owner
-from vestige_migrate.run.pool import WriterPool, warm_up
+from vestige_migrate.run.pool import WriterPool
 from vestige_migrate.run.prepare import PreparedSource, found_source, prepared_source
+from vestige_migrate.run.processes import warm_up
 from vestige_migrate.run.progress import OnProgress, Progress
 from vestige_migrate.source.counts import count_rows
 from vestige_migrate.source.ranges import Range, plan_ranges

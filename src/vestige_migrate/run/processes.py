@@ -1,0 +1,125 @@
+"""How worker processes are started: from a fork server, with a socket that fits, one thread each and no main module."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import multiprocess
+from multiprocess import forkserver, util
+
+from vestige_migrate.errors import HostUnusable
+
+_LONGEST_SOCKET_PATH = 103
+"""Bytes of a Unix socket's path on macOS (`sun_path` without its end); Linux takes four more."""
+_SOCKET_IN_FOLDER = "/pymp-xxxxxxxx/listener-xxxxxxxx"
+"""What `multiprocess` adds to the folder of temporary files."""
+_SHORT_FOLDERS = ("/tmp", "/var/tmp")
+
+
+def warm_up() -> None:
+    """Lets the fork server begin its imports now, while the coordinator looks at both ends; returns at once."""
+    if context().get_start_method() == "forkserver":
+        with _one_thread():
+            _place_socket()
+            forkserver.ensure_running()
+
+
+def context() -> Any:
+    """Forkserver where there is one: forking after a thread or a connection exists breaks libpq, and a spawned
+    interpreter would import everything once a worker."""
+    if "forkserver" not in multiprocess.get_all_start_methods():
+        return multiprocess.get_context("spawn")
+    context = multiprocess.get_context("forkserver")
+    context.set_forkserver_preload(["vestige_migrate.run.worker"])
+    return context
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """Worker processes are started inside this context."""
+    with _no_main_module(), _one_thread():
+        if context().get_start_method() == "forkserver":
+            _place_socket()
+        yield
+
+
+def _place_socket() -> None:
+    """Lets `multiprocess` put the fork server's socket where its path fits.
+
+    It takes TMPDIR, however long that is, and fails with "AF_UNIX path too long". Only the socket goes elsewhere;
+    snapshots stay in TMPDIR. Raises `HostUnusable` where no folder will do.
+    """
+    with _temporary_folder(_socket_folder()):
+        util.get_temp_dir()  # makes it, has it removed at exit, and remembers it
+
+
+def _socket_folder() -> str:
+    try:
+        usual = tempfile.gettempdir()
+    except OSError:
+        raise HostUnusable(
+            "there is no folder for temporary files (TMPDIR, /tmp and /var/tmp cannot be written to), and the worker "
+            "processes need one: set TMPDIR to a folder that can be written to, with a path of less than "
+            f"{_LONGEST_SOCKET_PATH - len(_SOCKET_IN_FOLDER)} bytes"
+        ) from None
+    for folder in (usual, *_SHORT_FOLDERS):
+        fits = len(os.fsencode(folder)) + len(_SOCKET_IN_FOLDER) <= _LONGEST_SOCKET_PATH
+        if fits and os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    raise HostUnusable(
+        f"the path of {usual} is too long for the socket of the worker processes: set TMPDIR to a folder with a path "
+        f"of less than {_LONGEST_SOCKET_PATH - len(_SOCKET_IN_FOLDER)} bytes"
+    )
+
+
+@contextmanager
+def _temporary_folder(folder: str) -> Iterator[None]:
+    before = tempfile.tempdir
+    tempfile.tempdir = folder
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
+@contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Keeps a starting worker from importing the caller's main script a second time.
+
+    `multiprocess` does so that functions defined there can be unpickled; ours never are. Without it a worker would
+    load the whole command line, and a library user's script would need an `if __name__ == "__main__"` guard.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+_THREAD_SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Processes that start now do linear algebra in one thread each, whatever numpy was built with.
+
+    The threads of two workers on two CPUs wait for each other in loops: that cost more than all the rest of a
+    comparison (6 s of CPU a 100,000 vectors). Our own environment is as it was afterwards.
+    """
+    before = {name: os.environ.get(name) for name in _THREAD_SETTINGS}
+    os.environ.update(dict.fromkeys(_THREAD_SETTINGS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
