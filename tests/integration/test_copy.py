@@ -11,6 +11,7 @@ from tests.conftest import Copier
 from tests.support.compare import assert_same, counts, stored
 from tests.support.sources import SourceSpec, build_source, edit
 from vestige_migrate import Progress, SqliteToPostgresPlan, run_sqlite_to_postgres
+from vestige_migrate.plan import BATCH_BYTES
 
 FULL = {
     "memories_copied": 250,
@@ -79,9 +80,10 @@ def test_one_single_created_at_for_all_rows(tmp_path: Path, copy: Copier) -> Non
 
 
 def test_wide_rows_end_a_batch(tmp_path: Path, copy: Copier) -> None:
-    path = build_source(tmp_path / "vestige.db", SourceSpec(memories=30, schedules=30, edges=0, events=0))
-    edit(path, ("UPDATE knowledge_nodes SET content = replace(hex(zeroblob(1500000)), '0', 'a b ')", ()))
-    assert copy(path).memories_copied == 30
+    path = build_source(tmp_path / "vestige.db", SourceSpec(memories=12, schedules=12, edges=0, events=0))
+    edit(path, ("UPDATE knowledge_nodes SET content = replace(hex(zeroblob(500000)), '0', 'a b ')", ()))
+    assert 2 * BATCH_BYTES < 12 * 4_000_000
+    assert copy(path).memories_copied == 12
     assert_same(path, copy.database)
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,11 @@ class RunningCopy:
 
     def workers(self) -> list[psutil.Process]:
         """The writer processes: children of the fork server, which is the coordinator's child."""
-        own = psutil.Process(self.process.pid)
-        return [worker for child in own.children() for worker in child.children()]
+        found = []
+        for child in psutil.Process(self.process.pid).children():
+            with suppress(psutil.NoSuchProcess):  # one that only just ended
+                found += child.children()
+        return found
 
     def descendants(self) -> list[psutil.Process]:
         """Every process under the coordinator."""
