@@ -184,3 +184,25 @@ def test_any_other_error_goes_through(connection: sqlite3.Connection) -> None:
 
 def test_no_rowids_are_no_batches(connection: sqlite3.Connection) -> None:
     assert read(connection, SOURCE, [], 10, NO_BOUND) == []
+
+
+@SEVERAL
+@given(
+    st.lists(st.sampled_from((0, 5, 20_000, 70_000)), min_size=1, max_size=12),
+    st.sampled_from(("x", "\u6f22", b"\xff")),
+    st.integers(1, 4),
+)
+def test_a_wide_value_among_narrow_ones_loses_no_row_and_bounds_its_batch(
+    sizes: list[int], unit: str | bytes, rows: int
+) -> None:
+    """Batches with room are read without counting until SQLite says that a value is too long for that."""
+    limit = rows * 10_000
+    with closing(empty_table()) as connection:
+        rowids = fill(connection, [unit * size for size in sizes])
+        before = connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
+        batches = read(connection, SOURCE, rowids, rows, limit)
+        assert connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH) == before
+    assert [row[0] for found, _ in batches for row in found] == [f"id-{at}" for at in range(len(sizes))]
+    assert [bytes_of(row[1]) for found, _ in batches for row in found] == [bytes_of(unit * size) for size in sizes]
+    assert sum(asked for _, asked in batches) == len(sizes)
+    assert not any(over_by_more_than_one_row(found, limit) for found, _ in batches)

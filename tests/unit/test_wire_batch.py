@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import struct
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vestige_migrate.report import Outcome, RowError
 from vestige_migrate.wire import field
 from vestige_migrate.wire.batch import Batch, copy_payload
+from vestige_migrate.wire.block import Block
 
 SEVERAL = settings(max_examples=100, deadline=None)
 Cell = bytes | None
@@ -78,3 +80,20 @@ def test_errors_of_refused_rows_are_left_out() -> None:
     batch = Batch([[b""] * 4], str, errors)
     assert [error.id for error in batch.errors_of_stored({1})] == ["0", "3"]
     assert [error.id for error in batch.errors_of_stored(())] == ["0", "1", "1", "3"]
+
+
+@SEVERAL
+@given(st.integers(1, 6), st.lists(st.tuples(st.booleans(), st.integers(0, 9)), min_size=1, max_size=6))
+def test_columns_of_one_size_are_written_like_any_other(count: int, kinds: list[tuple[bool, int]]) -> None:
+    """A `Block` beside others, at either end, alone, several in a row."""
+    columns = [
+        [field.with_length(bytes([row, at] * size)) for row in range(count)] for at, (_, size) in enumerate(kinds)
+    ]
+    blocks: list[list[bytes] | Block] = [
+        Block(np.frombuffer(b"".join(column), dtype=np.uint8).reshape(count, -1)) if as_block else column
+        for column, (as_block, _) in zip(columns, kinds, strict=True)
+    ]
+    assert copy_payload(blocks) == copy_payload(columns)
+    for block, column in zip(blocks, columns, strict=True):
+        assert list(block) == column
+        assert (len(block), block[0], block[-1], block[:1]) == (count, column[0], column[-1], column[:1])

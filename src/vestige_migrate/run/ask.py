@@ -11,7 +11,7 @@ from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.present import PresenceCheck
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.ranges import Range
-from vestige_migrate.source.read import Row, list_keys
+from vestige_migrate.source.read import Row, list_keys, list_rowids
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables.base import Refresh, Table
 from vestige_migrate.wire import field as wire
@@ -46,9 +46,11 @@ class KeyAsker:
 
     def ask(self, sqlite: sqlite3.Connection, postgres: Connection | None, range_: Range) -> Answer:
         """What the destination says of the range; without one every row is new."""
+        if postgres is None:
+            return Answer(list_rowids(sqlite, self._source, range_))
         rows = list_keys(sqlite, self._source, range_, *self._more)
-        if postgres is None or not rows:
-            return Answer([_rowid(row) for row in rows])
+        if not rows:
+            return Answer([])
         keys = self._encode(rows)
         # A key that cannot be written (no UUID, NULL) is not there for certain: the row goes its normal way.
         parts = len(self._table.key)

@@ -37,7 +37,6 @@ from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import PHASES, TABLES
 from vestige_migrate.tables.base import BOOTSTRAP_USER
 from vestige_migrate.tables.overrides import Overrides
-from vestige_migrate.verify.coordinator import verify_copied
 
 _TERMINATE_MS = 5000
 
@@ -78,6 +77,8 @@ def run_sqlite_to_postgres(
             with as_migration_error():
                 run.execute()
             if plan.verify:
+                from vestige_migrate.verify.coordinator import verify_copied
+
                 run.report.verification = verify_copied(plan, [source], destination, run_name, on_progress)
         except MigrationError as error:
             error.report = run.report

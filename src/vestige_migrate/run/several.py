@@ -20,7 +20,6 @@ from vestige_migrate.run.prepare import FoundSource, PreparedSource, found_sourc
 from vestige_migrate.run.processes import warm_up
 from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.source.layout import Layout
-from vestige_migrate.verify.coordinator import verify_copied
 
 
 def run_several_to_postgres(
@@ -51,6 +50,8 @@ def run_several_to_postgres(
                 for report in _copy_each(plans, sources, destination, run_name, on_progress):
                     combined.reports.append(report)
             if plans[0].verify:
+                from vestige_migrate.verify.coordinator import verify_copied
+
                 combined.verification = verify_copied(plans[0], sources, destination, run_name, on_progress)
         except MigrationError as error:
             if isinstance(error.report, MigrationReport):

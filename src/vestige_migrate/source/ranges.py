@@ -52,7 +52,8 @@ Key = tuple[KeyPart, ...]
 class Range:
     """Rows of one table: `lower <= key < upper` (None: no bound).
 
-    With `nulls`, the rows whose key has a NULL, and the bounds are rowids.
+    With `nulls`, the rows whose key has a NULL, and the bounds are rowids. `apart`: the table has such rows, and
+    this range leaves them out; where it has none, not looking lets an index answer without the rows.
     """
 
     table: str
@@ -60,11 +61,12 @@ class Range:
     lower: Key | None = None
     upper: Key | None = None
     nulls: bool = False
+    apart: bool = True
 
     def where(self, source: TableSource) -> tuple[str, list[bytes | int | float]]:
         """The predicate and its parameters. The one place where ranges are written as SQL."""
         names = [column(name) for name in source.order]
-        terms = [_has_no_null(names)] if source.order != ("rowid",) else []
+        terms = [_has_no_null(names)] if self.apart and source.order != ("rowid",) else []
         if self.nulls:
             terms = [f"NOT ({_has_no_null(names)})"]
             names = _ROWID
@@ -106,7 +108,7 @@ def plan_ranges(connection: sqlite3.Connection, table: str, source: TableSource,
     if with_null:
         nulls = f"{base} WHERE NOT ({_has_no_null(names)})"
         bounds += [(bound, True) for bound in _between(_quantiles(connection, nulls, _ROWID, MAX_RANGE_ROWS))]
-    return [Range(table, at, lower, upper, nulls) for at, ((lower, upper), nulls) in enumerate(bounds)]
+    return [Range(table, at, lower, upper, nulls, with_null) for at, ((lower, upper), nulls) in enumerate(bounds)]
 
 
 def _has_no_null(names: Sequence[str]) -> str:

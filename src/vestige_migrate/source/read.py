@@ -19,6 +19,9 @@ from vestige_migrate.source.select import TableSource, column, quote_identifier
 
 Row = tuple[Raw, ...]
 
+_NARROW_BYTES = 8192
+"""Where a batch has room for rows of this size, values up to a row's share of it are read without counting."""
+
 _KEYS_AT_ONCE = 10_000
 """Below SQLite's limit of 32,766 parameters a statement."""
 
@@ -32,6 +35,15 @@ def list_keys(connection: sqlite3.Connection, source: TableSource, range_: Range
         f" WHERE {where} ORDER BY {order}"
     )
     return _fetch_all(connection, statement, parameters)
+
+
+def list_rowids(connection: sqlite3.Connection, source: TableSource, range_: Range) -> list[int]:
+    """The rowid of every row of the range, in the order of the key's first column: an index alone may answer."""
+    where, parameters = range_.where(source)
+    statement = (
+        f"SELECT n.rowid FROM {quote_identifier(source.base)} AS n WHERE {where} ORDER BY {column(source.order[0])}"
+    )
+    return [rowid for (rowid,) in connection.execute(statement, parameters)]
 
 
 def _fetch_all(connection: sqlite3.Connection, statement: str, parameters: Sequence[Raw]) -> list[Row]:
@@ -71,13 +83,20 @@ def read_batches(
     Yields the rows and how many of the rowids they stand for: a row that another program deleted since its key was
     listed is not among the rows.
     """
-    select = f"SELECT {', '.join(['n.rowid', *_expressions(source)])} {source.from_clause}"
+    select = f"SELECT {', '.join(_expressions(source))} {source.from_clause}"
+    widest = batch_bytes // batch_rows
+    narrow = widest >= _NARROW_BYTES
     for start in range(0, len(rowids), batch_rows):
         pending = sorted(rowids[start : start + batch_rows])
+        if narrow:
+            found = _read_narrow(connection, select, pending, widest)
+            if found is not None:
+                yield found, len(pending)
+                continue
+            narrow = False
         while pending:
-            rows, complete = _read(connection, select, pending, batch_bytes)
-            asked = len(pending) if complete else bisect_right(pending, rows[-1][0])  # type: ignore[type-var]
-            yield [row[1:] for row in rows], asked
+            rows, asked = _read_counted(connection, source, pending, batch_bytes)
+            yield rows, asked
             pending = pending[asked:]
 
 
@@ -100,16 +119,51 @@ def _expressions(source: TableSource) -> list[str]:
     return [value for value in source.values if value is not None] + [column(name) for name in source.extras]
 
 
-def _read(connection: sqlite3.Connection, select: str, rowids: Sequence[int], limit: int) -> tuple[list[Row], bool]:
-    """Rows by ascending rowid, up to about `limit` bytes, and whether that was all of them."""
-    statement = f"{select} WHERE n.rowid IN ({','.join('?' * len(rowids))}) ORDER BY n.rowid"
+def _read_narrow(connection: sqlite3.Connection, select: str, rowids: Sequence[int], widest: int) -> list[Row] | None:
+    """All rows by ascending rowid; None, before it is in memory, where a value has more than `widest` bytes.
+
+    SQLite itself looks at the sizes. To add them up here costs as much as to read the rows.
+    """
+    before = connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, min(widest, before))
     try:
-        return _take(connection.execute(statement, rowids), limit)
+        return _fetch_all(connection, f"{select} WHERE {_among(rowids)}", _parameters(rowids))
+    except sqlite3.DataError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_TOOBIG:
+            raise
+        return None
+    finally:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, before)
+
+
+def _among(rowids: Sequence[int]) -> str:
+    """The condition for these ascending rowids; one walk where they have no gap, else a search for each."""
+    condition = "BETWEEN ? AND ?" if _gapless(rowids) else f"IN ({','.join('?' * len(rowids))})"
+    return f"n.rowid {condition} ORDER BY n.rowid"
+
+
+def _parameters(rowids: Sequence[int]) -> Sequence[int]:
+    return (rowids[0], rowids[-1]) if _gapless(rowids) else rowids
+
+
+def _gapless(rowids: Sequence[int]) -> bool:
+    return rowids[-1] - rowids[0] + 1 == len(rowids)
+
+
+def _read_counted(
+    connection: sqlite3.Connection, source: TableSource, rowids: Sequence[int], limit: int
+) -> tuple[list[Row], int]:
+    """Rows by ascending rowid, up to about `limit` bytes, and how many of the rowids they stand for."""
+    statement = f"SELECT {', '.join(['n.rowid', *_expressions(source)])} {source.from_clause} WHERE {_among(rowids)}"
+    try:
+        rows, complete = _take(connection.execute(statement, _parameters(rowids)), limit)
     except sqlite3.OperationalError as error:
         if not _is_invalid_utf8(error):
             raise
         with _tolerant(connection):
-            return _take(connection.execute(statement, rowids), limit)
+            rows, complete = _take(connection.execute(statement, _parameters(rowids)), limit)
+    asked = len(rowids) if complete else bisect_right(rowids, rows[-1][0])  # type: ignore[type-var]
+    return [row[1:] for row in rows], asked
 
 
 def _take(cursor: sqlite3.Cursor, limit: int) -> tuple[list[Row], bool]:

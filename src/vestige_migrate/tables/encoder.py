@@ -15,10 +15,9 @@ from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables.base import Column, Null, Special, Table
 from vestige_migrate.wire import field
 from vestige_migrate.wire.batch import Batch
-from vestige_migrate.wire.column import Values
+from vestige_migrate.wire.column import Fields, Values
 from vestige_migrate.wire.extras import merge_extras
 
-Cells = list[bytes | None]
 Found = tuple[int, int, BadValue]
 """(row, column, problem)."""
 
@@ -50,13 +49,14 @@ class BatchEncoder:
             return Batch(cells, lambda row: self._row_id(raw, row))  # type: ignore[arg-type]
         return self._repair(cells, raw, problems)
 
-    def _encode_column(self, at: int, values: Values, problems: list[Found]) -> Cells:
+    def _encode_column(self, at: int, values: Values, problems: list[Found]) -> Fields:
         column = self._table.columns[at]
         cells, found = self._encoders[at](values)
         problems.extend((row, at, problem) for row, problem in found)
         if column.null is Null.KEPT or None not in values:
             return cells
         absent = self._source.values[at] is None
+        cells = list(cells)
         for row, value in enumerate(values):
             if value is not None:
                 continue
@@ -67,7 +67,7 @@ class BatchEncoder:
                 cells[row] = self._default(column)
         return cells
 
-    def _merge_extras(self, cells: list[Cells], extras: list[Values], problems: list[Found]) -> None:
+    def _merge_extras(self, cells: list[Fields], extras: list[Values], problems: list[Found]) -> None:
         at = self._table.index("metadata")
         cells[at], found = merge_extras(cells[at], self._source.extras, extras)
         problems.extend((row, at, problem) for row, problem in found)
@@ -75,13 +75,15 @@ class BatchEncoder:
     def _default(self, column: Column) -> bytes:
         return self._run_start if column.default is Special.RUN_START else column.default
 
-    def _repair(self, cells: list[Cells], raw: list[Values], problems: list[Found]) -> Batch:
+    def _repair(self, cells: list[Fields], raw: list[Values], problems: list[Found]) -> Batch:
         """Stand-ins for the bad values; rows that cannot be placed leave the batch."""
         columns = self._table.columns
         unplaced = {row for row, at, problem in problems if columns[at].required and problem.instead is UNSET}
         stand_ins = [(row, at, self._stand_in(cells, row, at)) for row, at, _ in problems if cells[at][row] is None]
         for row, at, stand_in in stand_ins:
-            cells[at][row] = stand_in
+            column = cells[at]
+            assert isinstance(column, list)  # a Block has no None
+            column[row] = stand_in
         kept = [row for row in range(len(raw[0])) if row not in unplaced]
         position = {row: index for index, row in enumerate(kept)}
         errors = []
@@ -103,7 +105,7 @@ class BatchEncoder:
             len(unplaced),
         )
 
-    def _stand_in(self, cells: list[Cells], row: int, at: int) -> bytes:
+    def _stand_in(self, cells: list[Fields], row: int, at: int) -> bytes:
         column = self._table.columns[at]
         if column.twin is not None:
             twin = cells[self._table.index(column.twin)][row]

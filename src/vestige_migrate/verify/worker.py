@@ -8,7 +8,7 @@ from vestige_migrate.destination.connect import Connection
 from vestige_migrate.run.messages import Task, WorkerConfig
 from vestige_migrate.run.worker import RangeWorker, Send
 from vestige_migrate.source.ranges import Range
-from vestige_migrate.source.read import list_keys, read_batches
+from vestige_migrate.source.read import list_rowids, read_batches
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import Table
@@ -46,8 +46,8 @@ class RangeVerifier(RangeWorker):
             self._comparers.clear()
         encoder, comparer = self._encoder(table, source), self._comparer(table, source, sqlite, postgres)
         search = NeighbourSearch(self._queries) if table.name == _MEMORIES else None
-        rowids = [key[0] for key in list_keys(sqlite, source, range_)]
-        for rows, _ in read_batches(sqlite, source, rowids, BATCH_ROWS, self._config.batch_bytes):  # type: ignore[arg-type]
+        rowids = list_rowids(sqlite, source, range_)
+        for rows, _ in read_batches(sqlite, source, rowids, BATCH_ROWS, self._config.batch_bytes):
             if not rows:
                 continue
             batch = encoder.encode(rows)

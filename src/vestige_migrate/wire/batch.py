@@ -5,9 +5,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, repeat
+from itertools import chain
+
+import numpy as np
 
 from vestige_migrate.report import RowError
+from vestige_migrate.wire.block import Block, Bytes, cut
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\x00" + struct.pack(">ii", 0, 0)
 _TRAILER = struct.pack(">h", -1)
@@ -16,10 +19,23 @@ Fields = Sequence[bytes]
 
 
 def copy_payload(columns: Sequence[Fields]) -> bytes:
-    """The whole binary COPY stream for these columns."""
-    header = struct.pack(">h", len(columns))
-    rows = chain.from_iterable(zip(repeat(header), *columns, strict=False))
-    return b"".join(chain((_SIGNATURE,), rows, (_TRAILER,)))
+    """The whole binary COPY stream for these columns, of which there is one at the least."""
+    header = np.frombuffer(struct.pack(">h", len(columns)), dtype=np.uint8)
+    neighbours: list[Bytes] = [np.broadcast_to(header, (len(columns[0]), len(header)))]
+    pieces: list[Fields] = []
+    for column in columns:
+        if isinstance(column, Block):
+            neighbours.append(column.rows)
+            continue
+        if neighbours:
+            pieces.append(cut(np.concatenate(neighbours, axis=1)))
+            neighbours = []
+        pieces.append(column)
+    if not pieces:
+        return b"".join((_SIGNATURE, np.concatenate(neighbours, axis=1).tobytes(), _TRAILER))
+    if neighbours:
+        pieces.append(cut(np.concatenate(neighbours, axis=1)))
+    return b"".join(chain((_SIGNATURE,), chain.from_iterable(zip(*pieces, strict=True)), (_TRAILER,)))
 
 
 @dataclass

@@ -28,11 +28,14 @@ from vestige_migrate.decode.time import decode_time
 from vestige_migrate.decode.vector import decode_vector
 from vestige_migrate.plan import MAX_DIMENSION
 from vestige_migrate.wire import field
+from vestige_migrate.wire.block import Block
 from vestige_migrate.wire.times import parse_times
 from vestige_migrate.wire.vectors import write_vectors
 
 Values = Sequence[Raw]
 Problem = tuple[int, BadValue]
+Fields = list[bytes | None] | Block
+"""A `Block` has no None and cannot be changed."""
 
 CACHED_VALUES = 4096
 """Distinct values a cache of a low-cardinality column keeps before it starts over."""
@@ -44,7 +47,7 @@ CACHED_CHARS = 256
 class Encoded(NamedTuple):
     """A column ready for COPY: one field a row (None where it has a problem and no repaired value)."""
 
-    fields: list[bytes | None]
+    fields: Fields
     problems: list[Problem]
 
 
@@ -102,7 +105,7 @@ class Cached:
                 known[raw] = written
 
 
-Plain = Callable[[Values], list[bytes | None] | None]
+Plain = Callable[[Values], Fields | None]
 """Writes all values of a column at once, none of them NULL; None where a value among them is not plain."""
 
 
@@ -158,27 +161,16 @@ def _canonical_uuids(values: Values) -> NDArray[np.uint8] | None:
     return (nibbles[:, 0::2] * np.uint8(16)) + nibbles[:, 1::2]
 
 
-def _with_prefix(prefix: bytes, payloads: NDArray[Any]) -> list[bytes | None]:
-    """Equal-sized payloads, shape (n, size) of uint8, each behind the same prefix."""
-    count, size = payloads.shape
-    rows = np.empty((count, len(prefix) + size), dtype=np.uint8)
-    rows[:, : len(prefix)] = np.frombuffer(prefix, dtype=np.uint8)
-    rows[:, len(prefix) :] = payloads
-    joined = rows.tobytes()
-    width = len(prefix) + size
-    return [joined[at : at + width] for at in range(0, len(joined), width)]
-
-
-def _numbers(values: NDArray[Any], wire_type: str) -> list[bytes | None]:
+def _numbers(values: NDArray[Any], wire_type: str) -> Block:
     """Numbers of one size, shape (n,), as fields."""
     payloads = values.astype(wire_type)
     size = payloads.itemsize
-    return _with_prefix(struct.pack(">i", size), payloads.view(np.uint8).reshape(-1, size))
+    return Block.of(struct.pack(">i", size), payloads.view(np.uint8).reshape(-1, size))
 
 
-def _plain_uuids(values: Values) -> list[bytes | None] | None:
+def _plain_uuids(values: Values) -> Block | None:
     packed = _canonical_uuids(values)
-    return None if packed is None else _with_prefix(struct.pack(">i", 16), packed)
+    return None if packed is None else Block.of(struct.pack(">i", 16), packed)
 
 
 def uuids(values: Values) -> Encoded:
@@ -186,7 +178,7 @@ def uuids(values: Values) -> Encoded:
     return _at_once(_plain_uuids, decode_uuid, field.uuid, values)
 
 
-def _plain_times(values: Values) -> list[bytes | None] | None:
+def _plain_times(values: Values) -> Block | None:
     micros = parse_times(values)
     return None if micros is None else _numbers(micros - field.POSTGRES_EPOCH_US, ">i8")
 
@@ -196,7 +188,7 @@ def times(values: Values) -> Encoded:
     return _at_once(_plain_times, decode_time, field.timestamptz, values)
 
 
-def _plain_floats(values: Values) -> list[bytes | None] | None:
+def _plain_floats(values: Values) -> Block | None:
     if set(map(type, values)) != {float}:
         return None
     doubles = np.array(values, dtype=np.float64)
@@ -208,7 +200,7 @@ def floats(values: Values) -> Encoded:
     return _at_once(_plain_floats, decode_float, field.float8, values)
 
 
-def _plain_integers(values: Values, bits: int) -> list[bytes | None] | None:
+def _plain_integers(values: Values, bits: int) -> Block | None:
     if set(map(type, values)) != {int}:
         return None
     limit = 1 << (bits - 1)

@@ -21,7 +21,15 @@ _SECONDS_CHARS = 19
 """`2026-05-27T09:35:58`."""
 _ZONES = ("+00:00", "Z", "")
 _PUNCTUATION = {4: b"-", 7: b"-", 13: b":", 16: b":"}
+_CLOCK_DIGITS = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18]
+_CLOCK_WEIGHTS = np.zeros((14, 6))
+_CLOCK_WEIGHTS[:4, 0] = (1000, 100, 10, 1)
+for _part in range(1, 6):
+    _CLOCK_WEIGHTS[2 + 2 * _part : 4 + 2 * _part, _part] = (10, 1)
+_CLOCK_LOW = np.array([1, 1, 1, 0, 0, 0])
+_CLOCK_HIGH = np.array([9999, 12, 31, 23, 59, 59])
 _MICRO_DIGITS = 6
+_MICRO_WEIGHTS = np.array([100_000.0, 10_000.0, 1_000.0, 100.0, 10.0, 1.0])
 _MONTH_DAYS = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 _DAYS_TO_UNIX_EPOCH = 719_468
 """Days from 0000-03-01, where `_days` counts from, to 1970-01-01."""
@@ -86,17 +94,14 @@ def _punctuated(chars: NDArray[np.uint8], end: int) -> bool:
 
 def _clock(digits: NDArray[np.uint8]) -> Ints | None:
     """Seconds since 1970, or None where a part is no digit or out of its range."""
-    positions = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18]
-    plain = digits[:, positions]
-    if (plain > 9).any():
+    if (digits[:, _CLOCK_DIGITS] > 9).any():
         return None
-    wide = plain.astype(np.int64)
-    year = wide[:, 0] * 1000 + wide[:, 1] * 100 + wide[:, 2] * 10 + wide[:, 3]
-    month, day, hour, minute, second = (wide[:, at] * 10 + wide[:, at + 1] for at in range(4, 14, 2))
-    if (year < 1).any() or (month < 1).any() or (month > 12).any() or (day < 1).any():
+    parts = digits[:, _CLOCK_DIGITS].astype(np.float64) @ _CLOCK_WEIGHTS
+    if ((parts < _CLOCK_LOW) | (parts > _CLOCK_HIGH)).any():
         return None
+    year, month, day, hour, minute, second = parts.astype(np.int64).T
     leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0)) & (month == 2)
-    if (day > _MONTH_DAYS[month] + leap).any() or (hour > 23).any() or (minute > 59).any() or (second > 59).any():
+    if (day > _MONTH_DAYS[month] + leap).any():
         return None
     seconds: Ints = _days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second
     return seconds
@@ -114,9 +119,5 @@ def _fraction(digits: NDArray[np.uint8]) -> Ints | None:
     """Microseconds from up to nine fraction digits; what is past the sixth is cut."""
     if (digits > 9).any():
         return None
-    micros = np.zeros(len(digits), dtype=np.int64)
-    for at in range(_MICRO_DIGITS):
-        micros *= 10
-        if at < digits.shape[1]:
-            micros += digits[:, at]
+    micros: Ints = (digits[:, :_MICRO_DIGITS].astype(np.float64) @ _MICRO_WEIGHTS[: digits.shape[1]]).astype(np.int64)
     return micros
