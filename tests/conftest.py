@@ -36,6 +36,9 @@ _SERVER_BYTES = 8 * 1024**3
 SERVER_VARIABLE = "VESTIGE_TEST_POSTGRES_URL"
 ROOT = Path(__file__).parent.parent
 
+for _name in [name for name in os.environ if name.startswith("VESTIGE_") and name != SERVER_VARIABLE]:
+    del os.environ[_name]  # a developer may run Vestige
+
 
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:

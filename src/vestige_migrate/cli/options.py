@@ -24,7 +24,8 @@ SqlitePaths = Annotated[
         "--sqlite-path",
         metavar="PATH",
         help="Vestige's file (default: $VESTIGE_DATA_DIR/vestige.db, else the platform's). Give it again for each "
-        "further file: they are copied one after the other.",
+        "further file: they are copied one after the other. An encrypted file's key is taken from "
+        "$VESTIGE_ENCRYPTION_KEY.",
         show_default=False,
     ),
 ]

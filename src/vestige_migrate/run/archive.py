@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -17,6 +16,7 @@ from vestige_migrate.run.messages import ErrorsFound
 from vestige_migrate.run.prepare import PreparedSource
 from vestige_migrate.run.progress import OnProgress, Progress
 from vestige_migrate.run.tally import Tally
+from vestige_migrate.source import driver
 from vestige_migrate.source.archive import AnyRow, AnyTable
 from vestige_migrate.source.connect import open_source
 from vestige_migrate.source.counts import CACHES
@@ -82,7 +82,7 @@ class ArchivePhase:
                 table = AnyTable(connection, name)
                 for batch in table.batches(condition, self._plan.batch_size, BATCH_BYTES):
                     yield len(batch), writer.write([_encode(table, row) for row in batch])
-        except sqlite3.Error as error:
+        except driver.errors() as error:
             reason = getattr(error, "sqlite_errorname", None) or type(error).__name__
             raise Stopped(
                 f"table {name} of {self._report.source.path} cannot be read for the archive ({reason}). What was "

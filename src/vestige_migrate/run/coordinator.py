@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from vestige_migrate.run.prepare import PreparedSource, found_source, prepared_s
 from vestige_migrate.run.processes import warm_up
 from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.run.tally import Tally
+from vestige_migrate.source import driver
 from vestige_migrate.source.counts import count_dropped, count_rows, has_user, left_behind
 from vestige_migrate.source.ranges import Range, plan_ranges
 from vestige_migrate.source.select import TableSource
@@ -111,7 +111,7 @@ def as_migration_error() -> Iterator[None]:
         raise Stopped(
             f"the destination failed: {describe(error)}. What was committed stays; run again to resume"
         ) from None
-    except sqlite3.Error as error:
+    except driver.errors() as error:
         reason = getattr(error, "sqlite_errorname", None) or type(error).__name__
         raise Stopped(
             f"the source could not be read ({reason}). What was committed stays; run again to resume, and check the "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loguru import logger
@@ -97,7 +97,7 @@ def prepared_source(plan: SqliteToPostgresPlan, found: FoundSource) -> Iterator[
     if plan.snapshot:
         with take_snapshot(found.file) as copy:
             if not is_readable(layout):
-                upgrade(copy.path)
+                upgrade(copy.path, copy.key)
                 logger.info(
                     "upgraded the snapshot from V{} to V15; {} itself is untouched", layout.version, shown(path)
                 )
@@ -106,10 +106,10 @@ def prepared_source(plan: SqliteToPostgresPlan, found: FoundSource) -> Iterator[
         return
     # A dry run changes nothing: it counts an older file as it is where the upgrade is allowed.
     if plan.allow_source_upgrade and not is_readable(layout) and not plan.dry_run:
-        backup = upgrade_in_place(path)
+        backup = upgrade_in_place(path, found.file.key)
         if backup is not None:
             logger.info("upgraded {} from V{} to V15; the backup is {}", shown(path), layout.version, shown(backup))
-        file = SourceFile(path.resolve())
+        file = replace(found.file, path=path.resolve())
         layout = _checked_again(file, found)
         found = FoundSource(path, file, layout)
     with _opened(found.file, path, layout, layout) as prepared:

@@ -31,6 +31,7 @@ from vestige_migrate.run.messages import (
     Task,
     WorkerConfig,
 )
+from vestige_migrate.source import driver
 from vestige_migrate.source.connect import open_source
 from vestige_migrate.source.ranges import Range
 from vestige_migrate.source.read import Row, read_batches
@@ -104,9 +105,9 @@ class RangeWorker(ABC):
         except psycopg.Error as error:
             self._close_postgres()
             self._send(RangeFault(task.range, is_transient(error), f"PostgreSQL: {describe(error)}"))
-        except sqlite3.Error as error:
+        except driver.errors() as error:
             self._close_sqlite()
-            busy = isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+            busy = isinstance(error, driver.operational_errors()) and "locked" in str(error)
             self._send(RangeFault(task.range, busy, _describe_sqlite(error)))
         else:
             self._send(RangeDone(task.range))

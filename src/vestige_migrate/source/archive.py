@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from vestige_migrate.decode.problem import Raw
 from vestige_migrate.decode.text import tolerant_text
+from vestige_migrate.source import driver
 from vestige_migrate.source.select import EVERY_ROW, column, quote_identifier
 
 _ROWID_NAMES = ("_rowid_", "rowid", "oid")
@@ -47,7 +48,7 @@ class AnyTable:
                 continue
             try:
                 self._connection.execute(f"SELECT {column(name)} FROM {self._name} AS n LIMIT 0").close()
-            except sqlite3.OperationalError:
+            except driver.operational_errors():
                 return None
             return column(name)
         return None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from vestige_migrate.source import driver
 
 BUSY_TIMEOUT_SECONDS = 30.0
 """How long a read waits for a writer that holds the file exclusively."""
@@ -14,10 +16,14 @@ _CACHE_KIB = 8192
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file to read. `immutable` is for a file that nobody can be writing and whose folder takes no `-shm`."""
+    """A file to read. `immutable` is for a file that nobody can be writing and whose folder takes no `-shm`.
+
+    `key` decrypts it; None where it is not encrypted. No `repr` shows it.
+    """
 
     path: Path
     immutable: bool = False
+    key: str | None = field(default=None, repr=False)
 
     @property
     def uri(self) -> str:
@@ -27,8 +33,8 @@ class SourceFile:
 
 def open_source(file: SourceFile) -> sqlite3.Connection:
     """A read-only connection in autocommit mode: a read transaction lasts as long as one statement."""
-    connection = sqlite3.connect(
-        file.uri, uri=True, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
+    connection = driver.connect(
+        file.uri, file.key, uri=True, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
     )
     connection.execute("PRAGMA query_only = ON")
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")

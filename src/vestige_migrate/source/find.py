@@ -6,15 +6,17 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from loguru import logger
 
 from vestige_migrate.errors import SourceUnusable
 from vestige_migrate.paths import shown
+from vestige_migrate.source import driver
 from vestige_migrate.source.connect import SourceFile, open_source
 from vestige_migrate.source.inspect import damaged, unreadable
-from vestige_migrate.source.kind import check_kind, companion
+from vestige_migrate.source.kind import Kind, check_kind, companion
 from vestige_migrate.source.private import check_space, private_folder
 
 _BESIDE = ("-wal", "-journal")
@@ -30,22 +32,22 @@ def find_source(path: Path) -> Iterator[SourceFile]:
     beside it is opened as one that nobody is writing, and one with changes in its `-wal` or `-journal` is read from
     a private copy, so that those are neither lost nor half read.
     """
-    check_kind(path)
-    file = SourceFile(path.resolve())
+    key = driver.key_from_environment() if check_kind(path) is Kind.ENCRYPTED else None
+    file = SourceFile(path.resolve(), key=key)
     failure = _try(file, path)
     if failure is None:
         yield file
     elif not _is_for_want_of_writing(failure):
         raise SourceUnusable(_cannot_open(path, failure))
     elif any(companion(file.path, suffix) for suffix in _BESIDE):
-        with _private_copy(file.path) as copy:
+        with _private_copy(file) as copy:
             logger.info("{} can only be read after a repair: this is done in a private copy", shown(path))
             failure = _try(copy, path)
             if failure is not None:
                 raise SourceUnusable(_cannot_open(path, failure))
             yield copy
     else:
-        file = SourceFile(file.path, immutable=True)
+        file = replace(file, immutable=True)
         failure = _try(file, path)
         if failure is not None:
             raise SourceUnusable(_cannot_open(path, failure))
@@ -62,11 +64,11 @@ def _try(file: SourceFile, path: Path) -> sqlite3.OperationalError | None:
         with closing(open_source(file)) as connection:
             connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
             finding = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.OperationalError as error:
+    except driver.operational_errors() as error:
         if _is_for_want_of_writing(error):
             return error
         raise unreadable(path, error) from None
-    except sqlite3.DatabaseError as error:
+    except driver.database_errors() as error:
         raise unreadable(path, error) from None
     # Only what begins so is about the file; the rest is about rows (a NULL where none may be), which are copied.
     if finding is not None and str(finding[0]).startswith("*** in database"):
@@ -84,23 +86,24 @@ def _cannot_open(path: Path, error: sqlite3.OperationalError) -> str:
 
 
 @contextmanager
-def _private_copy(path: Path) -> Iterator[SourceFile]:
+def _private_copy(file: SourceFile) -> Iterator[SourceFile]:
     """The database with its `-wal` or `-journal` in a folder of our own, repaired there; gone when the context ends."""
+    path = file.path
     with private_folder() as folder:
         copy = folder / path.name
         try:
             check_space(folder, path, path.stat().st_size)
             _copy_unchanged(path, copy)
-            with closing(sqlite3.connect(copy)) as connection:
+            with closing(driver.connect(copy, file.key)) as connection:
                 connection.execute("PRAGMA journal_mode = DELETE").fetchone()
-        except sqlite3.DatabaseError as error:
+        except driver.database_errors() as error:
             raise unreadable(path, error) from None
         except OSError as error:
             raise SourceUnusable(
                 f"no private copy of {path} could be made in {folder} ({error.strerror}), and it cannot be read in "
                 "place: free space there, or set TMPDIR to a folder with room for a copy of the file"
             ) from None
-        yield SourceFile(copy)
+        yield SourceFile(copy, key=file.key)
 
 
 def _copy_unchanged(path: Path, copy: Path) -> None:

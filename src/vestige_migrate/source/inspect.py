@@ -6,6 +6,8 @@ import sqlite3
 from pathlib import Path
 
 from vestige_migrate.errors import SourceUnusable
+from vestige_migrate.source import driver
+from vestige_migrate.source.kind import begins_plain
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.lineage import find_lineage
 from vestige_migrate.source.models import with_model
@@ -25,7 +27,7 @@ def inspect_source(connection: sqlite3.Connection, path: Path) -> Layout:
             raise SourceUnusable(_no_vestige_file(path, tables))
         version = _version(connection, tables)
         return with_model(connection, Layout(tables, version, find_lineage(tables, version)))
-    except sqlite3.DatabaseError as error:
+    except driver.database_errors() as error:
         raise unreadable(path, error) from None
 
 
@@ -36,6 +38,11 @@ def unreadable(path: Path, error: sqlite3.DatabaseError) -> SourceUnusable:
         return SourceUnusable(f"{path} is locked by another program: stop that program, then run again")
     if name.startswith("SQLITE_IOERR"):
         return SourceUnusable(f"{path} cannot be read from its disk ({name}): check the disk, then run again")
+    if name == "SQLITE_NOTADB" and not begins_plain(path):
+        return SourceUnusable(
+            f"the key in {driver.KEY_VARIABLE} does not open {path}: give the one that Vestige runs with (or the file "
+            "is no database at all)"
+        )
     # sqlite3 quotes what it could not decode, which goes nowhere.
     undecodable = str(error).startswith("Could not decode")
     return SourceUnusable(damaged(path, "a name in it is no valid UTF-8" if undecodable else str(error)))

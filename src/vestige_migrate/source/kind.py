@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import stat
+from enum import Enum
 from pathlib import Path
 
 from vestige_migrate.errors import SourceUnusable
 from vestige_migrate.paths import DATABASE_NAME
+from vestige_migrate.source.driver import KEY_VARIABLE, MAGIC, has_sqlcipher, key_from_environment
 
-_MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
 _SAMPLE_BYTES = 4096
+_SMALLEST_PAGE = 512
 _LARGEST_PAGE = 65_536
 """Written as 1, because the header has two bytes for it."""
 
 
-def check_kind(path: Path) -> None:
+class Kind(Enum):
+    """What a database is written as."""
+
+    PLAIN = "SQLite's own format"
+    ENCRYPTED = "SQLCipher's: pages of what looks like noise"
+
+
+def check_kind(path: Path) -> Kind:
     """Raises `SourceUnusable`, which says what is there instead, unless the path leads to an SQLite database.
+
+    One that may be encrypted passes where it can be opened: with the extra and a key.
 
     SQLite's file format, section 1.3 "The Database Header" (https://sqlite.org/fileformat2.html).
     """
@@ -35,11 +46,13 @@ def check_kind(path: Path) -> None:
         raise SourceUnusable(f"{path} cannot be read: {reason}") from None
     if not start:
         raise SourceUnusable(f"{path} is an empty file (0 bytes), and no Vestige database")
-    if not start.startswith(_MAGIC):
-        raise SourceUnusable(_no_database(path, start))
+    if not start.startswith(MAGIC):
+        _check_encrypted(path, start, found.st_size)
+        return Kind.ENCRYPTED
     if len(start) < _HEADER_BYTES:
         raise SourceUnusable(f"{path} is a truncated SQLite database: it ends after {len(start)} bytes. {_RESTORE}")
     _check_length(path, start, found.st_size)
+    return Kind.PLAIN
 
 
 _RESTORE = "Restore a backup, or copy the file again from where it came from"
@@ -59,13 +72,26 @@ def _no_file(path: Path, mode: int) -> str:
     return f"{path} is a directory: {hint}"
 
 
-def _no_database(path: Path, start: bytes) -> str:
+def _check_encrypted(path: Path, start: bytes, size: int) -> None:
+    """Raises `SourceUnusable` unless the file may be encrypted and there is all it takes to open it."""
     if _is_text(start):
-        return f"{path} is a text file, and no SQLite database: give Vestige's database with --sqlite-path"
-    return (
-        f"{path} is no SQLite database, or it is encrypted (Vestige encrypts its file where VESTIGE_ENCRYPTION_KEY is "
-        "set): encrypted files cannot be copied yet"
-    )
+        raise SourceUnusable(
+            f"{path} is a text file, and no SQLite database: give Vestige's database with --sqlite-path"
+        )
+    if size % _SMALLEST_PAGE:
+        raise SourceUnusable(
+            f"{path} is no SQLite database, and no encrypted one either (those have whole pages): give Vestige's "
+            "database with --sqlite-path"
+        )
+    if key_from_environment() is None:
+        raise SourceUnusable(
+            f"{path} is no SQLite database, or it is encrypted: where Vestige runs with {KEY_VARIABLE}, set the same "
+            "key here"
+        )
+    if not has_sqlcipher():
+        raise SourceUnusable(
+            f"{path} is encrypted, and what opens it is not installed: pip install 'vestige-migrate[sqlcipher]'"
+        )
 
 
 def _is_text(start: bytes) -> bool:
@@ -77,6 +103,12 @@ def _is_text(start: bytes) -> bool:
     except UnicodeDecodeError as error:
         return len(start) == _SAMPLE_BYTES and error.start >= _SAMPLE_BYTES - 3
     return True
+
+
+def begins_plain(path: Path) -> bool:
+    """Whether the file, which can be read, begins as SQLite's own format does."""
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
 
 
 def _check_length(path: Path, header: bytes, size: int) -> None:

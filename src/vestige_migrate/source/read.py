@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from vestige_migrate.decode.problem import Raw
 from vestige_migrate.decode.text import tolerant_text
+from vestige_migrate.source import driver
 from vestige_migrate.source.ranges import Range
 from vestige_migrate.source.select import TableSource, column, quote_identifier
 
@@ -49,7 +50,7 @@ def list_rowids(connection: sqlite3.Connection, source: TableSource, range_: Ran
 def _fetch_all(connection: sqlite3.Connection, statement: str, parameters: Sequence[Raw]) -> list[Row]:
     try:
         return connection.execute(statement, parameters).fetchall()
-    except sqlite3.OperationalError as error:
+    except driver.operational_errors() as error:
         if not _is_invalid_utf8(error):
             raise
         with _tolerant(connection):
@@ -85,7 +86,7 @@ def read_batches(
     """
     select = f"SELECT {', '.join(_expressions(source))} {source.from_clause}"
     widest = batch_bytes // batch_rows
-    narrow = widest >= _NARROW_BYTES
+    narrow = widest >= _NARROW_BYTES and hasattr(connection, "setlimit")  # sqlcipher3 has none
     for start in range(0, len(rowids), batch_rows):
         pending = sorted(rowids[start : start + batch_rows])
         if narrow:
@@ -157,7 +158,7 @@ def _read_counted(
     statement = f"SELECT {', '.join(['n.rowid', *_expressions(source)])} {source.from_clause} WHERE {_among(rowids)}"
     try:
         rows, complete = _take(connection.execute(statement, _parameters(rowids)), limit)
-    except sqlite3.OperationalError as error:
+    except driver.operational_errors() as error:
         if not _is_invalid_utf8(error):
             raise
         with _tolerant(connection):

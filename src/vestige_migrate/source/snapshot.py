@@ -1,13 +1,15 @@
-"""A private, consistent copy of a source, made by SQLite's online backup; removed when the run ends."""
+"""A private, consistent copy of a source, made by SQLite's online backup; removed when the run ends.
+
+The copy of an encrypted file is encrypted with the same key."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from vestige_migrate.errors import SourceUnusable
+from vestige_migrate.source import driver
 from vestige_migrate.source.connect import SourceFile, open_source
 from vestige_migrate.source.private import check_space, private_folder
 
@@ -22,21 +24,21 @@ def take_snapshot(file: SourceFile) -> Iterator[SourceFile]:
         copy = folder / file.path.name
         try:
             _back_up(file, copy)
-        except (OSError, sqlite3.Error) as error:
+        except driver.file_errors() as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise SourceUnusable(
                 f"no snapshot of {file.path} could be made in {folder} ({reason}): "
                 "free space there, or set TMPDIR to a folder with room for a copy of the file"
             ) from None
-        yield SourceFile(copy)
+        yield SourceFile(copy, key=file.key)
 
 
 def _back_up(file: SourceFile, copy: Path) -> None:
     with closing(open_source(file)) as source:
         (pages,) = source.execute("PRAGMA page_count").fetchone()
         (size,) = source.execute("PRAGMA page_size").fetchone()
-        check_space(copy.parent, file.path, pages * size)
-        with closing(sqlite3.connect(copy)) as target:
+        check_space(copy.parent, file.path, pages * int(size))  # SQLCipher answers in text
+        with closing(driver.connect(copy, file.key)) as target:
             source.backup(target)
             # The copy has one reader pool and no writer: no -wal or -shm beside it.
             target.execute("PRAGMA journal_mode = DELETE")

@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 
 from vestige_migrate.errors import SourceUnusable
+from vestige_migrate.source import driver
 from vestige_migrate.source.connect import SourceFile, open_source
 from vestige_migrate.source.inspect import inspect_source
 from vestige_migrate.source.lineage import READABLE_VERSION, check_upgradable, is_readable
@@ -29,8 +30,10 @@ _NODE_COLUMNS = {
 """What V14 and V15 of the plan line add to knowledge_nodes (source-schemas.md)."""
 
 
-def upgrade_in_place(path: Path) -> Path | None:
+def upgrade_in_place(path: Path, key: str | None = None) -> Path | None:
     """Backs the file up beside it, then upgrades it in one transaction; returns the backup's path.
+
+    With a `key` the file is encrypted, and so is its backup.
 
     None where another program has upgraded the file in the meantime. Raises `SourceTooOld` below V11 and
     `SourceUnusable` where the file cannot be written or the backup fails; the file is then as it was.
@@ -39,13 +42,13 @@ def upgrade_in_place(path: Path) -> Path | None:
     backup: Path | None = None
     try:
         # The lock comes first: the backup is the very state that the upgrade starts from.
-        with _write_transaction(file) as connection:
+        with _write_transaction(file, key) as connection:
             layout = inspect_source(connection, path)
             check_upgradable(layout, path)
             if not is_readable(layout):
-                backup = _backup(file, layout.version)
+                backup = _backup(file, layout.version, key)
                 _run(connection)
-    except sqlite3.Error as error:
+    except driver.errors() as error:
         kept = f", and a backup is {backup}" if backup else ""
         raise SourceUnusable(
             f"{path} could not be upgraded ({error}); it is unchanged{kept}. Check that it and its folder may be "
@@ -54,20 +57,21 @@ def upgrade_in_place(path: Path) -> Path | None:
     return backup
 
 
-def upgrade(path: Path) -> None:
-    """Upgrades the file to V15 in one transaction; one that needs no upgrade is not written to. Raises sqlite3.Error.
+def upgrade(path: Path, key: str | None = None) -> None:
+    """Upgrades the file to V15 in one transaction; one that needs no upgrade is not written to.
 
-    For a file of our own (a snapshot): there is no backup, and files below V11 are taken too.
+    For a file of our own (a snapshot): there is no backup, and files below V11 are taken too. Raises
+    `driver.errors()`.
     """
-    with _write_transaction(path) as connection:
+    with _write_transaction(path, key) as connection:
         if not is_readable(inspect_source(connection, path)):
             _run(connection)
 
 
 @contextmanager
-def _write_transaction(path: Path) -> Iterator[sqlite3.Connection]:
+def _write_transaction(path: Path, key: str | None) -> Iterator[sqlite3.Connection]:
     """A transaction that no other program can write beside; rolled back where an exception leaves it."""
-    with closing(sqlite3.connect(path, timeout=_LOCK_SECONDS, isolation_level=None)) as connection:
+    with closing(driver.connect(path, key, timeout=_LOCK_SECONDS, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
@@ -82,7 +86,7 @@ def _run(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-def _backup(path: Path, version: int) -> Path:
+def _backup(path: Path, version: int, key: str | None) -> Path:
     """A checked copy through SQLite's backup API (which sees rows that are only in the WAL), owner-only.
 
     It has its name only once it is whole: a kill leaves a `.partial` file, never half a backup that looks like one.
@@ -98,7 +102,7 @@ def _backup(path: Path, version: int) -> Path:
             "writing beside the file, or use --snapshot"
         ) from None
     try:
-        verdict = _copy_whole(path, partial)
+        verdict = _copy_whole(path, partial, key)
         if verdict != "ok":
             raise SourceUnusable(
                 f"the backup of {path} does not pass PRAGMA integrity_check, so the file is damaged and was not "
@@ -106,7 +110,7 @@ def _backup(path: Path, version: int) -> Path:
             )
         partial.rename(backup)
         _flush_directory(backup.parent)
-    except (OSError, sqlite3.Error) as error:
+    except driver.file_errors() as error:
         raise SourceUnusable(
             f"{path} could not be backed up to {backup} ({error}): nothing was changed. Make room beside the file, "
             "or use --snapshot"
@@ -117,9 +121,9 @@ def _backup(path: Path, version: int) -> Path:
     return backup
 
 
-def _copy_whole(path: Path, target: Path) -> str:
+def _copy_whole(path: Path, target: Path, key: str | None) -> str:
     """Copies the database and returns what PRAGMA integrity_check says of the copy."""
-    with closing(open_source(SourceFile(path))) as source, closing(sqlite3.connect(target)) as copy:
+    with closing(open_source(SourceFile(path, key=key))) as source, closing(driver.connect(target, key)) as copy:
         source.backup(copy)
         (verdict,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
     return str(verdict)
