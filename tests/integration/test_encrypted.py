@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import random
 from contextlib import closing
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.verifying import Verifier
 from vestige_migrate import OnConflict, SourceUnusable
 from vestige_migrate.source.connect import SourceFile
+from vestige_migrate.source.driver import Cipher
 from vestige_migrate.source.private import PREFIX
 
 KEY = """geheim's "77" schlüssel;--"""
@@ -31,20 +32,20 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "key"),
+    ("spec", "key", "page_size"),
     [
-        (SourceSpec(memories=300), KEY),
-        (SourceSpec(form="vestige").sized(60), RAW_KEY),
-        (SourceSpec(line="released", version=35).sized(60), KEY),
+        (SourceSpec(memories=300), KEY, 4096),
+        (SourceSpec(form="vestige").sized(60), RAW_KEY, 8192),
+        (SourceSpec(line="released", version=35).sized(60), KEY, 1024),
     ],
     ids=["plain tables", "own storage, raw key", "released line"],
 )
 def test_every_row_arrives(
-    tmp_path: Path, copy: Copier, monkeypatch: pytest.MonkeyPatch, spec: SourceSpec, key: str
+    tmp_path: Path, copy: Copier, monkeypatch: pytest.MonkeyPatch, spec: SourceSpec, key: str, page_size: int
 ) -> None:
     monkeypatch.setenv(VARIABLE, key)
     plain = build_source(tmp_path / "vestige.db", spec)
-    encrypted = encrypt(plain, key)
+    encrypted = encrypt(plain, key, page_size)
     before = encrypted.read_bytes()
     report = copy(encrypted, batch_size=50)
     assert (report.errors, report.memories_copied) == ([], spec.memories)
@@ -88,7 +89,7 @@ def test_plain_and_encrypted_files_together_and_newer_rows(tmp_path: Path, sourc
 
 def test_an_older_file_is_upgraded_with_an_encrypted_backup(tmp_path: Path, copy: Copier) -> None:
     plain = build_source(tmp_path / "vestige.db", SourceSpec(line="shared", version=13).sized(30))
-    encrypted = encrypt(plain, KEY)
+    encrypted = encrypt(plain, KEY, page_size=8192)
     assert copy(encrypted, snapshot=True, dry_run=True).memories_copied == 30
     before = encrypted.read_bytes()
     report = copy(encrypted, allow_source_upgrade=True)
@@ -98,10 +99,10 @@ def test_an_older_file_is_upgraded_with_an_encrypted_backup(tmp_path: Path, copy
     assert not backup.read_bytes().startswith(MAGIC)
     assert len(backup.read_bytes()) == len(before)
     for path, version in ((backup, 13), (encrypted, 15)):
-        with closing(open_encrypted(path, KEY)) as opened:
+        with closing(open_encrypted(path, KEY, 8192)) as opened:
             assert opened.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             assert opened.execute("SELECT MAX(version) FROM schema_version").fetchone() == (version,)
-    assert_same(decrypt(encrypted, KEY, tmp_path / "decrypted.db"), copy.database)
+    assert_same(decrypt(encrypted, KEY, 8192, tmp_path / "decrypted.db"), copy.database)
 
 
 def test_the_snapshot_is_encrypted_and_the_key_is_nowhere(
@@ -151,13 +152,17 @@ def test_without_the_extra_without_the_key_and_with_a_wrong_one(
     no_extra = tmp_path / "no-extra"
     no_extra.mkdir()
     (no_extra / "sitecustomize.py").write_text("import sys\nsys.modules['sqlcipher3'] = None\n")
-    found = {
-        refused(command, encrypted, **{VARIABLE: KEY, "PYTHONPATH": str(no_extra)}): "vestige-migrate[sqlcipher]",
-        refused(command, encrypted): f"{VARIABLE}, set the same key here",
-        refused(command, encrypted, **{VARIABLE: "geheim?"}): f"the key in {VARIABLE} does not open",
-    }
-    assert len(found) == 3
-    for text, words in found.items():
+    broken = tmp_path / "broken" / "sqlcipher3"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('no such library')\n")
+    found = [
+        (refused(command, encrypted, **{VARIABLE: KEY, "PYTHONPATH": str(no_extra)}), "vestige-migrate[sqlcipher]"),
+        (refused(command, encrypted, **{VARIABLE: KEY, "PYTHONPATH": str(broken.parent)}), "is not installed"),
+        (refused(command, encrypted), f"{VARIABLE}, set the same key here"),
+        (refused(command, encrypted, **{VARIABLE: "geheim?"}), f"the key in {VARIABLE} does not open"),
+        (refused(command, encrypted, **{VARIABLE: "geheim\udcff"}), "is no valid UTF-8"),
+    ]
+    for text, words in found:
         assert words in text
         assert len([line for line in text.splitlines() if line.startswith("error:")]) == 1
         assert "ERROR CORE" not in text, "SQLCipher's own log"
@@ -173,20 +178,25 @@ def test_damage_is_not_taken_for_a_wrong_key(source: Path, copy: Copier) -> None
     data = bytearray(encrypted.read_bytes())
     data[len(data) // 2] ^= 0xFF
     encrypted.write_bytes(data)
-    with pytest.raises(SourceUnusable, match="corrupt SQLite database"):
+    with pytest.raises(SourceUnusable, match=r"corrupt SQLite database \(.*\): restore a backup$"):
+        copy(encrypted)
+    encrypted.write_bytes(data[:-1000])
+    with pytest.raises(SourceUnusable, match="an encrypted one that was cut short"):
         copy(encrypted)
 
 
-def test_noise_of_whole_pages_and_noise_of_no_whole_pages(tmp_path: Path, copy: Copier) -> None:
+def test_what_is_no_database_is_not_taken_for_an_encrypted_one(tmp_path: Path, copy: Copier) -> None:
     noise = tmp_path / "noise.db"
-    noise.write_bytes(bytes(range(128, 256)) * 64)
+    noise.write_bytes(random.Random(1).randbytes(16_384))
     with pytest.raises(SourceUnusable, match=r"the key in .* \(or the file is no database at all\)"):
         copy(noise)
-    noise.write_bytes(bytes(range(128, 256)) * 63)
-    with pytest.raises(SourceUnusable, match="no encrypted one either"):
-        copy(noise)
+    for data in (bytes(8192), b"\x7fELF\x00 of an application " * 512, bytes(range(64)) * 128):
+        noise.write_bytes(data)
+        with pytest.raises(SourceUnusable, match="is no SQLite database: give"):
+            copy(noise)
 
 
 def test_no_repr_shows_the_key() -> None:
-    assert "geheim" not in repr(SourceFile(Path("vestige.db"), key=KEY))
-    assert "geheim" not in json.dumps(str(SourceFile(Path("vestige.db"), key=KEY)))
+    file = SourceFile(Path("vestige.db"), cipher=Cipher(KEY, 8192))
+    assert "8192" in repr(file)
+    assert "geheim" not in repr(file)

@@ -11,19 +11,21 @@ from sqlcipher3 import dbapi2
 MAGIC = b"SQLite format 3\0"
 
 
-def open_encrypted(path: Path, key: str) -> Any:
+def open_encrypted(path: Path, key: str, page_size: int = 4096) -> Any:
     """A connection to an encrypted file."""
     connection = dbapi2.connect(str(path))
     connection.execute("PRAGMA cipher_log_level = NONE")
     connection.execute("PRAGMA key = '{}'".format(key.replace("'", "''")))
+    connection.execute(f"PRAGMA cipher_page_size = {page_size}")
     return connection
 
 
-def encrypt(plain: Path, key: str) -> Path:
+def encrypt(plain: Path, key: str, page_size: int = 4096) -> Path:
     """An encrypted copy beside the plain file, as SQLCipher exports it."""
     target = plain.with_name(f"{plain.stem}-encrypted.db")
     with closing(dbapi2.connect(str(plain))) as connection:
         connection.execute("ATTACH DATABASE ? AS encrypted KEY ?", (str(target), key))
+        connection.execute(f"PRAGMA encrypted.cipher_page_size = {page_size}")
         connection.execute("SELECT sqlcipher_export('encrypted')").fetchall()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         connection.execute(f"PRAGMA encrypted.user_version = {int(version)}")
@@ -32,9 +34,9 @@ def encrypt(plain: Path, key: str) -> Path:
     return target
 
 
-def decrypt(path: Path, key: str, target: Path) -> Path:
+def decrypt(path: Path, key: str, page_size: int, target: Path) -> Path:
     """A plain copy of an encrypted file."""
-    with closing(open_encrypted(path, key)) as connection:
+    with closing(open_encrypted(path, key, page_size)) as connection:
         connection.execute("ATTACH DATABASE ? AS plain KEY ''", (str(target),))
         connection.execute("SELECT sqlcipher_export('plain')").fetchall()
         (version,) = connection.execute("PRAGMA user_version").fetchone()

@@ -97,7 +97,7 @@ def prepared_source(plan: SqliteToPostgresPlan, found: FoundSource) -> Iterator[
     if plan.snapshot:
         with take_snapshot(found.file) as copy:
             if not is_readable(layout):
-                upgrade(copy.path, copy.key)
+                upgrade(copy.path, copy.cipher)
                 logger.info(
                     "upgraded the snapshot from V{} to V15; {} itself is untouched", layout.version, shown(path)
                 )
@@ -106,7 +106,7 @@ def prepared_source(plan: SqliteToPostgresPlan, found: FoundSource) -> Iterator[
         return
     # A dry run changes nothing: it counts an older file as it is where the upgrade is allowed.
     if plan.allow_source_upgrade and not is_readable(layout) and not plan.dry_run:
-        backup = upgrade_in_place(path, found.file.key)
+        backup = upgrade_in_place(path, found.file.cipher)
         if backup is not None:
             logger.info("upgraded {} from V{} to V15; the backup is {}", shown(path), layout.version, shown(backup))
         file = replace(found.file, path=path.resolve())

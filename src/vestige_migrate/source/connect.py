@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from vestige_migrate.source import driver
@@ -18,12 +18,12 @@ _CACHE_KIB = 8192
 class SourceFile:
     """A file to read. `immutable` is for a file that nobody can be writing and whose folder takes no `-shm`.
 
-    `key` decrypts it; None where it is not encrypted. No `repr` shows it.
+    `cipher` decrypts it; None where it is not encrypted.
     """
 
     path: Path
     immutable: bool = False
-    key: str | None = field(default=None, repr=False)
+    cipher: driver.Cipher | None = None
 
     @property
     def uri(self) -> str:
@@ -34,7 +34,7 @@ class SourceFile:
 def open_source(file: SourceFile) -> sqlite3.Connection:
     """A read-only connection in autocommit mode: a read transaction lasts as long as one statement."""
     connection = driver.connect(
-        file.uri, file.key, uri=True, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
+        file.uri, file.cipher, uri=True, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
     )
     connection.execute("PRAGMA query_only = ON")
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")

@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,18 @@ KEY_VARIABLE = "VESTIGE_ENCRYPTION_KEY"
 MAGIC = b"SQLite format 3\x00"
 """How a file that is not encrypted begins."""
 
-_MODULE = "sqlcipher3"
+PAGE_SIZES = (4096, 8192, 16_384, 32_768, 65_536, 2048, 1024, 512)
+"""SQLCipher's own choice first, then Vestige's. Nothing in an encrypted file says which it is."""
+
 _DRIVER = "sqlcipher3.dbapi2"
+
+
+@dataclass(frozen=True)
+class Cipher:
+    """What decrypts a file. No `repr` shows the key."""
+
+    key: str = field(repr=False)
+    page_size: int = PAGE_SIZES[0]
 
 
 def key_from_environment() -> str | None:
@@ -33,17 +43,21 @@ def key_from_environment() -> str | None:
 
 
 def has_sqlcipher() -> bool:
-    """Whether the extra `sqlcipher` is installed."""
-    return find_spec(_MODULE) is not None
+    """Whether the extra `sqlcipher` is installed, and can be loaded."""
+    try:
+        import_module(_DRIVER)
+    except ImportError:
+        return False
+    return True
 
 
-def connect(database: Path | str, key: str | None, **options: Any) -> sqlite3.Connection:
-    """A connection to a file (a path, or a URI with `uri=True`), decrypted with `key` unless that is None.
+def connect(database: Path | str, cipher: Cipher | None, **options: Any) -> sqlite3.Connection:
+    """A connection to a file (a path, or a URI with `uri=True`), decrypted with `cipher` unless that is None.
 
-    Takes the options of `sqlite3.connect`. A wrong key shows in the first read, as SQLITE_NOTADB.
+    Takes the options of `sqlite3.connect`. A wrong key or page size shows in the first read, as SQLITE_NOTADB.
     """
     connection: sqlite3.Connection
-    if key is None:
+    if cipher is None:
         connection = sqlite3.connect(database, **options)
         return connection
     connection = import_module(_DRIVER).connect(str(database), **options)
@@ -51,7 +65,8 @@ def connect(database: Path | str, key: str | None, **options: Any) -> sqlite3.Co
     connection.execute("PRAGMA cipher_log_level = NONE")
     # As Vestige gives it: a passphrase, or 64 hex digits as x'...', which SQLCipher reads out of the text itself
     # (https://www.zetetic.net/sqlcipher/sqlcipher-api/#PRAGMA_key).
-    connection.execute(f"PRAGMA key = {quote_text(key)}")
+    connection.execute(f"PRAGMA key = {quote_text(cipher.key)}")
+    connection.execute(f"PRAGMA cipher_page_size = {cipher.page_size}")
     return connection
 
 

@@ -32,8 +32,10 @@ def find_source(path: Path) -> Iterator[SourceFile]:
     beside it is opened as one that nobody is writing, and one with changes in its `-wal` or `-journal` is read from
     a private copy, so that those are neither lost nor half read.
     """
-    key = driver.key_from_environment() if check_kind(path) is Kind.ENCRYPTED else None
-    file = SourceFile(path.resolve(), key=key)
+    kind = check_kind(path)
+    file = SourceFile(path.resolve())
+    if kind is Kind.ENCRYPTED:
+        file = replace(file, cipher=_find_cipher(file, path))
     failure = _try(file, path)
     if failure is None:
         yield file
@@ -52,6 +54,35 @@ def find_source(path: Path) -> Iterator[SourceFile]:
         if failure is not None:
             raise SourceUnusable(_cannot_open(path, failure))
         yield file
+
+
+def _find_cipher(file: SourceFile, path: Path) -> driver.Cipher:
+    """The key from the environment with the page size that goes with it. Raises `SourceUnusable` where none does.
+
+    A wrong size looks like a wrong key, so each is tried; the right one costs 0.1 s, of which SQLCipher makes a point.
+    """
+    key = driver.key_from_environment()
+    assert key is not None  # `check_kind` let nothing else pass
+    for size in driver.PAGE_SIZES:
+        cipher = driver.Cipher(key, size)
+        if _opens(replace(file, cipher=cipher)):
+            return cipher
+    raise SourceUnusable(
+        f"the key in {driver.KEY_VARIABLE} does not open {path}: give the one that Vestige runs with (or the file is "
+        "no database at all)"
+    )
+
+
+def _opens(file: SourceFile) -> bool:
+    """False where the cipher is the wrong one; any other trouble is left to who reads the file next."""
+    try:
+        with closing(open_source(file)) as connection:
+            connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    except driver.operational_errors() as error:
+        return not file.immutable and _is_for_want_of_writing(error) and _opens(replace(file, immutable=True))
+    except driver.database_errors() as error:
+        return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_NOTADB) != sqlite3.SQLITE_NOTADB
+    return True
 
 
 def _try(file: SourceFile, path: Path) -> sqlite3.OperationalError | None:
@@ -94,7 +125,7 @@ def _private_copy(file: SourceFile) -> Iterator[SourceFile]:
         try:
             check_space(folder, path, path.stat().st_size)
             _copy_unchanged(path, copy)
-            with closing(driver.connect(copy, file.key)) as connection:
+            with closing(driver.connect(copy, file.cipher)) as connection:
                 connection.execute("PRAGMA journal_mode = DELETE").fetchone()
         except driver.database_errors() as error:
             raise unreadable(path, error) from None
@@ -103,7 +134,7 @@ def _private_copy(file: SourceFile) -> Iterator[SourceFile]:
                 f"no private copy of {path} could be made in {folder} ({error.strerror}), and it cannot be read in "
                 "place: free space there, or set TMPDIR to a folder with room for a copy of the file"
             ) from None
-        yield SourceFile(copy, key=file.key)
+        yield SourceFile(copy, cipher=file.cipher)
 
 
 def _copy_unchanged(path: Path, copy: Path) -> None:

@@ -38,11 +38,6 @@ def unreadable(path: Path, error: sqlite3.DatabaseError) -> SourceUnusable:
         return SourceUnusable(f"{path} is locked by another program: stop that program, then run again")
     if name.startswith("SQLITE_IOERR"):
         return SourceUnusable(f"{path} cannot be read from its disk ({name}): check the disk, then run again")
-    if name == "SQLITE_NOTADB" and not begins_plain(path):
-        return SourceUnusable(
-            f"the key in {driver.KEY_VARIABLE} does not open {path}: give the one that Vestige runs with (or the file "
-            "is no database at all)"
-        )
     # sqlite3 quotes what it could not decode, which goes nowhere.
     undecodable = str(error).startswith("Could not decode")
     return SourceUnusable(damaged(path, "a name in it is no valid UTF-8" if undecodable else str(error)))
@@ -50,10 +45,9 @@ def unreadable(path: Path, error: sqlite3.DatabaseError) -> SourceUnusable:
 
 def damaged(path: Path, finding: str) -> str:
     """What to say of a corrupt database, and how to get out of it what is whole."""
-    return (
-        f"{path} is a corrupt SQLite database ({finding}): restore a backup, or rebuild it with "
-        "`sqlite3 FILE .recover | sqlite3 NEW` and copy the new file"
-    )
+    # The command line of SQLite cannot read an encrypted file.
+    rebuild = ", or rebuild it with `sqlite3 FILE .recover | sqlite3 NEW` and copy the new file"
+    return f"{path} is a corrupt SQLite database ({finding}): restore a backup{rebuild if begins_plain(path) else ''}"
 
 
 def _tables(connection: sqlite3.Connection) -> dict[str, tuple[str, ...]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import stat
+from collections import Counter
 from enum import Enum
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from vestige_migrate.source.driver import KEY_VARIABLE, MAGIC, has_sqlcipher, ke
 
 _HEADER_BYTES = 100
 _SAMPLE_BYTES = 4096
+_NOISE = 0.9
+"""Of the most there can be: 512 encrypted bytes and more have above 0.93, machine code and office files 0.7."""
 _SMALLEST_PAGE = 512
 _LARGEST_PAGE = 65_536
 """Written as 1, because the header has two bytes for it."""
@@ -78,12 +82,15 @@ def _check_encrypted(path: Path, start: bytes, size: int) -> None:
         raise SourceUnusable(
             f"{path} is a text file, and no SQLite database: give Vestige's database with --sqlite-path"
         )
+    if not _looks_like_noise(start):
+        raise SourceUnusable(f"{path} is no SQLite database: give Vestige's database with --sqlite-path")
     if size % _SMALLEST_PAGE:
         raise SourceUnusable(
-            f"{path} is no SQLite database, and no encrypted one either (those have whole pages): give Vestige's "
-            "database with --sqlite-path"
+            f"{path} is no SQLite database, or an encrypted one that was cut short ({size} bytes are no whole pages). "
+            f"{_RESTORE}"
         )
-    if key_from_environment() is None:
+    key = key_from_environment()
+    if key is None:
         raise SourceUnusable(
             f"{path} is no SQLite database, or it is encrypted: where Vestige runs with {KEY_VARIABLE}, set the same "
             "key here"
@@ -92,6 +99,18 @@ def _check_encrypted(path: Path, start: bytes, size: int) -> None:
         raise SourceUnusable(
             f"{path} is encrypted, and what opens it is not installed: pip install 'vestige-migrate[sqlcipher]'"
         )
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        # Not even as a cause: it quotes the key.
+        raise SourceUnusable(f"the key in {KEY_VARIABLE} is no valid UTF-8: {path} cannot be opened with it") from None
+
+
+def _looks_like_noise(start: bytes) -> bool:
+    """Whether the bytes are as evenly spread as encrypted ones: their entropy is next to the most there can be."""
+    shares = [count / len(start) for count in Counter(start).values()]
+    entropy = -sum(share * math.log2(share) for share in shares)
+    return entropy > _NOISE * min(8.0, math.log2(len(start)))
 
 
 def _is_text(start: bytes) -> bool:

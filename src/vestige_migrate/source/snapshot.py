@@ -30,7 +30,7 @@ def take_snapshot(file: SourceFile) -> Iterator[SourceFile]:
                 f"no snapshot of {file.path} could be made in {folder} ({reason}): "
                 "free space there, or set TMPDIR to a folder with room for a copy of the file"
             ) from None
-        yield SourceFile(copy, key=file.key)
+        yield SourceFile(copy, cipher=file.cipher)
 
 
 def _back_up(file: SourceFile, copy: Path) -> None:
@@ -38,7 +38,7 @@ def _back_up(file: SourceFile, copy: Path) -> None:
         (pages,) = source.execute("PRAGMA page_count").fetchone()
         (size,) = source.execute("PRAGMA page_size").fetchone()
         check_space(copy.parent, file.path, pages * int(size))  # SQLCipher answers in text
-        with closing(driver.connect(copy, file.key)) as target:
+        with closing(driver.connect(copy, file.cipher)) as target:
             source.backup(target)
             # The copy has one reader pool and no writer: no -wal or -shm beside it.
             target.execute("PRAGMA journal_mode = DELETE")

@@ -30,10 +30,10 @@ _NODE_COLUMNS = {
 """What V14 and V15 of the plan line add to knowledge_nodes (source-schemas.md)."""
 
 
-def upgrade_in_place(path: Path, key: str | None = None) -> Path | None:
+def upgrade_in_place(path: Path, cipher: driver.Cipher | None = None) -> Path | None:
     """Backs the file up beside it, then upgrades it in one transaction; returns the backup's path.
 
-    With a `key` the file is encrypted, and so is its backup.
+    With a `cipher` the file is encrypted, and so is its backup.
 
     None where another program has upgraded the file in the meantime. Raises `SourceTooOld` below V11 and
     `SourceUnusable` where the file cannot be written or the backup fails; the file is then as it was.
@@ -42,11 +42,11 @@ def upgrade_in_place(path: Path, key: str | None = None) -> Path | None:
     backup: Path | None = None
     try:
         # The lock comes first: the backup is the very state that the upgrade starts from.
-        with _write_transaction(file, key) as connection:
+        with _write_transaction(file, cipher) as connection:
             layout = inspect_source(connection, path)
             check_upgradable(layout, path)
             if not is_readable(layout):
-                backup = _backup(file, layout.version, key)
+                backup = _backup(file, layout.version, cipher)
                 _run(connection)
     except driver.errors() as error:
         kept = f", and a backup is {backup}" if backup else ""
@@ -57,21 +57,21 @@ def upgrade_in_place(path: Path, key: str | None = None) -> Path | None:
     return backup
 
 
-def upgrade(path: Path, key: str | None = None) -> None:
+def upgrade(path: Path, cipher: driver.Cipher | None = None) -> None:
     """Upgrades the file to V15 in one transaction; one that needs no upgrade is not written to.
 
     For a file of our own (a snapshot): there is no backup, and files below V11 are taken too. Raises
     `driver.errors()`.
     """
-    with _write_transaction(path, key) as connection:
+    with _write_transaction(path, cipher) as connection:
         if not is_readable(inspect_source(connection, path)):
             _run(connection)
 
 
 @contextmanager
-def _write_transaction(path: Path, key: str | None) -> Iterator[sqlite3.Connection]:
+def _write_transaction(path: Path, cipher: driver.Cipher | None) -> Iterator[sqlite3.Connection]:
     """A transaction that no other program can write beside; rolled back where an exception leaves it."""
-    with closing(driver.connect(path, key, timeout=_LOCK_SECONDS, isolation_level=None)) as connection:
+    with closing(driver.connect(path, cipher, timeout=_LOCK_SECONDS, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
@@ -86,7 +86,7 @@ def _run(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-def _backup(path: Path, version: int, key: str | None) -> Path:
+def _backup(path: Path, version: int, cipher: driver.Cipher | None) -> Path:
     """A checked copy through SQLite's backup API (which sees rows that are only in the WAL), owner-only.
 
     It has its name only once it is whole: a kill leaves a `.partial` file, never half a backup that looks like one.
@@ -102,7 +102,7 @@ def _backup(path: Path, version: int, key: str | None) -> Path:
             "writing beside the file, or use --snapshot"
         ) from None
     try:
-        verdict = _copy_whole(path, partial, key)
+        verdict = _copy_whole(path, partial, cipher)
         if verdict != "ok":
             raise SourceUnusable(
                 f"the backup of {path} does not pass PRAGMA integrity_check, so the file is damaged and was not "
@@ -121,9 +121,12 @@ def _backup(path: Path, version: int, key: str | None) -> Path:
     return backup
 
 
-def _copy_whole(path: Path, target: Path, key: str | None) -> str:
+def _copy_whole(path: Path, target: Path, cipher: driver.Cipher | None) -> str:
     """Copies the database and returns what PRAGMA integrity_check says of the copy."""
-    with closing(open_source(SourceFile(path, key=key))) as source, closing(driver.connect(target, key)) as copy:
+    with (
+        closing(open_source(SourceFile(path, cipher=cipher))) as source,
+        closing(driver.connect(target, cipher)) as copy,
+    ):
         source.backup(copy)
         (verdict,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
     return str(verdict)
