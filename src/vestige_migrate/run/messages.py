@@ -90,4 +90,12 @@ class WorkerLost:
     reason: str
 
 
-Message = ErrorsFound | BatchDone | RangeDone | RangeFault | WorkerLost | BatchCompared | NeighboursFound
+@dataclass(frozen=True)
+class Waiting:
+    """The worker has no connection and waits before it tries again; the range is its own meanwhile."""
+
+    range: Range
+    reason: str
+
+
+Message = ErrorsFound | BatchDone | RangeDone | RangeFault | Waiting | WorkerLost | BatchCompared | NeighboursFound

@@ -20,7 +20,7 @@ from multiprocess.connection import wait
 
 from vestige_migrate.errors import RangeFailed
 from vestige_migrate.run import processes, worker
-from vestige_migrate.run.messages import Message, RangeDone, RangeFault, Task, WorkerConfig, WorkerLost
+from vestige_migrate.run.messages import Message, RangeDone, RangeFault, Task, Waiting, WorkerConfig, WorkerLost
 from vestige_migrate.source.ranges import Range
 
 FIRST_BACKOFF_SECONDS = 1.0
@@ -135,6 +135,9 @@ class WriterPool:
             message: Message = item.pipe.recv()
         except (EOFError, ConnectionResetError):
             return self._bury(item, queue, handle)
+        if isinstance(message, Waiting):
+            self._warn(f"{message.range}: {message.reason}")
+            return 0
         handle(message)
         if isinstance(message, RangeDone):
             item.range = None

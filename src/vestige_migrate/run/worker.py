@@ -29,8 +29,10 @@ from vestige_migrate.run.messages import (
     RangeDone,
     RangeFault,
     Task,
+    Waiting,
     WorkerConfig,
 )
+from vestige_migrate.run.patience import ServerAway, connect_patiently
 from vestige_migrate.source import driver
 from vestige_migrate.source.connect import open_source
 from vestige_migrate.source.ranges import Range
@@ -101,7 +103,10 @@ class RangeWorker(ABC):
     def run(self, task: Task) -> None:
         """Deals with one range and says how it went; a fault is a message, never an exception."""
         try:
+            self._reach_postgres(task.range)
             self._work(task)
+        except ServerAway as error:
+            self._send(RangeFault(task.range, False, f"PostgreSQL: {error}"))
         except psycopg.Error as error:
             self._close_postgres()
             self._send(RangeFault(task.range, is_transient(error), f"PostgreSQL: {describe(error)}"))
@@ -122,11 +127,16 @@ class RangeWorker(ABC):
             self._sqlite = open_source(self._config.source)
         return self._sqlite
 
+    def _reach_postgres(self, range_: Range) -> None:
+        """Waits for a server that is away. No row was sent yet, so this is no try of the range."""
+        connect_patiently(self._open_postgres, lambda reason: self._send(Waiting(range_, reason)))
+
     def _open_postgres(self) -> Connection:
         if self._postgres is None or self._postgres.closed:
-            self._postgres = connect(self._config.postgres_url, self._config.application_name)
+            postgres = connect(self._config.postgres_url, self._config.application_name)
             # Safe because the coordinator's last commit is synchronous: its flush covers every commit before it.
-            self._postgres.execute("SET synchronous_commit = off")
+            postgres.execute("SET synchronous_commit = off")
+            self._postgres = postgres
         return self._postgres
 
     def _close_postgres(self) -> None:
