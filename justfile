@@ -36,6 +36,10 @@ types:
 bench *args:
     {{bin}}/python -m bench {{args}}
 
+# faults at random moments of real copies; `just chaos --seed 7 --faults 1` repeats one
+chaos *args:
+    {{bin}}/python -m tests.chaos {{args}}
+
 demo:
     {{bin}}/vestige migrate demo
 
