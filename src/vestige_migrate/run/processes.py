@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 import types
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import multiprocess
-from multiprocess import forkserver, util
+from multiprocess import forkserver, resource_tracker, util
 
 from vestige_migrate.errors import HostUnusable
 
@@ -27,7 +28,7 @@ def warm_up() -> None:
     if context().get_start_method() == "forkserver":
         with _one_thread():
             _place_socket()
-            forkserver.ensure_running()
+            _start_fork_server()
 
 
 def context() -> Any:
@@ -46,7 +47,19 @@ def starting() -> Iterator[None]:
     with _no_main_module(), _one_thread():
         if context().get_start_method() == "forkserver":
             _place_socket()
+            _start_fork_server()
         yield
+
+
+def _start_fork_server() -> None:
+    """Starts it deaf to Ctrl-C, which reaches the whole terminal group: until its interpreter had come as far as to
+    ignore it, it would print a traceback. Workers inherit that; the coordinator decides what Ctrl-C means."""
+    resource_tracker.ensure_running()  # first: it unblocks SIGINT here when it has started its process
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _place_socket() -> None:
