@@ -135,18 +135,6 @@ def damage(path: Path, at: int, what: bytes = b"\xff" * 512) -> None:
         file.write(what)
 
 
-def test_a_corrupt_page_anywhere_is_found_before_anything_is_written(whole: Path, copy: Copier) -> None:
-    """Every page in turn loses its beginning, where SQLite keeps what kind of page it is."""
-    intact = whole.read_bytes()
-    before = database_objects(copy.database)
-    for page in range(len(intact) // PAGE):
-        whole.write_bytes(intact)
-        damage(whole, page * PAGE + (100 if page == 0 else 0))
-        with pytest.raises(SourceUnusable, match=r"is a corrupt SQLite database .*sqlite3 FILE \.recover"):
-            copy(whole)
-    assert database_objects(copy.database) == before
-
-
 def test_a_corrupt_header_is_refused(whole: Path, copy: Copier) -> None:
     damage(whole, 16, b"\x00\x03")  # a page size that is no power of two
     with pytest.raises(SourceUnusable, match=r"is a corrupt SQLite database \(file is not a database\)"):

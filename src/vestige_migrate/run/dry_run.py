@@ -18,16 +18,22 @@ from vestige_migrate.run.prepare import PreparedSource
 from vestige_migrate.source.ranges import plan_ranges
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import TABLES
+from vestige_migrate.tables.lost import NONE_LOST, LostErrors
 from vestige_migrate.wire import field
 from vestige_migrate.wire.column import uuids
 
 
 def fill_dry_run(
-    report: MigrationReport, counts: dict[str, int], destination: ReadyDestination, bootstrap: bool
+    report: MigrationReport,
+    counts: dict[str, int],
+    destination: ReadyDestination,
+    bootstrap: bool,
+    lost: Mapping[str, LostErrors],
 ) -> None:
     """Counts into the report: `inserted` is what a copy would insert, judged by how many rows are there already.
 
-    `bootstrap` says whether the source has the bootstrap user.
+    `bootstrap` says whether the source has the bootstrap user; `lost` are rows, among those of `counts`, that cannot be
+    read.
     """
 
     def count(table: str) -> int:
@@ -44,8 +50,10 @@ def fill_dry_run(
         # The one user that a copy does not insert into an empty destination: the schema has it.
         there["users"] = max(1, there["users"])
     for table, rows in counts.items():
-        skipped = min(rows, there[table])
-        report.tables[table] = TableReport(source_rows=rows, inserted=rows - skipped, skipped=skipped)
+        failed = lost.get(table, NONE_LOST).rows
+        skipped = min(rows - failed, there[table])
+        report.tables[table] = TableReport(rows, rows - failed - skipped, skipped, failed)
+    report.errors += [error for found in lost.values() for error in found.errors]
 
 
 def fill_updates(

@@ -13,13 +13,14 @@ from vestige_migrate.destination.faults import describe
 from vestige_migrate.plan import BATCH_BYTES, SqliteToPostgresPlan
 from vestige_migrate.run.destination import ReadyDestination
 from vestige_migrate.run.isolate import Isolator
-from vestige_migrate.run.messages import WorkerConfig
+from vestige_migrate.run.messages import BatchDone, ErrorsFound, WorkerConfig
 from vestige_migrate.run.pool import WriterPool
 from vestige_migrate.run.prepare import PreparedSource
 from vestige_migrate.run.tally import Tally
 from vestige_migrate.source.ranges import Range, plan_ranges
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import PHASES
+from vestige_migrate.tables.lost import LOST_INDEX, errors_of_lost
 from vestige_migrate.tables.overrides import Overrides
 
 Phase = Callable[[str], AbstractContextManager[None]]
@@ -43,6 +44,7 @@ class Load:
         self._destination = destination
         self._sources = sources
         self._counts = counts
+        self._lost = errors_of_lost(source.lost, sources)
         self._run_name = run_name
         self._run_start = run_start
         self._ranges: dict[str, list[Range]] = {}
@@ -63,6 +65,7 @@ class Load:
                     for table in tables:
                         if table.name in self._sources:
                             tally.begin(table.name, self._counts[table.name])
+                            self._tell_lost(table.name, tally)
                             ranges += self._plan_ranges(table.name)
                     # The barrier: `run` returns when every range is in, and the session still has the lock.
                     pool.run(ranges, ask_first, tally.handle)
@@ -72,6 +75,14 @@ class Load:
             pool.kill(tally.handle_last)
             self._end_sessions()
             raise
+
+    def _tell_lost(self, table: str, tally: Tally) -> None:
+        """The rows that a damaged source has lost are dealt with by being named."""
+        lost = self._lost.get(table)
+        if lost is not None:
+            range_ = Range(table, LOST_INDEX)
+            tally.handle(ErrorsFound(range_, lost.errors))
+            tally.handle(BatchDone(range_, 0, 0, lost.rows))
 
     def _plan_ranges(self, table: str) -> list[Range]:
         """The same ones every time: the tally counts by them."""

@@ -16,7 +16,7 @@ from vestige_migrate.plan import SqliteToPostgresPlan
 from vestige_migrate.report import SourceInfo
 from vestige_migrate.source.connect import SourceFile, open_source
 from vestige_migrate.source.find import find_source
-from vestige_migrate.source.inspect import inspect_source
+from vestige_migrate.source.inspect import damaged, inspect_source
 from vestige_migrate.source.kind import companion
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.lineage import (
@@ -26,6 +26,7 @@ from vestige_migrate.source.lineage import (
     is_newer_than_known,
     is_readable,
 )
+from vestige_migrate.source.salvage import LostRow
 from vestige_migrate.source.snapshot import take_snapshot
 from vestige_migrate.source.upgrade import upgrade, upgrade_in_place
 
@@ -38,6 +39,7 @@ class PreparedSource:
     layout: Layout
     info: SourceInfo
     connection: sqlite3.Connection
+    lost: tuple[LostRow, ...] = ()
 
     def state(self) -> object:
         """Compares equal as long as no other program has written to the file.
@@ -54,11 +56,12 @@ class PreparedSource:
 
 @dataclass(frozen=True)
 class FoundSource:
-    """A source as it was found: looked at, and nothing written to it."""
+    """A source as it was found: looked at, and nothing written to it. `lost` are rows that a damaged file has lost."""
 
     path: Path
     file: SourceFile
     layout: Layout
+    lost: tuple[LostRow, ...] = ()
 
 
 @contextmanager
@@ -69,8 +72,18 @@ def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
     every refusal comes before the first write, of an upgrade as well.
     """
     path = plan.sqlite_path
-    with find_source(path) as file:
+    with find_source(path) as (file, damage):
         layout = _inspect(file, path)
+        if damage is not None:
+            if not is_readable(layout):  # an upgrade counts on constraints, which a damaged file need not keep
+                raise SourceUnusable(damaged(path, damage.finding))
+            logger.warning(
+                "{} is damaged ({}): what can be read comes from a private copy; {} rows cannot be read, and are named "
+                "among the errors",
+                shown(path),
+                damage.finding,
+                len(damage.lost),
+            )
         if plan.allow_source_upgrade:
             check_upgradable(layout, path)
         elif not plan.snapshot:
@@ -84,7 +97,7 @@ def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
                 layout.lineage,
                 NEWEST_KNOWN[layout.lineage],
             )
-        yield FoundSource(path, file, layout)
+        yield FoundSource(path, file, layout, damage.lost if damage is not None else ())
 
 
 @contextmanager
@@ -101,7 +114,7 @@ def prepared_source(plan: SqliteToPostgresPlan, found: FoundSource) -> Iterator[
                 logger.info(
                     "upgraded the snapshot from V{} to V15; {} itself is untouched", layout.version, shown(path)
                 )
-            with _opened(copy, path, _checked_again(copy, found), layout) as prepared:
+            with _opened(copy, found, _checked_again(copy, found)) as prepared:
                 yield prepared
         return
     # A dry run changes nothing: it counts an older file as it is where the upgrade is allowed.
@@ -112,7 +125,7 @@ def prepared_source(plan: SqliteToPostgresPlan, found: FoundSource) -> Iterator[
         file = replace(found.file, path=path.resolve())
         layout = _checked_again(file, found)
         found = FoundSource(path, file, layout)
-    with _opened(found.file, path, layout, layout) as prepared:
+    with _opened(found.file, found, layout) as prepared:
         yield prepared
 
 
@@ -137,10 +150,11 @@ def _inspect(file: SourceFile, path: Path) -> Layout:
 
 
 @contextmanager
-def _opened(file: SourceFile, path: Path, layout: Layout, named: Layout) -> Iterator[PreparedSource]:
-    """An open source; the report names the version and line of `named`."""
+def _opened(file: SourceFile, found: FoundSource, layout: Layout) -> Iterator[PreparedSource]:
+    """An open source; the report names the version and line that it was found with."""
     connection = open_source(file)
+    info = SourceInfo(shown(found.path), found.layout.version, found.layout.lineage)
     try:
-        yield PreparedSource(file, layout, SourceInfo(shown(path), named.version, named.lineage), connection)
+        yield PreparedSource(file, layout, info, connection, found.lost)
     finally:
         connection.close()

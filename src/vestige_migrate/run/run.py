@@ -34,6 +34,7 @@ from vestige_migrate.source.ranges import Range
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import BOOTSTRAP_USER
+from vestige_migrate.tables.lost import NONE_LOST, errors_of_lost, tables_of_lost
 from vestige_migrate.tables.overrides import Overrides
 
 
@@ -92,16 +93,22 @@ class Run:
         self._log_start()
         connection = self._source.connection
         before = self._source.state()
-        counts = {name: count_rows(connection, source) for name, source in self._sources.items()}
+        lost = errors_of_lost(self._source.lost, self._sources)
+        counts = {
+            name: count_rows(connection, source) + lost.get(name, NONE_LOST).rows
+            for name, source in self._sources.items()
+        }
         self.report.left_behind = left_behind(
             connection, self._source.layout, {source.base for source in self._sources.values()}
         )
         self._archive.plan()
         self._log_dropped()
+        for table in sorted(tables_of_lost(self._source.lost, self._sources)):
+            logger.warning("{}: it has no place in the destination, and not all of it can be read", table)
         if self._plan.dry_run:
             with self._phase("count"):
                 has_local = "users" in counts and has_user(connection, BOOTSTRAP_USER)
-                fill_dry_run(self.report, counts, self._destination, has_local)
+                fill_dry_run(self.report, counts, self._destination, has_local, lost)
                 if self._plan.on_conflict is OnConflict.NEWER:
                     fill_updates(self.report, self._source, self._sources, self._destination)
         else:

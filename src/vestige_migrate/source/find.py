@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,42 +18,57 @@ from vestige_migrate.source.connect import SourceFile, open_source
 from vestige_migrate.source.inspect import damaged, unreadable
 from vestige_migrate.source.kind import Kind, check_kind, companion
 from vestige_migrate.source.private import check_space, private_folder
+from vestige_migrate.source.salvage import Damage, is_damage, salvage
 
 _BESIDE = ("-wal", "-journal")
 _COPY_TRIES = 3
 
 
 @contextmanager
-def find_source(path: Path) -> Iterator[SourceFile]:
+def find_source(path: Path) -> Iterator[tuple[SourceFile, Damage | None]]:
     """The file, looked at and opened once. Raises `SourceUnusable` with the reason where that cannot be done.
 
     SQLite reads a file in WAL mode with the help of a `-shm` file, and one that a crash left in the middle of a write
     only after repairing it. Where the folder or the file is read-only it can do neither. Then a file with nothing
     beside it is opened as one that nobody is writing, and one with changes in its `-wal` or `-journal` is read from
-    a private copy, so that those are neither lost nor half read.
+    a private copy, so that those are neither lost nor half read. Of a damaged file, what can be read is in a private
+    copy, and `Damage` has the rest.
     """
     kind = check_kind(path)
     file = SourceFile(path.resolve())
     if kind is Kind.ENCRYPTED:
         file = replace(file, cipher=_find_cipher(file, path))
-    failure = _try(file, path)
-    if failure is None:
-        yield file
-    elif not _is_for_want_of_writing(failure):
-        raise SourceUnusable(_cannot_open(path, failure))
-    elif any(companion(file.path, suffix) for suffix in _BESIDE):
-        with _private_copy(file) as copy:
-            logger.info("{} can only be read after a repair: this is done in a private copy", shown(path))
-            failure = _try(copy, path)
-            if failure is not None:
-                raise SourceUnusable(_cannot_open(path, failure))
-            yield copy
-    else:
-        file = replace(file, immutable=True)
-        failure = _try(file, path)
-        if failure is not None:
-            raise SourceUnusable(_cannot_open(path, failure))
-        yield file
+    with ExitStack() as opened:
+        try:
+            finding = _look(file, path)
+        except _WantsToWrite as want:
+            if any(companion(file.path, suffix) for suffix in _BESIDE):
+                file = opened.enter_context(_private_copy(file))
+                logger.info("{} can only be read after a repair: this is done in a private copy", shown(path))
+            elif not file.immutable:
+                file = replace(file, immutable=True)
+            try:
+                finding = _look(file, path)
+            except _WantsToWrite:
+                raise SourceUnusable(_cannot_open(path, want.error)) from None
+        if finding is None:
+            yield file, None
+            return
+        if file.cipher is not None:
+            raise SourceUnusable(damaged(path, finding))
+        try:
+            salvaged = opened.enter_context(salvage(file, finding))
+        except driver.database_errors() as error:
+            raise unreadable(path, error) from None
+        yield salvaged
+
+
+class _WantsToWrite(Exception):
+    """SQLite would have to write beside the file to read it."""
+
+    def __init__(self, error: sqlite3.OperationalError) -> None:
+        super().__init__()
+        self.error = error
 
 
 def _find_cipher(file: SourceFile, path: Path) -> driver.Cipher:
@@ -85,11 +100,12 @@ def _opens(file: SourceFile) -> bool:
     return True
 
 
-def _try(file: SourceFile, path: Path) -> sqlite3.OperationalError | None:
-    """Opens the file and has SQLite look over all of it; the error where it cannot be opened as asked.
+def _look(file: SourceFile, path: Path) -> str | None:
+    """Opens the file and has SQLite look over all of it; returns what is damaged.
 
-    Raises `SourceUnusable` where it is damaged. The check costs a tenth of the reading (measured on 280 MB: 0.27 s),
-    and without it damage would only show in the middle of a copy.
+    Raises `_WantsToWrite` where it cannot be opened as asked, and `SourceUnusable` where it cannot be read. The check
+    costs a tenth of the reading (measured on 280 MB: 0.27 s), and without it damage would only show in the middle of a
+    copy.
     """
     try:
         with closing(open_source(file)) as connection:
@@ -97,13 +113,15 @@ def _try(file: SourceFile, path: Path) -> sqlite3.OperationalError | None:
             finding = connection.execute("PRAGMA quick_check(1)").fetchone()
     except driver.operational_errors() as error:
         if _is_for_want_of_writing(error):
-            return error
+            raise _WantsToWrite(error) from None
         raise unreadable(path, error) from None
     except driver.database_errors() as error:
+        if is_damage(error):
+            return str(error)
         raise unreadable(path, error) from None
     # Only what begins so is about the file; the rest is about rows (a NULL where none may be), which are copied.
     if finding is not None and str(finding[0]).startswith("*** in database"):
-        raise SourceUnusable(damaged(path, " ".join(str(finding[0]).splitlines()[1:2])))
+        return " ".join(str(finding[0]).splitlines()[1:2])
     return None
 
 

@@ -19,7 +19,7 @@ from vestige_migrate.destination.compare import count_and_sum
 from vestige_migrate.destination.faults import describe
 from vestige_migrate.errors import Interrupted, SourceIncomplete, Stopped
 from vestige_migrate.plan import BATCH_BYTES, SqliteToPostgresPlan
-from vestige_migrate.report import ModelInfo
+from vestige_migrate.report import NIL_UUID, ModelInfo
 from vestige_migrate.run.destination import ReadyDestination
 from vestige_migrate.run.messages import WorkerConfig
 from vestige_migrate.run.owner import find_owner
@@ -32,10 +32,11 @@ from vestige_migrate.source.ranges import Range, plan_ranges
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Table
+from vestige_migrate.tables.lost import LOST_INDEX, NONE_LOST, errors_of_lost
 from vestige_migrate.tables.overrides import Overrides
 from vestige_migrate.verify.destination import OpenDestination, as_open, open_destination
 from vestige_migrate.verify.extras import Side, count_ids, find_extras
-from vestige_migrate.verify.messages import Queries
+from vestige_migrate.verify.messages import BatchCompared, Queries
 from vestige_migrate.verify.report import Difference, Kind, VerifyReport
 from vestige_migrate.verify.sample import Sample, draw_sample
 from vestige_migrate.verify.search import check_search
@@ -130,6 +131,7 @@ class _Verification:
         self._destination = destination
         self._run_name = run_name
         self._tables = [_tables_of(source) for source in sources]
+        self._lost = [errors_of_lost(source.lost, tables) for source, tables in zip(sources, self._tables, strict=True)]
         self._tally = VerifyTally(on_progress)
         self._overrides = self._find_overrides()
         model = next((source.layout.model for source in sources if source.layout.model), destination.registered)
@@ -176,7 +178,10 @@ class _Verification:
             ranges: list[Range] = []
             # No table waits for another: the ranges of all of them are one queue.
             for name, found in self._tables[number].items():
-                self._tally.begin(name, count_rows(source.connection, found))
+                self._tally.begin(name, self._count(number, name))
+                lost = self._lost[number].get(name, NONE_LOST)
+                told = BatchCompared(Range(name, LOST_INDEX), 0, 0, lost.rows, (), lost.errors, 0, 0)
+                self._tally.handle(number, told)
                 ranges += plan_ranges(source.connection, name, found, self._plan.workers)
             pool.run(ranges, False, partial(self._tally.handle, number))
             pool.stop()
@@ -206,7 +211,8 @@ class _Verification:
             if (rows, total) == self._tally.matched(name):
                 continue
             sides = self._sides(name)
-            for id_ in find_extras(main, table, sides, rows, self._own_users() if name == "users" else set()):
+            known = self._lost_ids(name) | (self._own_users() if name == "users" else set())
+            for id_ in find_extras(main, table, sides, rows, known):
                 self.report.differences.append(Difference(name, id_, Kind.EXTRA))
                 self.report.tables[name].extra += 1
             self._forgive_repeated(table, sides)
@@ -217,6 +223,18 @@ class _Verification:
             for source, tables in zip(self._sources, self._tables, strict=True)
             if table in tables
         ]
+
+    def _count(self, number: int, table: str) -> int:
+        """Rows of a table of one source, with those that a damaged file has lost."""
+        lost = self._lost[number].get(table, NONE_LOST)
+        return count_rows(self._sources[number].connection, self._tables[number][table]) + lost.rows
+
+    def _lost_ids(self, table: str) -> set[UUID]:
+        """Rows that a damaged source has lost: the destination may have them from before."""
+        if TABLES[table].key_types != ("uuid",):
+            return set()
+        ids = {error.id for lost in self._lost for error in lost.get(table, NONE_LOST).errors}
+        return {UUID(id_) for id_ in ids - {NIL_UUID}}
 
     def _own_users(self) -> set[UUID]:
         """The user `local`, whom every destination has from the start, and the one that --owner made."""
@@ -254,8 +272,8 @@ class _Verification:
             logger.warning("another program wrote to the source during the comparison: copy and verify again")
             return
         for number, (source, tables) in enumerate(zip(self._sources, self._tables, strict=True)):
-            for name, found in tables.items():
-                expected, read = count_rows(source.connection, found), self._tally.rows(number, name)
+            for name in tables:
+                expected, read = self._count(number, name), self._tally.rows(number, name)
                 if read != expected:
                     raise SourceIncomplete(
                         f"{read} rows of {name} were read, and {source.info.path} holds {expected}: the comparison is "

@@ -1,0 +1,193 @@
+"""Files with damaged pages: what can be read comes over, and every row that cannot is named."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+from loguru import logger
+
+from tests.conftest import CommandLine, Copier
+from tests.support.sources import SourceSpec, build_source
+from tests.support.vestige_schemas import Line
+from vestige_migrate import Outcome, SourceTooOld, SourceUnusable, SqliteToPostgresPlan
+from vestige_migrate.source.connect import open_source
+from vestige_migrate.source.find import find_source
+from vestige_migrate.source.select import quote_identifier
+from vestige_migrate.verify.coordinator import verify_sqlite_to_postgres
+
+SCHEMA = "sqlite_schema"
+GARBAGE = b"\xff" * 512
+
+Rows = dict[int, tuple[object, ...]]
+
+
+def page_size(path: Path) -> int:
+    return int.from_bytes(path.read_bytes()[16:18], "big")
+
+
+def damage(path: Path, page: int, what: bytes = GARBAGE) -> None:
+    """Overwrites the beginning of a page, where SQLite keeps what kind of page it is. Pages count from 1."""
+    size = page_size(path)
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size + (100 if page == 1 else 0))
+        file.write(what)
+
+
+def tables(connection: sqlite3.Connection) -> dict[str, Rows]:
+    """Every row of every table, by rowid."""
+    names = [
+        name
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        if not name.startswith(("sqlite_", "knowledge_fts"))
+    ]
+    found = {}
+    for name in names:
+        rows = connection.execute(f"SELECT * FROM {quote_identifier(name)} AS n").fetchall()
+        rowids = connection.execute(f"SELECT rowid FROM {quote_identifier(name)} AS n NOT INDEXED").fetchall()
+        found[name] = {rowid: row for (rowid,), row in zip(rowids, rows, strict=True)}
+    return found
+
+
+def pages_of(path: Path, name: str, kind: str = "leaf") -> list[int]:
+    """Pages of a table or an index, in its order. The page type is the first byte of a page (fileformat2, 1.6)."""
+    types = {"leaf": (0x0D, 0x0A), "interior": (0x05, 0x02)}[kind]
+    data, size = path.read_bytes(), page_size(path)
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,)).fetchone()
+    root = 1 if name == SCHEMA else found[0]
+
+    def walk(page: int) -> Iterator[int]:
+        start = (page - 1) * size + (100 if page == 1 else 0)
+        if data[start] in types:
+            yield page
+        if data[start] in (0x05, 0x02):
+            cells = int.from_bytes(data[start + 3 : start + 5], "big")
+            for cell in range(cells):
+                pointer = start + 12 + 2 * cell
+                at = (page - 1) * size + int.from_bytes(data[pointer : pointer + 2], "big")
+                yield from walk(int.from_bytes(data[at : at + 4], "big"))
+            yield from walk(int.from_bytes(data[start + 8 : start + 12], "big"))
+
+    return list(walk(root))
+
+
+@pytest.fixture(params=["plan", "released"])
+def whole(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A file whose pages are all in it, and none in a WAL."""
+    line: Line = request.param
+    version = 15 if line == "plan" else 18
+    path = build_source(
+        tmp_path / "vestige.db", SourceSpec(line=line, version=version, memories=150, schedules=150, edges=40)
+    )
+    assert path.stat().st_size > 40 * page_size(path)
+    return path
+
+
+@pytest.mark.parametrize("what", [GARBAGE, b"\0" * 512], ids=["garbage", "zeros"])
+def test_every_row_is_there_or_named_whichever_page_is_damaged(whole: Path, what: bytes) -> None:
+    intact = whole.read_bytes()
+    with closing(sqlite3.connect(whole)) as connection:
+        expected = tables(connection)
+    refused, lossy = [], 0
+    for page in range(1, len(intact) // page_size(whole) + 1):
+        whole.write_bytes(intact)
+        damage(whole, page, what)
+        try:
+            with find_source(whole) as (file, found), closing(open_source(file)) as connection:
+                read = tables(connection)
+                lost = {(row.table, row.rowid): dict(row.known) for row in found.lost} if found else {}
+        except SourceUnusable:
+            refused.append(page)
+            continue
+        lossy += bool(lost)
+        for table, rows in expected.items():
+            missing = rows.keys() - read[table].keys()
+            assert {rowid: rows[rowid] for rowid in read[table]} == read[table], (page, table)
+            if (table, None) not in lost:
+                assert {(table, rowid) for rowid in missing} == {key for key in lost if key[0] == table}, (page, table)
+        for (table, rowid), known in lost.items():
+            if table == "knowledge_nodes" and rowid is not None:
+                assert known["id"] == expected[table][rowid][0]
+    whole.write_bytes(intact)
+    # The list of tables cannot be done without.
+    assert set(refused) == {1, *pages_of(whole, SCHEMA), *pages_of(whole, SCHEMA, "interior")}
+    assert lossy > 20
+
+
+def test_a_copy_of_a_damaged_file_names_what_it_lacks(whole: Path, copy: Copier, command: CommandLine) -> None:
+    with closing(sqlite3.connect(whole)) as connection:
+        intact = tables(connection)["knowledge_nodes"]
+    damage(whole, pages_of(whole, "knowledge_nodes")[3])
+    with find_source(whole) as (_, found):
+        assert found is not None
+        lost = {str(intact[row.rowid][0]) for row in found.lost if row.rowid is not None}
+    assert lost
+    report_file = command.home / "report.json"
+    arguments = ("--sqlite-path", whole, "--postgres-url", copy.database)
+    done = command("copy", *arguments, "--workers", "2", "--report", report_file)
+    assert done.returncode == 1, done.stderr
+    assert "is damaged" in done.stderr
+    assert "Traceback" not in done.stderr
+    report = json.loads(report_file.read_text())
+    named = {error["id"] for error in report["errors"] if error["table"] == "knowledge_nodes"}
+    assert named == lost
+    assert all(
+        "cannot be read (damaged page)" in e["message"] for e in report["errors"] if e["table"] == "knowledge_nodes"
+    )
+    for table in report["tables"].values():
+        assert table["source_rows"] == table["inserted"] + table["skipped"] + table["failed"]
+    assert report["tables"]["knowledge_nodes"] == {
+        "source_rows": 150, "inserted": 150 - len(lost), "skipped": 0, "failed": len(lost),
+    }  # fmt: skip
+    with psycopg.connect(copy.database) as connection:
+        stored = {str(id_) for (id_,) in connection.execute("SELECT id FROM knowledge_nodes").fetchall()}
+    assert stored == {str(row[0]) for row in intact.values()} - lost
+    dry = copy(whole, dry_run=True)
+    assert dry.tables["knowledge_nodes"].failed == len(lost)
+    again = copy(whole)
+    assert (again.tables["knowledge_nodes"].skipped, again.exit_code) == (150 - len(lost), 1)
+    verified = verify_sqlite_to_postgres(SqliteToPostgresPlan(whole, copy.database, workers=1))
+    assert verified.same
+    assert {error.id for error in verified.altered if error.table == "knowledge_nodes"} == lost
+
+
+def test_a_memory_whose_vector_is_lost_comes_without_it_and_is_named(tmp_path: Path, copy: Copier) -> None:
+    path = build_source(tmp_path / "vestige.db", SourceSpec(line="released", version=18, memories=60))
+    vectors = "node_embeddings"
+    damage(path, pages_of(path, vectors)[1])
+    report = copy(path)
+    assert report.tables["knowledge_nodes"].inserted == 60
+    lost = [error for error in report.errors if error.column == "embedding"]
+    assert lost
+    assert {error.outcome for error in lost} == {Outcome.COPIED_WITHOUT_VALUE}
+    with psycopg.connect(copy.database) as connection:
+        rows = connection.execute("SELECT id::text FROM knowledge_nodes WHERE embedding IS NULL").fetchall()
+    assert {error.id for error in lost} <= {id_ for (id_,) in rows}
+
+
+def test_damage_that_costs_no_row_is_said_and_the_copy_is_whole(whole: Path, copy: Copier) -> None:
+    lines: list[str] = []
+    sink = logger.add(lines.append, level="WARNING", format="{message}")
+    damage(whole, pages_of(whole, "sqlite_autoindex_knowledge_nodes_1")[0])
+    try:
+        report = copy(whole)
+    finally:
+        logger.remove(sink)
+    assert (report.exit_code, report.memories_copied) == (0, 150)
+    assert any("is damaged" in line and "0 rows cannot be read" in line for line in lines)
+
+
+def test_an_older_damaged_file_is_refused(tmp_path: Path, copy: Copier) -> None:
+    """Its upgrade counts on constraints that a damaged file need not keep."""
+    path = build_source(tmp_path / "vestige.db", SourceSpec(line="plan", version=13, memories=80))
+    damage(path, pages_of(path, "knowledge_nodes")[2])
+    for options in ({"snapshot": True}, {"allow_source_upgrade": True}):
+        with pytest.raises(SourceUnusable, match=r"is a corrupt SQLite database .*sqlite3 FILE \.recover") as caught:
+            copy(path, **options)
+        assert not isinstance(caught.value, SourceTooOld)
