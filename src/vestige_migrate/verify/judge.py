@@ -10,8 +10,7 @@ import psycopg
 from psycopg import errors
 
 from vestige_migrate.destination.connect import Connection
-from vestige_migrate.destination.faults import describe
-from vestige_migrate.destination.trial import UNIQUE, Trial
+from vestige_migrate.destination.trial import UNIQUE, Trial, objection
 from vestige_migrate.report import Outcome, RowError
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.read import read_by_key
@@ -107,7 +106,7 @@ class Judge:
             row = left[at]
             # One that is taken without a value it has is lost, too: the copy would have brought the rest of it.
             if self._spared(rows[row]) is None:
-                found[row] = self._error(ids[row], error.diag.column_name, describe(error), error.sqlstate)
+                found[row] = self._error(ids[row], error.diag.column_name, objection(error), error.sqlstate)
 
     def _spared(self, fields: RowFields) -> int | None:
         """The column without whose value PostgreSQL takes a refused row, found as the copy finds it."""
