@@ -45,7 +45,7 @@ class Result:
     problems: list[str]
     refused: str = ""
     rows: int = 0
-    errors: int = 0
+    errors: tuple[RowError, ...] = ()
 
 
 def check_file(made: Mutated, url: str, seed: int) -> Result:
@@ -79,7 +79,7 @@ def _run(plan: SqliteToPostgresPlan, made: Mutated, lines: list[str]) -> Result:
     second = run_sqlite_to_postgres(plan)
     verified = verify_sqlite_to_postgres(plan)
     problems = [*_sums(first, "first"), *_sums(second, "second"), *_again(first, second)]
-    problems += _agrees(first, verified, repeated_ids(made))
+    problems += disagreements(first, verified, repeated_ids(made.path))
     texts = {
         "report": json.dumps(first.as_json(), ensure_ascii=False),
         "comparison": json.dumps(verified.as_json(), ensure_ascii=False),
@@ -87,7 +87,7 @@ def _run(plan: SqliteToPostgresPlan, made: Mutated, lines: list[str]) -> Result:
     }
     problems += [f"the {name} quotes the source" for name, text in texts.items() if MARKER in text]
     rows = sum(table.source_rows for table in first.tables.values())
-    return Result(problems, rows=rows, errors=len(first.errors))
+    return Result(problems, rows=rows, errors=tuple(first.errors))
 
 
 def _sums(report: MigrationReport, which: str) -> Iterator[str]:
@@ -107,7 +107,7 @@ def _again(first: MigrationReport, second: MigrationReport) -> Iterator[str]:
         yield f"the second copy archived {second.archived} instead of {first.archived}"
 
 
-def _agrees(copied: MigrationReport, verified: VerifyReport, repeated: set[tuple[str, str]]) -> Iterator[str]:
+def disagreements(copied: MigrationReport, verified: VerifyReport, repeated: set[tuple[str, str]]) -> Iterator[str]:
     """Nothing missing, different or extra, and the rows that are altered or refused are those of the report.
 
     Of rows that share an id one is stored, so what is said of the others depends on which came first.
@@ -134,11 +134,11 @@ def _named(errors: list[RowError], repeated: set[tuple[str, str]]) -> Named:
     )
 
 
-def repeated_ids(made: Mutated) -> set[tuple[str, str]]:
+def repeated_ids(path: Path) -> set[tuple[str, str]]:
     """(table, id) of every id that several rows have, however it is spelt."""
     found: set[tuple[str, str]] = set()
-    with closing(sqlite3.connect(made.path)) as connection:
-        layout = inspect_source(connection, made.path)
+    with closing(sqlite3.connect(path)) as connection:
+        layout = inspect_source(connection, path)
         connection.text_factory = tolerant_text
         for name, table in TABLES.items():
             source = table.find_source(layout)

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from tests.fuzz.values import Hostile, Values, bound, kind_of, placeholder
 from tests.support.sources import SourceSpec, build_source
+from tests.support.untyped import remake_without_types
+from vestige_migrate.source.select import quote_identifier
 
 DIMENSION = 16
 _SMALL = SourceSpec(memories=30, schedules=25, edges=12, events=12, dimension=DIMENSION)
@@ -99,7 +101,7 @@ class _Mutator:
         for name, kind in self._db.execute(
             "SELECT name, type FROM sqlite_schema WHERE type IN ('trigger', 'view')"
         ).fetchall():
-            self._db.execute(f"DROP {kind} {_quoted(name)}")
+            self._db.execute(f"DROP {kind} {quote_identifier(name)}")
         for table in list(self._tables):
             if chance.random() < 0.5:
                 self._loosen(table)
@@ -125,19 +127,14 @@ class _Mutator:
         columns = self._columns(table)
         kept = [name for name in columns if name in _NEEDED or chance.random() > 0.02]
         more = chance.sample(_ODD_NAMES, k=chance.choice((0, 0, 0, 1, 2)))
-        names = ", ".join(map(_quoted, [*kept, *more]))
-        self._db.execute(f"ALTER TABLE {table} RENAME TO before_{table}")
-        self._db.execute(f"CREATE TABLE {table} ({names})")
-        own = ", ".join(map(_quoted, kept))
-        self._db.execute(f"INSERT INTO {table} (rowid, {own}) SELECT rowid, {own} FROM before_{table}")
-        self._db.execute(f"DROP TABLE before_{table}")
+        remake_without_types(self._db, table, kept, more)
         self._made.may_refuse |= kept != columns  # an older file cannot be upgraded without every column
         self._said(f"{table} without types, without {sorted(set(columns) - set(kept))}, with {more}")
 
     def _set(self, table: str, column: str, value: Hostile, where: str, *parameters: int) -> None:
         with suppress(sqlite3.IntegrityError):  # a table that was not loosened takes less
             self._db.execute(
-                f"UPDATE {table} SET {_quoted(column)} = {placeholder(value)} WHERE {where}",
+                f"UPDATE {table} SET {quote_identifier(column)} = {placeholder(value)} WHERE {where}",
                 (bound(value), *parameters),
             )
             self._said(f"{table}.{column} {where} {parameters}: {value!r:.80}")
@@ -176,9 +173,8 @@ class _Mutator:
                 spelt = self._chance.choice(
                     ("upper({})", "'{{' || {} || '}}'", "CAST({} AS BLOB)", "replace({}, '-', '')", "{}")
                 )
-                self._db.execute(
-                    f"UPDATE {table} SET {_quoted(column)} = {spelt.format(_quoted(column))} WHERE rowid = ?", (new,)
-                )
+                name = quote_identifier(column)
+                self._db.execute(f"UPDATE {table} SET {name} = {spelt.format(name)} WHERE rowid = ?", (new,))
 
     def _remove_rows(self) -> None:
         table = self._chance.choice(self._tables)
@@ -215,7 +211,3 @@ class _Mutator:
                 column = self._chance.choice(columns)
                 self._made.may_refuse = True
                 self._set(table, column, self._values.draw("number" if column == "dimension" else "text"), "1")
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
