@@ -40,6 +40,10 @@ bench *args:
 chaos *args:
     {{bin}}/python -m tests.chaos {{args}}
 
+# random bad rows and files; `just fuzz --seed 7 --rows 0 --files 1 --show` repeats one file
+fuzz *args:
+    {{bin}}/python -m tests.fuzz {{args}}
+
 demo:
     {{bin}}/vestige migrate demo
 

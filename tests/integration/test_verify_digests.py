@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -69,6 +70,20 @@ def test_every_row_of_every_table_has_our_digest_and_key_sum(source: Path, copy:
             parts = 1 if table.key_types[0] == "text" else 3
             read = [key for part in range(parts) for key in read_keys(connection, table, part, parts)]
             assert sorted(read) == sorted(tuple(value[4:] for value in key) for key in zip(*keys, strict=True))
+
+
+def test_json_past_the_limit_of_a_message_is_not_sent(
+    source: Path, copy: Copier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server closes the connection on a message of 1 GiB (`python -m tests.fuzz --huge` sends one)."""
+    copy(source)
+    monkeypatch.setattr("vestige_migrate.destination.compare._LARGEST_MESSAGE_BYTES", 30)
+    with connect(copy.database, "test") as connection:
+        ids = connection.execute("UPDATE users SET metadata = '{}' RETURNING id").fetchall()
+        keys = [[field.uuid(id_) for (id_,) in ids[:3]]]
+        comparer = TableComparer(connection, TABLES["users"], ("id", "metadata"))
+        values = [field.jsonb("{}"), field.jsonb(f'{{"a": "{"x" * 50}"}}'), field.jsonb("{ }")]
+        assert comparer.equal_json("metadata", keys, values) == [True, False, True]
 
 
 def test_an_absent_row_has_no_digest(source: Path, copy: Copier) -> None:

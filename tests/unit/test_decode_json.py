@@ -140,7 +140,19 @@ def test_invalid_utf8_is_refused(decode: Decode, raw: bytes) -> None:
 @each_decoder
 @pytest.mark.parametrize("text", ["[" * 20_000 + "]" * 20_000, '{"a":' * 20_000 + "1" + "}" * 20_000])
 def test_nesting_too_deep_is_refused_and_no_crash(decode: Decode, text: str) -> None:
-    assert refused(decode, text) == "is JSON nested too deep"
+    assert refused(decode, text) == "is JSON nested too deep (at most 800 levels)"
+
+
+@pytest.mark.parametrize("frames", [0, 100])
+def test_the_depth_that_is_taken_does_not_hang_on_the_callers_stack(frames: int) -> None:
+    def deeper(left: int, text: str) -> str | None:
+        return deeper(left - 1, text) if left else decode_object(text)
+
+    taken = '{"a":' * 800 + '"[[\\"[["' + "}" * 800
+    assert deeper(frames, taken) == taken
+    assert deeper(frames, '{"a": [' + "[]," * 5000 + "1]}") is not None  # wide, not deep
+    with pytest.raises(BadValue, match="too deep"):
+        deeper(frames, f'{{"a":{taken}}}')
 
 
 @pytest.mark.parametrize("raw", ["[]", '"a"', "1", "null", "true"])

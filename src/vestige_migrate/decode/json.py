@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +28,22 @@ def _reject_constant(name: str) -> Any:
     raise _NotJson(f"holds {name}, which is not JSON")
 
 
+MAX_NESTING = 800
+"""Python's parser gives up below 1,000 levels, the sooner the deeper the stack it is called from. A copy and the
+comparison that follows have to judge one value alike, so the bound is ours."""
+
+_IN_QUOTES = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_BRACKET = re.compile(r"[\[\]{}]")
+_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
+
+
+def _is_too_deep(text: str) -> bool:
+    if text.count("[") + text.count("{") <= MAX_NESTING:
+        return False
+    brackets = _BRACKET.findall(_IN_QUOTES.sub("", text))
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_NESTING
+
+
 _DECODER = json.JSONDecoder(parse_constant=_reject_constant, parse_int=JsonNumber, parse_float=JsonNumber)
 
 
@@ -39,6 +56,8 @@ def parse_json(raw: Raw) -> tuple[str, Any]:
             raise BadValue("is not JSON: invalid UTF-8") from None
     if not isinstance(raw, str):
         raise BadValue(f"is {storage_class(raw)}, not JSON")
+    if _is_too_deep(raw):
+        raise BadValue(f"is JSON nested too deep (at most {MAX_NESTING} levels)")
     try:
         value = _DECODER.decode(raw)
     except _NotJson as problem:

@@ -32,6 +32,11 @@ def repair(text: str) -> tuple[str, list[str]]:
     return text, found
 
 
+def is_storable(text: str) -> bool:
+    """Whether PostgreSQL can store the text as it is."""
+    return not repair(text)[1]
+
+
 def decode_text(raw: Raw) -> str | None:
     """The text, or None for NULL.
 

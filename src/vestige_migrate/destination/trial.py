@@ -12,15 +12,22 @@ from psycopg import errors, sql
 
 from vestige_migrate.destination.arrays import binary_array, register_arrays
 from vestige_migrate.destination.connect import Connection
-from vestige_migrate.destination.faults import is_row_fault
+from vestige_migrate.destination.faults import describe, is_row_fault
 from vestige_migrate.destination.stage import copy_into
 from vestige_migrate.tables.base import Parent, Table
 
 _UNASKABLE = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction, errors.FeatureNotSupported)
 """A role without TEMPORARY, a standby."""
 
+_PREFIX = "vestige_trial_"
+
 UNIQUE = {"users": "handle", "groups": "handle"}
 """Columns with a unique constraint beside the primary key."""
+
+
+def objection(error: psycopg.Error) -> str:
+    """What a trial met, in the words of the copy: the temporary table's constraints are named after it."""
+    return describe(error).replace(_PREFIX, "")
 
 
 class Trial:
@@ -30,7 +37,7 @@ class Trial:
         self._connection = connection
         self._table = table
         register_arrays(connection)
-        name = sql.Identifier(f"vestige_trial_{table.name}")
+        name = sql.Identifier(f"{_PREFIX}{table.name}")
         columns = sql.SQL(", ").join(map(sql.Identifier, table.column_names))
         self._make = sql.SQL("CREATE TEMP TABLE {} (LIKE {} INCLUDING ALL) ON COMMIT DROP").format(
             name, sql.Identifier(table.name)

@@ -3,7 +3,7 @@
 The cheap way first: COPY straight into the table, one statement, which is its own transaction. It fails as a whole
 if any row conflicts or is refused. Then the batch is staged: COPY into a temporary table, rows whose parents are
 missing are told apart by one query, and INSERT ... ON CONFLICT DO NOTHING takes the rest. If PostgreSQL refuses a
-row there as well, halving finds it; it is tried once more without each value that can be spared before it is given up.
+row there as well, halving finds it; it is given up only where leaving values out does not help (spare.py).
 Rows that are known to be outdated in the destination are staged at once and updated there (replace.py).
 """
 
@@ -18,9 +18,10 @@ from psycopg import errors, sql
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.faults import describe, is_row_fault
 from vestige_migrate.destination.replace import NOTHING, Replaced, Replacer
+from vestige_migrate.destination.spare import spare
 from vestige_migrate.destination.stage import RowFields, Stage, copy_into
 from vestige_migrate.report import Outcome, RowError
-from vestige_migrate.tables.base import Refresh, Special, Table
+from vestige_migrate.tables.base import Refresh, Table
 from vestige_migrate.wire.batch import Batch
 
 
@@ -144,15 +145,7 @@ class TableWriter:
             self._place(rows[:middle], batch, written, replace)
             self._place(rows[middle:], batch, written, replace)
             return
-        for ordinal, constraint in placed.orphans.items():
-            written.refused[ordinal] = RowError(
-                table=self._table.name,
-                id=batch.id_of(ordinal),
-                column=self._parent_column(constraint),
-                message=f'violates foreign key "{constraint}": what it refers to is not there',
-                outcome=Outcome.NOT_COPIED,
-                sqlstate=errors.ForeignKeyViolation.sqlstate,
-            )
+        self._refuse_orphans(placed, batch, written)
         written.add(len(rows) - len(placed.orphans), placed)
 
     def _insert(self, rows: list[tuple[int, RowFields]], replace: Replace) -> _Placed:
@@ -170,25 +163,43 @@ class TableWriter:
     def _spare(
         self, row: tuple[int, RowFields], batch: Batch, written: Written, replace: Replace, cause: psycopg.Error
     ) -> None:
-        """Tries a refused row without each value that can be spared; gives it up only then."""
+        """Places a refused row without the values that PostgreSQL objects to; gives it up where that does not help."""
         ordinal, fields = row
-        for at, column in enumerate(self._table.columns):
-            if not column.droppable or isinstance(column.default, Special) or fields[at] == column.default:
-                continue
-            without = (*fields[:at], column.default, *fields[at + 1 :])
-            try:
-                with self._connection.transaction():
-                    placed = self._insert([(ordinal, without)], replace)
-            except psycopg.Error as error:
-                if not is_row_fault(error):
-                    raise
-                continue
-            if placed.orphans:
-                continue
-            written.add(1, placed)
-            written.altered.append(self._refusal(batch, ordinal, cause, column.name, Outcome.COPIED_WITHOUT_VALUE))
+        found = spare(self._table, fields, lambda tried: self._objection((ordinal, tried), replace))
+        if found is None:
+            written.refused[ordinal] = self._refusal(batch, ordinal, cause, cause.diag.column_name, Outcome.NOT_COPIED)
             return
-        written.refused[ordinal] = self._refusal(batch, ordinal, cause, cause.diag.column_name, Outcome.NOT_COPIED)
+        kept, lost = found
+        placed = self._insert([(ordinal, kept)], replace)
+        self._refuse_orphans(placed, batch, written)
+        if not placed.orphans:
+            written.add(1, placed)
+            written.altered += [
+                self._refusal(batch, ordinal, error, self._table.columns[at].name, Outcome.COPIED_WITHOUT_VALUE)
+                for at, error in lost.items()
+            ]
+
+    def _objection(self, row: tuple[int, RowFields], replace: Replace) -> psycopg.Error | None:
+        """What PostgreSQL says against a row, which is not placed by asking."""
+        try:
+            with self._connection.transaction(force_rollback=True):
+                self._insert([row], replace)
+        except psycopg.Error as error:
+            if not is_row_fault(error):
+                raise
+            return error
+        return None
+
+    def _refuse_orphans(self, placed: _Placed, batch: Batch, written: Written) -> None:
+        for ordinal, constraint in placed.orphans.items():
+            written.refused[ordinal] = RowError(
+                table=self._table.name,
+                id=batch.id_of(ordinal),
+                column=self._parent_column(constraint),
+                message=f'violates foreign key "{constraint}": what it refers to is not there',
+                outcome=Outcome.NOT_COPIED,
+                sqlstate=errors.ForeignKeyViolation.sqlstate,
+            )
 
     def _refusal(
         self, batch: Batch, ordinal: int, cause: psycopg.Error, column: str | None, outcome: Outcome

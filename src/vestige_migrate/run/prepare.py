@@ -14,6 +14,7 @@ from vestige_migrate.errors import SourceUnusable
 from vestige_migrate.paths import shown
 from vestige_migrate.plan import SqliteToPostgresPlan
 from vestige_migrate.report import SourceInfo
+from vestige_migrate.source import driver
 from vestige_migrate.source.connect import SourceFile, open_source
 from vestige_migrate.source.find import find_source
 from vestige_migrate.source.inspect import damaged, inspect_source
@@ -110,7 +111,7 @@ def prepared_source(plan: SqliteToPostgresPlan, found: FoundSource) -> Iterator[
     if plan.snapshot:
         with take_snapshot(found.file) as copy:
             if not is_readable(layout):
-                upgrade(copy.path, copy.cipher)
+                _upgrade_snapshot(copy, path)
                 logger.info(
                     "upgraded the snapshot from V{} to V15; {} itself is untouched", layout.version, shown(path)
                 )
@@ -127,6 +128,16 @@ def prepared_source(plan: SqliteToPostgresPlan, found: FoundSource) -> Iterator[
         found = FoundSource(path, file, layout)
     with _opened(found.file, found, layout) as prepared:
         yield prepared
+
+
+def _upgrade_snapshot(copy: SourceFile, path: Path) -> None:
+    try:
+        upgrade(copy.path, copy.cipher)
+    except driver.errors() as error:
+        raise SourceUnusable(
+            f"the snapshot of {path} could not be upgraded to V15 ({error}): its tables are not those of its version. "
+            "The file itself is untouched; open it once with Vestige, or restore a backup, then run again"
+        ) from None
 
 
 def _checked_again(file: SourceFile, found: FoundSource) -> Layout:

@@ -49,7 +49,7 @@ def left_behind(connection: sqlite3.Connection, layout: Layout, used: Iterable[s
     found: dict[str, int] = {}
     for table in leftover_tables(layout, used):
         if table in VECTOR_TABLES:
-            (rows,) = connection.execute(f"SELECT COUNT(*) {unplaced_rows(layout, table)}").fetchone()
+            (rows,) = connection.execute(f"SELECT COUNT(DISTINCT v.rowid) {unplaced_rows(layout, table)}").fetchone()
         else:
             rows = _count(connection, table)
         if rows:

@@ -15,7 +15,8 @@ class Layout:
     `model_registered` is False where `model` was inferred from the vectors; `dimension` is the length of the
     vectors that come over (None where there are none). `vector_model` is the model name that `node_embeddings` rows
     must carry to come over (None: any). `active_profile` is the profile whose vectors win, from released V28 on;
-    `mirror_counts` says whether `node_embeddings` may stand in for it.
+    `mirror_counts` says whether `node_embeddings` may stand in for it. `repeated_vectors` are the tables of vectors
+    that have several rows for one memory, as a rebuilt file without its keys may.
     """
 
     tables: Mapping[str, tuple[str, ...]]
@@ -27,6 +28,7 @@ class Layout:
     vector_model: str | None = None
     active_profile: str | None = None
     mirror_counts: bool = True
+    repeated_vectors: frozenset[str] = frozenset()
 
     def has(self, table: str, column: str | None = None) -> bool:
         """Whether the table, and the column in it, exist."""

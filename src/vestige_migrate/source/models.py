@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import replace
 
+from vestige_migrate.decode.text import is_storable, tolerant_text
 from vestige_migrate.plan import ModelSignature
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.select import quote_identifier
+from vestige_migrate.source.vectors import VECTOR_TABLES
 
 LEGACY_PROFILE = "nomic-v1.5-legacy-raw-256"
 """The profile that `node_embeddings` mirrors from released V28 on. Vestige reads the mirror for no other profile: two
@@ -15,7 +18,19 @@ profiles of one model and one dimension may still encode differently."""
 
 
 def with_model(connection: sqlite3.Connection, layout: Layout) -> Layout:
-    """The layout with its model and with the vectors that come over. The active profile's, where profiles exist."""
+    """The layout with its model and with the vectors that come over. The active profile's, where profiles exist.
+
+    A name that PostgreSQL cannot store (a NUL character, invalid UTF-8) names no model.
+    """
+    before = connection.text_factory
+    connection.text_factory = tolerant_text
+    try:
+        return _with_model(connection, layout)
+    finally:
+        connection.text_factory = before
+
+
+def _with_model(connection: sqlite3.Connection, layout: Layout) -> Layout:
     profile = _active_profile(connection, layout)
     registered = _registered(connection, layout)
     if profile is not None:
@@ -32,7 +47,28 @@ def with_model(connection: sqlite3.Connection, layout: Layout) -> Layout:
         model_registered=own,
         dimension=model.dimension if model else _commonest_length(connection, layout),
         vector_model=_vector_model(connection, layout, model),
+        repeated_vectors=frozenset(_repeated(connection, layout)),
     )
+
+
+def _repeated(connection: sqlite3.Connection, layout: Layout) -> Iterator[str]:
+    """Tables with several vectors for one memory: their key forbids it, and a rebuilt file may have lost the key."""
+    for table, key in VECTOR_TABLES.items():
+        names = key.split(", ")
+        if all(layout.has(table, name) for name in names) and not _has_key(connection, table, set(names)):
+            known = " AND ".join(f"{name} IS NOT NULL" for name in names)
+            query = f"SELECT 1 FROM {table} WHERE {known} GROUP BY {key} HAVING COUNT(*) > 1 LIMIT 1"
+            if connection.execute(query).fetchone():
+                yield table
+
+
+def _has_key(connection: sqlite3.Connection, table: str, names: set[str]) -> bool:
+    """Whether the table itself forbids two rows with these columns equal: to count takes 25 ms for 100,000."""
+    for _, index, unique, _, partial in connection.execute(f"PRAGMA index_list({table})").fetchall():
+        columns = {name for _, _, name in connection.execute(f"PRAGMA index_info({quote_identifier(index)})")}
+        if unique and not partial and columns <= names:
+            return True
+    return False
 
 
 def _registered(connection: sqlite3.Connection, layout: Layout) -> ModelSignature | None:
@@ -44,9 +80,9 @@ def _registered(connection: sqlite3.Connection, layout: Layout) -> ModelSignatur
 
 
 def _signature(name: object, dimension: object, hash_: object = None) -> ModelSignature | None:
-    if not isinstance(name, str) or not isinstance(dimension, int) or dimension < 1:
+    if not isinstance(name, str) or not is_storable(name) or not isinstance(dimension, int) or dimension < 1:
         return None
-    return ModelSignature(name, dimension, hash_ if isinstance(hash_, str) and hash_ else None)
+    return ModelSignature(name, dimension, hash_ if isinstance(hash_, str) and hash_ and is_storable(hash_) else None)
 
 
 def _active_profile(connection: sqlite3.Connection, layout: Layout) -> str | None:
@@ -57,7 +93,7 @@ def _active_profile(connection: sqlite3.Connection, layout: Layout) -> str | Non
     if not all(layout.has(table, column) for table, columns in needed.items() for column in columns):
         return None
     row = connection.execute("SELECT active_profile_id FROM embedding_profile_state WHERE singleton = 1").fetchone()
-    return row[0] if row and isinstance(row[0], str) else None
+    return row[0] if row and isinstance(row[0], str) and is_storable(row[0]) else None
 
 
 def _model_of_profile(connection: sqlite3.Connection, layout: Layout, profile: str) -> ModelSignature | None:

@@ -9,7 +9,7 @@ import psycopg
 
 from vestige_migrate.destination.compare import ABSENT, DIGEST_BYTES, TableComparer
 from vestige_migrate.destination.connect import Connection
-from vestige_migrate.destination.faults import describe
+from vestige_migrate.destination.trial import objection
 from vestige_migrate.report import Outcome, RowError
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Special, Table
@@ -156,7 +156,7 @@ class BatchComparer:
 
     def _without_value(self, id_: str, column: str, error: psycopg.Error) -> RowError:
         outcome = Outcome.COPIED_WITHOUT_VALUE
-        return RowError(self._table.name, id_, column, describe(error), outcome, error.sqlstate)
+        return RowError(self._table.name, id_, column, objection(error), outcome, error.sqlstate)
 
 
 _BOOTSTRAP = wire.with_length(bytes.fromhex(BOOTSTRAP_USER.replace("-", "")))

@@ -10,13 +10,13 @@ import psycopg
 from psycopg import errors
 
 from vestige_migrate.destination.connect import Connection
-from vestige_migrate.destination.faults import describe
-from vestige_migrate.destination.trial import UNIQUE, Trial
+from vestige_migrate.destination.spare import spare
+from vestige_migrate.destination.trial import UNIQUE, Trial, objection
 from vestige_migrate.report import Outcome, RowError
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.read import read_by_key
 from vestige_migrate.tables import TABLES
-from vestige_migrate.tables.base import Parent, Special, Table
+from vestige_migrate.tables.base import Parent, Table
 from vestige_migrate.tables.encoder import BatchEncoder
 from vestige_migrate.wire import field
 
@@ -56,8 +56,13 @@ class Judge:
 
     def lacks(self, fields: RowFields, column: int) -> psycopg.Error | None:
         """Why a row stands without this droppable column's value: PostgreSQL's objection, None where it has none."""
-        refused = self._trial.refused([fields])
-        return refused[0] if refused and self._spared(fields) == column else None
+        if self._objection(fields) is None:
+            return None
+        found = spare(self._table, fields, self._objection)
+        return found[1].get(column) if found is not None else None
+
+    def _objection(self, fields: RowFields) -> psycopg.Error | None:
+        return self._trial.refused([fields]).get(0)
 
     def _error(self, id_: str, column: str | None, message: str, state: str | None) -> RowError:
         return RowError(self._table.name, id_, column, message, Outcome.NOT_COPIED, state)
@@ -106,18 +111,8 @@ class Judge:
         for at, error in self._trial.refused([rows[row] for row in left]).items():
             row = left[at]
             # One that is taken without a value it has is lost, too: the copy would have brought the rest of it.
-            if self._spared(rows[row]) is None:
-                found[row] = self._error(ids[row], error.diag.column_name, describe(error), error.sqlstate)
-
-    def _spared(self, fields: RowFields) -> int | None:
-        """The column without whose value PostgreSQL takes a refused row, found as the copy finds it."""
-        tries = [
-            (at, (*fields[:at], column.default, *fields[at + 1 :]))
-            for at, column in enumerate(self._table.columns)
-            if column.droppable and not isinstance(column.default, Special) and fields[at] != column.default
-        ]
-        refused = self._trial.refused([row for _, row in tries])
-        return next((at for number, (at, _) in enumerate(tries) if number not in refused), None)
+            if spare(self._table, rows[row], self._objection) is None:
+                found[row] = self._error(ids[row], error.diag.column_name, objection(error), error.sqlstate)
 
 
 def _spellings(key: bytes) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""Random bad input: rows through the whole decode path, and whole files through real copies (`just fuzz`)."""
