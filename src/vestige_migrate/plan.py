@@ -19,6 +19,7 @@ MAX_WORKERS = 256
 MAX_CONNECTIONS = 256
 MAX_BATCH_SIZE = 1_000_000
 MAX_RETRIES = 100
+MAX_ANSWER_TIMEOUT_SECONDS = 3600
 """Past these a value is a slip of the hand: it would only cost processes, memory or days."""
 MAX_DIMENSION = 16_000
 """pgvector's limit of a `vector` (https://github.com/pgvector/pgvector#vector-type)."""
@@ -110,6 +111,8 @@ class SqliteToPostgresPlan:
     max_errors: int | None = None
     max_connections: int = 4
     retries: int = 5
+    answer_timeout: float = 30.0
+    """Seconds of silence after which a connection is given up whose server is not at work for it."""
     allow_source_upgrade: bool = False
     snapshot: bool = False
     indexes: Indexes = Indexes.AUTO
@@ -125,13 +128,13 @@ class SqliteToPostgresPlan:
             raise UnsupportedPair(self.source_kind, self.destination_kind)
         object.__setattr__(self, "sqlite_path", expanded(self.sqlite_path))
         _label(codebase=self.codebase, owner=self.owner)
-        if self.on_conflict not in list(OnConflict):
-            raise PlanError(f"--on-conflict is {self.on_conflict}: it must be {' or '.join(OnConflict)}")
-        object.__setattr__(self, "on_conflict", OnConflict(self.on_conflict))
+        self._choose(OnConflict, "on_conflict")
+        self._choose(Indexes, "indexes")
         _within(1, MAX_WORKERS, workers=self.workers)
         _within(1, MAX_CONNECTIONS, max_connections=self.max_connections)
         _within(1, MAX_BATCH_SIZE, batch_size=self.batch_size)
         _within(1, MAX_RETRIES, retries=self.retries)
+        _within(1, MAX_ANSWER_TIMEOUT_SECONDS, answer_timeout=self.answer_timeout)
         if self.max_errors is not None and self.max_errors < 0:
             raise PlanError(f"--max-errors is {self.max_errors}: it must be 0 or more")
         if self.allow_source_upgrade and self.snapshot:
@@ -144,8 +147,15 @@ class SqliteToPostgresPlan:
         if not self.postgres_url.strip():
             raise PlanError("--postgres-url is empty: give a libpq URL, a keyword string, or 'embedded'")
 
+    def _choose(self, choices: type[StrEnum], name: str) -> None:
+        """A caller may give the text of a choice."""
+        value = getattr(self, name)
+        if value not in list(choices):
+            raise PlanError(f"--{name.replace('_', '-')} is {value}: it must be {' or '.join(choices)}")
+        object.__setattr__(self, name, choices(value))
 
-def _within(least: int, most: int, **values: int) -> None:
+
+def _within(least: int, most: int, **values: float) -> None:
     for name, value in values.items():
         if not least <= value <= most:
             raise PlanError(f"--{name.replace('_', '-')} is {value}: it must lie between {least} and {most}")

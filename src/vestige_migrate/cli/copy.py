@@ -58,6 +58,7 @@ def copy(
     retries: Annotated[
         int, typer.Option(metavar="N", help="Tries of a range after a transient fault or a lost worker.")
     ] = 5,
+    answer_timeout: options.AnswerTimeout = 30,
     allow_source_upgrade: Annotated[
         bool,
         typer.Option("--allow-source-upgrade", help="Bring an older file to V15 in place, after a backup beside it."),
@@ -120,6 +121,7 @@ def copy(
         max_errors=max_errors,
         max_connections=max_connections,
         retries=retries,
+        answer_timeout=answer_timeout,
         allow_source_upgrade=allow_source_upgrade,
         snapshot=snapshot,
         indexes=indexes,

@@ -46,6 +46,14 @@ MaxConnections = Annotated[
         help="The coordinator's pool, for counts and index builds; one more holds the lock.",
     ),
 ]
+AnswerTimeout = Annotated[
+    float,
+    typer.Option(
+        "--answer-timeout",
+        metavar="SECONDS",
+        help="Silence after which a connection is given up, unless a second one finds the server at work for it.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and count; write nothing.")]
 Report = Annotated[
     Optional[str],  # noqa: UP045

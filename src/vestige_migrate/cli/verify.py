@@ -25,6 +25,7 @@ def verify(
     retries: Annotated[
         int, typer.Option(metavar="N", help="Tries of a range after a transient fault or a lost worker.")
     ] = 5,
+    answer_timeout: options.AnswerTimeout = 30,
     snapshot: Annotated[
         bool,
         typer.Option("--snapshot", help="Compare a private snapshot; an older file is upgraded there."),
@@ -56,6 +57,7 @@ def verify(
         postgres_url=postgres_url,
         workers=workers,
         retries=retries,
+        answer_timeout=answer_timeout,
         snapshot=snapshot,
         codebase=codebase,
         owner=owner,

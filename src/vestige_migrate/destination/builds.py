@@ -11,6 +11,7 @@ import psycopg
 from psycopg_pool import ConnectionPool
 
 from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.watched import WatchedConnection
 
 Build = Callable[[Connection], None]
 
@@ -27,7 +28,7 @@ class BuildProgress:
     total: int
 
 
-def run_builds(pool: ConnectionPool[Connection], builds: Sequence[Build], watch: Callable[[int], None]) -> None:
+def run_builds(pool: ConnectionPool[WatchedConnection], builds: Sequence[Build], watch: Callable[[int], None]) -> None:
     """Runs the builds, as many at a time as the pool has connections; returns when all are done.
 
     `watch` is called in this thread every half second, and after each build, with the number of builds done. The

@@ -10,6 +10,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
+from vestige_migrate.destination.watched import SILENCE_SECONDS, WatchedConnection
 from vestige_migrate.errors import DestinationUnusable, PlanError
 
 Connection = psycopg.Connection[TupleRow]
@@ -99,11 +100,20 @@ def connection_string(url: str, application_name: str) -> str:
     return make_conninfo(url, **ours)
 
 
-def connect(url: str, application_name: str) -> Connection:
-    """An autocommit connection. Raises psycopg.OperationalError where the server cannot be reached."""
-    connection = psycopg.connect(connection_string(url, application_name), autocommit=True)
+def connect(url: str, application_name: str, silence_seconds: float = SILENCE_SECONDS) -> WatchedConnection:
+    """An autocommit connection that notices when it hangs. Raises psycopg.OperationalError where there is no server."""
+    connection = WatchedConnection.connect(connection_string(url, application_name), autocommit=True)
     prepare_session(connection)
+    watch(connection, url, application_name, silence_seconds)
     return connection
+
+
+def watch(connection: WatchedConnection, url: str, application_name: str, silence_seconds: float) -> None:
+    """Begins to watch a connection."""
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    connection.server_pid = row[0] if row else None
+    connection.silence_seconds = silence_seconds
+    connection.probe = connection_string(url, f"{application_name} probe")
 
 
 def prepare_session(connection: Connection) -> None:

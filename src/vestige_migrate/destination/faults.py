@@ -8,6 +8,8 @@ from __future__ import annotations
 import psycopg
 from psycopg import errors
 
+from vestige_migrate.destination.watched import NoAnswer
+
 _TRANSIENT_CLASSES = {"08", "40", "53", "57"}
 """Connection, rollback (deadlock, serialization), resources, operator intervention (PostgreSQL manual, appendix A)."""
 
@@ -41,6 +43,8 @@ def describe(error: BaseException) -> str:
     """The error in one line without row content."""
     if not isinstance(error, psycopg.Error):
         return type(error).__name__
+    if isinstance(error, NoAnswer):
+        return str(error)
     if error.sqlstate is None:
         return "the connection was lost" if isinstance(error, psycopg.OperationalError) else type(error).__name__
     constraint = error.diag.constraint_name

@@ -12,7 +12,7 @@ from psycopg import errors
 from psycopg.pq import TransactionStatus
 
 from vestige_migrate.destination.connect import Connection
-from vestige_migrate.destination.faults import describe
+from vestige_migrate.destination.faults import describe, is_transient
 from vestige_migrate.errors import DestinationBusy, DestinationUnusable
 from vestige_migrate.tables import TABLES
 
@@ -200,6 +200,8 @@ def create(connection: Connection, server: ServerInfo) -> None:
             "or let the database's owner run this command once"
         ) from None
     except psycopg.Error as error:
+        if is_transient(error):
+            raise
         raise DestinationUnusable(f"the destination's tables could not be created: {describe(error)}") from None
 
 

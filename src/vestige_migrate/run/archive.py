@@ -56,6 +56,7 @@ class ArchivePhase:
     def run(self, tally: Tally) -> None:
         """Archives them. Raises `Stopped` where one cannot be read."""
         self._read = dict.fromkeys(self._expected, 0)
+        self._report.archived = dict.fromkeys(self._expected, 0)
         for name in self._expected:
             inserted = 0
             for rows, archived in self._archive(name):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import psycopg
@@ -14,18 +14,20 @@ from vestige_migrate.destination import embedded, indexes, registry, schema
 from vestige_migrate.destination.archive import check_archive
 from vestige_migrate.destination.connect import (
     Connection,
-    connect,
     connection_string,
     display_url,
     parse_url,
     prepare_session,
     unreachable,
+    watch,
 )
 from vestige_migrate.destination.schema import ServerInfo
-from vestige_migrate.errors import DestinationUnusable
+from vestige_migrate.destination.watched import WatchedConnection
+from vestige_migrate.errors import DestinationUnusable, Stopped
 from vestige_migrate.paths import default_server_directory
 from vestige_migrate.plan import ModelSignature, SqliteToPostgresPlan
 from vestige_migrate.report import DestinationInfo
+from vestige_migrate.run.session import MainSession
 from vestige_migrate.source.layout import Layout
 
 _POOL_TIMEOUT_SECONDS = 30.0
@@ -38,10 +40,15 @@ class ReadyDestination:
     url: str
     info: DestinationInfo
     server: ServerInfo
-    pool: ConnectionPool[Connection]
-    main: Connection
+    pool: ConnectionPool[WatchedConnection]
+    session: MainSession
     model: ModelSignature | None
     fresh: bool
+
+    @property
+    def main(self) -> Connection:
+        """The connection that holds the lock; another one after the server was away, so keep none of it."""
+        return self.session.connection
 
 
 def check_url(plan: SqliteToPostgresPlan) -> None:
@@ -72,21 +79,29 @@ def ready_destination(
     display = display_url(url)
     name = f"{run_name} coordinator"
     try:
-        main = connect(url, name)
+        session = MainSession(url, run_name, plan.answer_timeout)
     except psycopg.Error as error:
         raise unreachable(url, error) from None
+
+    def configure(connection: WatchedConnection) -> None:
+        prepare_session(connection)
+        watch(connection, url, name, plan.answer_timeout)
+
     # The main connection holds the lock for the whole run; the pool has the others.
     pool = ConnectionPool(
         connection_string(url, name),
         min_size=0,
         max_size=plan.max_connections,
         timeout=_POOL_TIMEOUT_SECONDS,
-        configure=_configure,
+        configure=configure,
+        check=ConnectionPool.check_connection,
+        connection_class=WatchedConnection,
         kwargs={"autocommit": True},
         name="coordinator",
         open=False,
     )
-    with main, ExitStack() as held:
+    with closing(session):
+        main = session.connection
         server = schema.probe(main)
         info = DestinationInfo(display, server.version, server.pgvector or server.pgvector_available)
         schema.check_server(server)
@@ -95,7 +110,6 @@ def ready_destination(
         if not plan.dry_run:
             # Before anything is asked about the data: what another run changes afterwards would not be seen.
             schema.take_lock(main)
-            held.callback(schema.release_lock, main)
         registered = registry.read_registry(main)
         registry.check_models(layout.model, layout.dimension, embedder, registered)
         model = layout.model or embedder or registered
@@ -107,15 +121,12 @@ def ready_destination(
         fresh = schema.is_fresh(main)
         pool.open()
         try:
-            yield ReadyDestination(url, info, server, pool, main, model, fresh)
+            yield ReadyDestination(url, info, server, pool, session, model, fresh)
         except PoolTimeout:
-            raise DestinationUnusable(
+            failure = DestinationUnusable if plan.dry_run else Stopped
+            raise failure(
                 f"{display} has no connection free for the coordinator: raise the server's max_connections, "
                 "or lower --workers and --max-connections"
             ) from None
         finally:
             pool.close()
-
-
-def _configure(connection: Connection) -> None:
-    prepare_session(connection)

@@ -22,26 +22,25 @@ class IndexPhase:
 
     def __init__(self, plan: SqliteToPostgresPlan, destination: ReadyDestination, on_progress: OnProgress | None):
         self._plan = plan
-        self._main = destination.main
+        self._destination = destination
         self._pool = destination.pool
-        self._fresh = destination.fresh
         self._on_progress = on_progress
 
     def before_load(self) -> None:
         """Drops what a broken build left; builds what has to be there while rows are added."""
-        for name in indexes.drop_invalid(self._main):
+        for name in indexes.drop_invalid(self._destination.main):
             logger.warning("index {} was left broken by an earlier run: it will be built again", name)
         wanted = self._plan.indexes
         if wanted is Indexes.NOW:
             self._build_plain()
             self._build_hnsw()
-        elif wanted is Indexes.AUTO and not self._fresh:
+        elif wanted is Indexes.AUTO and not self._destination.fresh:
             # Somebody may be using it: what it lost is there again before rows are added.
             self._build_plain()
 
     def between_loads(self, changed: set[str]) -> None:
         """After a file that others follow: ANALYZE makes its batches durable; indexes wait for the last one."""
-        indexes.analyze(self._main, changed)
+        indexes.analyze(self._destination.main, changed)
 
     def after_load(self, changed: set[str]) -> None:
         """Builds what is missing, then ANALYZE of the changed tables, whose commit makes every batch durable."""
@@ -50,11 +49,11 @@ class IndexPhase:
         else:
             self._build_plain()
             self._build_hnsw()
-        indexes.analyze(self._main, changed)
+        indexes.analyze(self._destination.main, changed)
 
     def _warn_of_missing(self) -> None:
-        absent = [name for name, _ in indexes.missing(self._main)]
-        if indexes.needs_hnsw(self._main, registry.column_dimension(self._main)):
+        absent = [name for name, _ in indexes.missing(self._destination.main)]
+        if indexes.needs_hnsw(self._destination.main, registry.column_dimension(self._destination.main)):
             absent.append(indexes.HNSW_INDEX)
         if absent:
             logger.warning(
@@ -63,7 +62,7 @@ class IndexPhase:
             )
 
     def _build_plain(self) -> None:
-        wanted = indexes.missing(self._main)
+        wanted = indexes.missing(self._destination.main)
         if wanted:
             self._run(PLAIN, indexes.plain_builds(wanted))
 
@@ -72,16 +71,16 @@ class IndexPhase:
         run_builds(self._pool, builds, lambda done: self._advance(name, done, len(builds)))
 
     def _build_hnsw(self) -> None:
-        dimension = registry.column_dimension(self._main)
+        dimension = registry.column_dimension(self._destination.main)
         if dimension is not None and dimension > indexes.MAX_HNSW_DIMENSION:
             logger.warning(
                 "no HNSW index: pgvector indexes at most {} dimensions, the vectors have {}",
                 indexes.MAX_HNSW_DIMENSION,
                 dimension,
             )
-        if dimension is None or not indexes.needs_hnsw(self._main, dimension):
+        if dimension is None or not indexes.needs_hnsw(self._destination.main, dimension):
             return
-        memory = indexes.choose_memory(self._main, dimension)
+        memory = indexes.choose_memory(self._destination.main, dimension)
         logger.info(
             "building the HNSW index of {} vectors: its graph needs {} MiB, maintenance_work_mem is {} MiB",
             memory.vectors,
@@ -102,7 +101,7 @@ class IndexPhase:
             return
         if self._on_progress is None:
             return
-        seen = build_progress(self._main, indexes.HNSW_INDEX)
+        seen = build_progress(self._destination.main, indexes.HNSW_INDEX)
         if seen is not None:
             # The server's total is the planner's guess of the table's rows; the count is exact.
             self._advance(HNSW, min(seen.done, vectors), vectors)

@@ -24,6 +24,7 @@ class WorkerConfig:
     layout: Layout
     postgres_url: str
     application_name: str
+    silence_seconds: float
     batch_rows: int
     batch_bytes: int
     run_start: datetime

@@ -10,6 +10,7 @@ import heapq
 import itertools
 import math
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -21,6 +22,7 @@ from multiprocess.connection import wait
 from vestige_migrate.errors import RangeFailed
 from vestige_migrate.run import processes, worker
 from vestige_migrate.run.messages import Message, RangeDone, RangeFault, Task, Waiting, WorkerConfig, WorkerLost
+from vestige_migrate.run.session import MainSession
 from vestige_migrate.source.ranges import Range
 
 FIRST_BACKOFF_SECONDS = 1.0
@@ -70,11 +72,19 @@ class _Queue:
 class WriterPool:
     """Up to `size` writer processes, each with one connection of its own to either side; never more than ranges."""
 
-    def __init__(self, config: WorkerConfig, size: int, retries: int, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        config: WorkerConfig,
+        size: int,
+        retries: int,
+        warn: Callable[[str], None],
+        session: MainSession | None = None,
+    ) -> None:
         self._config = config
         self._size = size
         self._retries = retries
         self._warn = warn
+        self._session = session
         self._context = processes.context()
         self._workers: list[_Worker] = []
 
@@ -100,7 +110,8 @@ class WriterPool:
     def run(self, ranges: Sequence[Range], ask_first: bool, handle: Callable[[Message], None]) -> None:
         """Copies all ranges and returns when every one is in. `handle` gets every message.
 
-        Raises `RangeFailed` when a range failed for good: at once on a permanent fault, else after `retries` tries.
+        Raises `RangeFailed` when a range failed for good: at once on a permanent fault, else after `retries` tries; and
+        psycopg.OperationalError as soon as `session` is lost.
         """
         self._grow(min(self._size, len(ranges)))
         queue = _Queue(attempts=dict.fromkeys(ranges, 0), due=list(ranges))
@@ -108,6 +119,8 @@ class WriterPool:
         while left:
             self._feed(queue, ask_first)
             ready = wait(self._watched(), timeout=queue.wait_seconds())
+            if self._session is not None and self._session in ready:
+                self._session.check()
             for item in list(self._workers):
                 if item.pipe in ready:
                     left -= self._receive(item, queue, handle)
@@ -115,7 +128,9 @@ class WriterPool:
                     left -= self._bury(item, queue, handle)
 
     def _watched(self) -> list[Any]:
-        return [thing for item in self._workers for thing in (item.pipe, item.process.sentinel)]
+        found = [thing for item in self._workers for thing in (item.pipe, item.process.sentinel)]
+        # On Windows `wait` takes no socket of libpq's: there the loss shows at the barrier.
+        return [*found, self._session] if self._session is not None and sys.platform != "win32" else found
 
     def _feed(self, queue: _Queue, ask_first: bool) -> None:
         for item in self._workers:

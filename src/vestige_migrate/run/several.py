@@ -13,12 +13,13 @@ from vestige_migrate.destination.registry import UNNAMED
 from vestige_migrate.errors import MigrationError, PlanError, SourcesMismatch
 from vestige_migrate.plan import Embedder, ModelSignature, SqliteToPostgresPlan
 from vestige_migrate.report import MigrationReport, ModelInfo
-from vestige_migrate.run.coordinator import Run, Turn, as_migration_error, new_run_name, signature_of
+from vestige_migrate.run.coordinator import as_migration_error, new_run_name, signature_of
 from vestige_migrate.run.destination import ReadyDestination, check_url, ready_destination
 from vestige_migrate.run.index_phase import IndexPhase
 from vestige_migrate.run.prepare import FoundSource, PreparedSource, found_source, prepared_source
 from vestige_migrate.run.processes import warm_up
 from vestige_migrate.run.progress import OnProgress
+from vestige_migrate.run.run import Run, Turn
 from vestige_migrate.source.layout import Layout
 
 

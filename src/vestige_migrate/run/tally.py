@@ -10,12 +10,13 @@ from loguru import logger
 
 from vestige_migrate.errors import TooManyErrors
 from vestige_migrate.report import NIL_UUID, MigrationReport, RowError, TableReport
-from vestige_migrate.run.messages import BatchDone, ErrorsFound, Message, RangeFault, WorkerLost
+from vestige_migrate.run.messages import BatchDone, ErrorsFound, Message, RangeDone, RangeFault, WorkerLost
 from vestige_migrate.run.progress import OnProgress, Progress
 from vestige_migrate.source.ranges import Range
 from vestige_migrate.tables import TABLES
 
 LOG_EVERY_MEMORIES = 1000
+_FOREIGN_KEY = "23503"
 
 
 @dataclass
@@ -35,6 +36,8 @@ class _RangeCount:
     companions: int = 0
     errors: list[RowError] = field(default_factory=list)
     known: Counter[RowError] = field(default_factory=Counter)
+    doubtful: list[RowError] = field(default_factory=list)
+    """Said before the coordinator lost its session, and perhaps not true any more: see `start_over`."""
 
     @property
     def rows(self) -> int:
@@ -44,6 +47,12 @@ class _RangeCount:
         self.earlier += self.inserted
         self.renewed += self.updated
         self.inserted = self.skipped = self.failed = self.updated = 0
+        self.known = Counter(self.errors)
+
+    def doubt(self) -> None:
+        """Rows that were refused for want of another row, which the server may just have lost: they get a new try."""
+        self.doubtful += [error for error in self.errors if error.sqlstate == _FOREIGN_KEY]
+        self.errors = [error for error in self.errors if error.sqlstate != _FOREIGN_KEY]
         self.known = Counter(self.errors)
 
     def as_report(self) -> TableReport:
@@ -104,6 +113,21 @@ class Tally:
         elif isinstance(message, (RangeFault, WorkerLost)):
             self._advance(message.range.table, -count.rows)
             count.restart()
+        elif isinstance(message, RangeDone):
+            for error in count.doubtful:
+                self._rows_with_errors.discard((error.table, error.id))
+            count.doubtful.clear()
+
+    def start_over(self) -> None:
+        """Everything is gone through again: the server may have lost what was committed last.
+
+        A schedule or an edge whose memory was lost that way was refused, and now is not. Where it is refused again,
+        that is said again; where its range does not end, what was said first stands.
+        """
+        for range_, count in self._ranges.items():
+            self._advance(range_.table, -count.rows)
+            count.restart()
+            count.doubt()
 
     def handle_last(self, message: Message) -> None:
         """Takes a message of a run that is being stopped already."""
@@ -121,12 +145,12 @@ class Tally:
             if refresh is not None and refresh.companion is not None:
                 # Their own table's phase found them there and counted them as skipped.
                 self._report.tables[refresh.companion].mark_updated(count.companions)
-        self._report.errors = [error for count in self._ranges.values() for error in count.errors]
+        self._report.errors = [error for count in self._ranges.values() for error in (*count.errors, *count.doubtful)]
 
     def _advance(self, table: str, rows: int) -> None:
         self._done[table] += rows
         done = self._done[table]
-        if self._on_progress is not None:
+        if self._on_progress is not None and table in self._totals:  # an archived table has a bar of its own
             self._on_progress(Progress(table, done, self._totals[table]))
         if table == "knowledge_nodes" and done // LOG_EVERY_MEMORIES > self._logged:
             self._logged = done // LOG_EVERY_MEMORIES
@@ -138,6 +162,9 @@ class Tally:
                 count.known[error] -= 1
                 continue
             count.errors.append(error)
+            if error in count.doubtful:
+                count.doubtful.remove(error)
+                continue
             logger.warning("{} {}: {} ({})", error.table, error.id, error.message, error.outcome)
             if error.id == NIL_UUID:
                 self._nameless += not error.further

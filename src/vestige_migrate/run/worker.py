@@ -95,6 +95,7 @@ class RangeWorker(ABC):
         self._send = send
         self._sqlite: sqlite3.Connection | None = None
         self._postgres: Connection | None = None
+        self._range: Range | None = None
 
     @abstractmethod
     def _work(self, task: Task) -> None:
@@ -129,11 +130,19 @@ class RangeWorker(ABC):
 
     def _reach_postgres(self, range_: Range) -> None:
         """Waits for a server that is away. No row was sent yet, so this is no try of the range."""
-        connect_patiently(self._open_postgres, lambda reason: self._send(Waiting(range_, reason)))
+        self._range = range_
+        connect_patiently(self._open_postgres, self._say)
+
+    def _say(self, reason: str) -> None:
+        """Why nothing goes on, for the operator."""
+        if self._range is not None:
+            self._send(Waiting(self._range, reason))
 
     def _open_postgres(self) -> Connection:
         if self._postgres is None or self._postgres.closed:
-            postgres = connect(self._config.postgres_url, self._config.application_name)
+            config = self._config
+            postgres = connect(config.postgres_url, config.application_name, config.silence_seconds)
+            postgres.say = self._say
             # Safe because the coordinator's last commit is synchronous: its flush covers every commit before it.
             postgres.execute("SET synchronous_commit = off")
             self._postgres = postgres

@@ -190,6 +190,7 @@ class _Verification:
             layout=source.layout,
             postgres_url=self._destination.url,
             application_name=f"{self._run_name} worker",
+            silence_seconds=self._plan.answer_timeout,
             batch_rows=self._plan.batch_size,
             batch_bytes=BATCH_BYTES,
             run_start=datetime.now(UTC),

@@ -36,7 +36,7 @@ def open_destination(plan: SqliteToPostgresPlan, layouts: Sequence[Layout], run_
     """
     url = resolve_url(plan)
     try:
-        main = connect(url, f"{run_name} coordinator")
+        main = connect(url, f"{run_name} coordinator", plan.answer_timeout)
     except psycopg.Error as error:
         raise unreachable(url, error) from None
     with main, ExitStack() as held:

@@ -1,0 +1,99 @@
+"""The load: every table's ranges through the pool of workers, in foreign-key order, with a barrier between phases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime
+
+import psycopg
+from loguru import logger
+
+from vestige_migrate.destination.faults import describe
+from vestige_migrate.plan import BATCH_BYTES, SqliteToPostgresPlan
+from vestige_migrate.run.destination import ReadyDestination
+from vestige_migrate.run.messages import WorkerConfig
+from vestige_migrate.run.pool import WriterPool
+from vestige_migrate.run.prepare import PreparedSource
+from vestige_migrate.run.tally import Tally
+from vestige_migrate.source.ranges import Range, plan_ranges
+from vestige_migrate.source.select import TableSource
+from vestige_migrate.tables import PHASES
+from vestige_migrate.tables.overrides import Overrides
+
+Phase = Callable[[str], AbstractContextManager[None]]
+
+
+class Load:
+    """What is to be loaded of one file. `counts` are the rows of each table of `sources`."""
+
+    def __init__(
+        self,
+        plan: SqliteToPostgresPlan,
+        source: PreparedSource,
+        destination: ReadyDestination,
+        sources: dict[str, TableSource],
+        counts: dict[str, int],
+        run_name: str,
+        run_start: datetime,
+    ) -> None:
+        self._plan = plan
+        self._source = source
+        self._destination = destination
+        self._sources = sources
+        self._counts = counts
+        self._run_name = run_name
+        self._run_start = run_start
+        self._ranges: dict[str, list[Range]] = {}
+
+    def run(self, tally: Tally, overrides: Overrides, again: bool, phase: Phase) -> None:
+        """Loads everything. Raises psycopg.OperationalError where the coordinator's session is lost meanwhile.
+
+        `again`: some of it was loaded before, so ask the destination first.
+        """
+        session = self._destination.session
+        ask_first = again or not self._destination.fresh
+        pool = WriterPool(self._config(overrides), self._plan.workers, self._plan.retries, logger.warning, session)
+        try:
+            for name, tables in PHASES:
+                with phase(name):
+                    ranges: list[Range] = []
+                    for table in tables:
+                        if table.name in self._sources:
+                            tally.begin(table.name, self._counts[table.name])
+                            ranges += self._plan_ranges(table.name)
+                    # The barrier: `run` returns when every range is in, and the session still has the lock.
+                    pool.run(ranges, ask_first, tally.handle)
+                    session.check()
+            pool.stop()
+        except BaseException:
+            pool.kill(tally.handle_last)
+            self._end_sessions()
+            raise
+
+    def _plan_ranges(self, table: str) -> list[Range]:
+        """The same ones every time: the tally counts by them."""
+        if table not in self._ranges:
+            source = self._sources[table]
+            self._ranges[table] = plan_ranges(self._source.connection, table, source, self._plan.workers)
+        return self._ranges[table]
+
+    def _end_sessions(self) -> None:
+        try:
+            self._destination.session.end_sessions()
+        except psycopg.Error as error:
+            logger.debug("could not end the workers' sessions: {}", describe(error))
+
+    def _config(self, overrides: Overrides) -> WorkerConfig:
+        return WorkerConfig(
+            source=self._source.file,
+            layout=self._source.layout,
+            postgres_url=self._destination.url,
+            application_name=f"{self._run_name} worker",
+            silence_seconds=self._plan.answer_timeout,
+            batch_rows=self._plan.batch_size,
+            batch_bytes=BATCH_BYTES,
+            run_start=self._run_start,
+            on_conflict=self._plan.on_conflict,
+            overrides=overrides,
+        )

@@ -1,0 +1,236 @@
+"""One file's run: its phases in order, the barrier between them, and its report."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+import psycopg
+from loguru import logger
+
+from vestige_migrate.destination import registry, schema
+from vestige_migrate.destination.archive import create_archive
+from vestige_migrate.destination.faults import describe, is_transient
+from vestige_migrate.errors import SourceIncomplete
+from vestige_migrate.plan import OnConflict, SqliteToPostgresPlan
+from vestige_migrate.report import MigrationReport, ModelInfo, RowError
+from vestige_migrate.run.archive import ArchivePhase
+from vestige_migrate.run.awaiting import count_awaiting
+from vestige_migrate.run.destination import ReadyDestination
+from vestige_migrate.run.dry_run import fill_dry_run, fill_updates
+from vestige_migrate.run.index_phase import IndexPhase
+from vestige_migrate.run.load import Load
+from vestige_migrate.run.messages import ErrorsFound
+from vestige_migrate.run.owner import make_owner
+from vestige_migrate.run.prepare import PreparedSource
+from vestige_migrate.run.progress import OnProgress
+from vestige_migrate.run.tally import Tally
+from vestige_migrate.source.counts import count_dropped, count_rows, has_user, left_behind
+from vestige_migrate.source.ranges import Range
+from vestige_migrate.source.select import TableSource
+from vestige_migrate.tables import TABLES
+from vestige_migrate.tables.base import BOOTSTRAP_USER
+from vestige_migrate.tables.overrides import Overrides
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A file's place among the files of a copy: how many rows of those before it have errors, which come after it."""
+
+    first: bool = True
+    last: bool = True
+    errors_before: int = 0
+    others: tuple[PreparedSource, ...] = ()
+
+
+ALONE = Turn()
+
+
+class Run:
+    """One run against an open source and a checked destination."""
+
+    def __init__(
+        self,
+        plan: SqliteToPostgresPlan,
+        source: PreparedSource,
+        destination: ReadyDestination,
+        indexes: IndexPhase,
+        run_name: str,
+        started: float,
+        on_progress: OnProgress | None,
+        turn: Turn = ALONE,
+    ) -> None:
+        self._plan = plan
+        self._turn = turn
+        self.rows_with_errors = turn.errors_before
+        self._source = source
+        self._destination = destination
+        self._run_name = run_name
+        self._started = started
+        self._on_progress = on_progress
+        self._start = datetime.now(UTC)
+        self._indexes = indexes
+        self._sources: dict[str, TableSource] = {
+            name: found for name, table in TABLES.items() if (found := table.find_source(source.layout))
+        }
+        model = destination.model
+        self.report = MigrationReport(
+            source=source.info,
+            destination=destination.info,
+            model=ModelInfo(**asdict(model)) if model else None,
+            dry_run=plan.dry_run,
+            on_conflict=plan.on_conflict,
+        )
+        self._archive = ArchivePhase(plan, self.report, source, destination, on_progress)
+
+    def execute(self) -> None:
+        """The whole run. A failure leaves the report with what was done so far."""
+        self._log_start()
+        connection = self._source.connection
+        before = self._source.state()
+        counts = {name: count_rows(connection, source) for name, source in self._sources.items()}
+        self.report.left_behind = left_behind(
+            connection, self._source.layout, {source.base for source in self._sources.values()}
+        )
+        self._archive.plan()
+        self._log_dropped()
+        if self._plan.dry_run:
+            with self._phase("count"):
+                has_local = "users" in counts and has_user(connection, BOOTSTRAP_USER)
+                fill_dry_run(self.report, counts, self._destination, has_local)
+                if self._plan.on_conflict is OnConflict.NEWER:
+                    fill_updates(self.report, self._source, self._sources, self._destination)
+        else:
+            self._copy(counts, before)
+        self.report.awaiting_reembed = count_awaiting(
+            connection, self._source.layout, None if self._plan.dry_run else self._destination.main
+        )
+        self.report.complete = True
+        self._log_end()
+
+    def _copy(self, counts: dict[str, int], before: object) -> None:
+        tally = Tally(self.report, self._plan.max_errors, self._on_progress, self._turn.errors_before)
+        load = Load(self._plan, self._source, self._destination, self._sources, counts, self._run_name, self._start)
+        try:
+            for recoveries in itertools.count():
+                try:
+                    self._write(tally, load, again=recoveries > 0)
+                    break
+                except psycopg.Error as error:
+                    if not is_transient(error) or recoveries >= self._plan.retries:
+                        raise
+                    self._recover(tally, error)
+        finally:
+            tally.settle()
+            self.rows_with_errors = tally.rows_with_errors
+        self.report.source_changed = self._source.state() != before
+        self._check_complete(counts)
+        self._archive.check_complete()
+
+    def _recover(self, tally: Tally, error: psycopg.Error) -> None:
+        """A new session with the lock; then everything is gone through again.
+
+        The workers' commits are not flushed one by one: a server that crashed may have lost the last ones, of a phase
+        that had ended too. So every range asks the destination what it has, and sends what is missing.
+        """
+        logger.warning("the coordinator lost its session ({}) and will begin again with another", describe(error))
+        self._destination.session.recover()
+        logger.info("connected again: what the destination has already is not sent a second time")
+        tally.start_over()
+
+    def _write(self, tally: Tally, load: Load, again: bool) -> None:
+        """Everything that writes to the destination; each step can be done a second time."""
+        with self._phase("prepare"):
+            self._prepare()
+        load.run(tally, self._overrides(tally), again, self._phase)
+        if self._plan.archive:
+            with self._phase("archive"):
+                self._archive.run(tally)
+        tally.settle()
+        changed = {name for name, table in self.report.tables.items() if table.inserted or table.updated}
+        with self._phase("indexes"):
+            if self._turn.last:
+                self._indexes.after_load(changed)
+            else:
+                self._indexes.between_loads(changed)
+
+    def _prepare(self) -> None:
+        destination = self._destination
+        schema.create(destination.main, destination.server)
+        if self._plan.archive:
+            create_archive(destination.main)
+        dimension = self._source.layout.dimension or (destination.model.dimension if destination.model else None)
+        registry.stamp(destination.main, destination.model, dimension)
+        if self._turn.first:
+            self._indexes.before_load()
+
+    def _overrides(self, tally: Tally) -> Overrides:
+        """What memories get that have only the default; makes the owner where there is none of that handle."""
+        plan = self._plan
+        if plan.owner is None:
+            return Overrides(plan.codebase)
+
+        def on_errors(errors: list[RowError]) -> None:
+            tally.handle(ErrorsFound(Range("users", -1), tuple(errors)))
+
+        main, others = self._destination.main, self._turn.others
+        return Overrides(plan.codebase, make_owner(main, plan.owner, self._source, others, self._start, on_errors))
+
+    def _check_complete(self, counts: dict[str, int]) -> None:
+        for name, expected in counts.items():
+            found = self.report.tables[name].source_rows
+            if found == expected:
+                continue
+            if self.report.source_changed:
+                logger.warning("{} had {} rows at the start and {} were read", name, expected, found)
+                continue
+            raise SourceIncomplete(
+                f"{found} rows of {name} were read, and the source holds {expected}: the copy is not complete. "
+                "Run again; if this stays, check the file with PRAGMA integrity_check"
+            )
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.report.phases[name] = self.report.phases.get(name, 0.0) + time.monotonic() - started
+
+    def _log_start(self) -> None:
+        plan, info = self._plan, self.report.destination
+        logger.info(
+            "{} {} (V{}, {} line) to {} (PostgreSQL {}, pgvector {})",
+            "dry run:" if plan.dry_run else "copying",
+            self.report.source.path,
+            self.report.source.schema_version,
+            self.report.source.lineage,
+            info.url,
+            info.server_version,
+            info.pgvector_version or "to be installed",
+        )
+        logger.info(
+            "workers {}, batches of {} rows, model {}",
+            plan.workers,
+            plan.batch_size,
+            self._destination.model or "none",
+        )
+
+    def _log_dropped(self) -> None:
+        """One line a table: values that stay behind although their row comes over."""
+        for name, source in self._sources.items():
+            found = count_dropped(self._source.connection, source)
+            if found:
+                columns = ", ".join(f"{column} ({rows} rows)" for column, rows in found.items())
+                logger.info("{}: columns of {} with no place in the destination: {}", name, source.base, columns)
+
+    def _log_end(self) -> None:
+        report = self.report
+        counts = ", ".join(f"{name} {table.in_destination}" for name, table in report.tables.items())
+        logger.info("{}; {} errors; {:.1f} s", counts, len(report.errors), time.monotonic() - self._started)
+        if report.source_changed:
+            logger.warning("another program wrote to the source during the copy: run again to bring what is new")
