@@ -9,11 +9,12 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from psycopg.conninfo import make_conninfo
-
-from tests.chaos.campaign import KINDS, Bench
+from tests.chaos.campaign import ENDED_BY_IT, KINDS, Bench
+from tests.support.own_server import own_server
 from tests.support.sources import SourceSpec, build_source
-from vestige_migrate.destination import embedded
+
+MEMORIES = 2000
+PROXIED_BYTES = 3_000_000
 
 
 def main() -> int:
@@ -21,34 +22,39 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faults", type=int, default=200)
+    parser.add_argument("--kind", choices=KINDS, help="this one alone (default: all, in turn)")
     given = parser.parse_args()
     shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(prefix="vestige-chaos-", dir=shared if shared.is_dir() else None) as folder:
-        root = Path(folder)
-        source = build_source(root / "vestige.db", SourceSpec(memories=2000, schedules=2000, edges=500, events=500))
-        server = embedded.start(root / "postgres")
+    with (
+        tempfile.TemporaryDirectory(prefix="vestige-chaos-", dir=shared if shared.is_dir() else None) as folder,
+        own_server(Path(folder)) as server,
+    ):
+        # Commits that are not flushed stay so for longer: a crash loses more.
+        server.set("wal_writer_delay", "2s")
+        spec = SourceSpec(memories=MEMORIES, schedules=MEMORIES, edges=500, events=500)
+        rows = {"knowledge_nodes": MEMORIES, "scheduling": MEMORIES, "edges": 500, "review_events": 500}
+        source = build_source(Path(folder) / "vestige.db", spec)
         environment = {key: value for key, value in os.environ.items() if not key.startswith("VESTIGE_")}
-        url = make_conninfo(server.url, dbname="postgres")
-        bench = Bench(root / "postgres", url, source, {**environment, "HOME": folder})
-        try:
-            return _campaign(bench, given.seed, given.faults)
-        finally:
-            embedded.stop(server.data_directory)
+        bench = Bench(server, source, rows, PROXIED_BYTES, {**environment, "HOME": folder})
+        return _campaign(bench, given.seed, given.faults, given.kind)
 
 
-def _campaign(bench: Bench, first: int, faults: int) -> int:
+def _campaign(bench: Bench, first: int, faults: int, kind: str | None) -> int:
     tally: Counter[str] = Counter()
+    codes: Counter[str] = Counter()
     failed = []
     for seed in range(first, first + faults):
-        outcome = bench.one(seed, KINDS[seed % len(KINDS)])
+        outcome = bench.one(seed, kind or KINDS[seed % len(KINDS)])
         sys.stdout.write(f"{outcome}\n")
         sys.stdout.flush()
         tally["hit" if outcome.hit else "too late"] += 1
+        if outcome.hit and outcome.kind not in ENDED_BY_IT:
+            codes["survived by the run itself" if outcome.codes == [0] else "done by the run after it"] += 1
         if outcome.problem:
-            failed.append(seed)
-    sys.stdout.write(f"{faults} faults, {dict(tally)}, {len(failed)} failed\n")
-    for seed in failed:
-        sys.stdout.write(f"repeat with: --seed {seed} --faults 1\n")
+            failed.append(outcome)
+    sys.stdout.write(f"{faults} faults, {dict(tally)}, {dict(codes)}, {len(failed)} failed\n")
+    for outcome in failed:
+        sys.stdout.write(f"repeat with: --seed {outcome.seed} --faults 1 --kind '{outcome.kind}'\n")
     return 1 if failed else 0
 
 

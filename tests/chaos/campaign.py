@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-import os
+import json
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import psycopg
-from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 
-from tests.chaos.proxy import cutting
+from tests.chaos.proxy import Harm, harmful_proxy
+from tests.support.own_server import OwnServer, alive
 from tests.support.running import RunningCopy, advisory_locks, our_sessions, wait_until
 
-KINDS = (
-    "kill worker", "kill workers", "kill coordinator", "SIGTERM", "SIGINT", "terminate worker",
-    "terminate coordinator", "restart fast", "restart immediate", "proxy drop", "proxy reset",
+ENDED_BY_IT = {"kill coordinator": -signal.SIGKILL, "SIGTERM": 130, "SIGINT": 130}
+"""Faults that end the run, and with which exit code."""
+SURVIVED = (
+    "kill worker", "kill workers", "terminate worker", "terminate coordinator", "terminate any", "restart fast",
+    "restart immediate", "refuse", *(f"proxy {harm}" for harm in Harm),
 )  # fmt: skip
-MOST_RUNS = 5
-LONGEST_MOMENT_SECONDS = 2.2
-PROXIED_BYTES = 6_000_000
+"""Faults that the run itself gets over."""
+KINDS = (*SURVIVED, *ENDED_BY_IT)
+MOST_RUNS = 3
+LONGEST_MOMENT_SECONDS = 1.5
+REFUSED_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -36,111 +42,196 @@ class Outcome:
 
     seed: int
     kind: str
-    moment: float
+    moment: str
     hit: bool
     codes: list[int]
     problem: str
 
     def __str__(self) -> str:
         hit = "hit" if self.hit else "the run had ended"
-        return f"seed {self.seed} {self.kind} at {self.moment:.2f} {hit} exits {self.codes} {self.problem or 'ok'}"
+        return f"seed {self.seed} {self.kind}, {self.moment}: {hit}, exits {self.codes}, {self.problem or 'ok'}"
 
 
 @dataclass(frozen=True)
 class Bench:
-    """The server that is hurt, and what is copied into it."""
+    """The server that is hurt, and what is copied into it: so many rows, and so many bytes through a proxy."""
 
-    data: Path
-    server_url: str
+    server: OwnServer
     source: Path
+    rows: dict[str, int]
+    bytes: int
     environment: dict[str, str]
+    refused_seconds: float = REFUSED_SECONDS
 
     def one(self, seed: int, kind: str) -> Outcome:
         """One fault in a database of its own; everything random comes from `seed`."""
-        chance = random.Random(seed)
-        name = f"chaos_{seed}"
-        with psycopg.connect(self.server_url, autocommit=True) as connection:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        url = make_conninfo(self.server_url, dbname=name)
-        outcome = self._hurt(seed, kind, chance, url)
-        with psycopg.connect(self.server_url, autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        url = self.server.database()
+        with tempfile.TemporaryDirectory(prefix="vestige-chaos-") as folder:
+            outcome = _Fault(self, seed, kind, url, Path(folder)).run()
+        self.server.drop(url)
         return outcome
 
-    def _hurt(self, seed: int, kind: str, chance: random.Random, url: str) -> Outcome:
-        moment = chance.uniform(0, LONGEST_MOMENT_SECONDS)
-        limit = chance.randrange(PROXIED_BYTES)
-        parameters = conninfo_to_dict(url)
-        socket_path = f"{parameters['host']}/.s.PGSQL.{parameters.get('port', 5432)}"
-        proxied = kind.startswith("proxy")
-        with cutting(socket_path, limit, kind == "proxy reset") if proxied else nullcontext() as proxy:
-            target = make_conninfo(url, host="127.0.0.1", port=proxy.port) if proxy else url
-            run = self._start(target)
-            hit = False
-            if not proxied:
-                time.sleep(moment)  # the moment is the point
+
+@dataclass
+class _Fault:
+    bench: Bench
+    seed: int
+    kind: str
+    url: str
+    folder: Path
+    codes: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.chance = random.Random(self.seed)
+        self.temporary = self.folder / "tmp"
+        self.temporary.mkdir()
+
+    def run(self) -> Outcome:
+        """The hurt copy, the ones after it, and every check."""
+        hit, moment, below, problem = self._hurt()
+        if not problem and hit and self.codes[0] not in self._expected():
+            problem = f"exit {self.codes[0]}"
+        while not problem and self.codes[-1] != 0:
+            if len(self.codes) == MOST_RUNS:
+                problem = "never done"
+                break
+            problem = self._finish(self._start(self.url), last=True)
+        problem = problem or self._leftovers(below) or self._verify()
+        return Outcome(self.seed, self.kind, moment, hit, self.codes, problem)
+
+    def _expected(self) -> set[int]:
+        """Exit codes of the hurt run. 3: it had only just begun, and was refused."""
+        ended = ENDED_BY_IT.get(self.kind)
+        return {0, 3} if ended is None else {ended}
+
+    def _hurt(self) -> tuple[bool, str, list[psutil.Process], str]:
+        _, _, harm = self.kind.partition("proxy ")
+        limit = self.chance.randrange(self.bench.bytes)
+        if harm:
+            with harmful_proxy(self.bench.server.socket_path, limit, Harm(harm)) as proxy:
+                run = self._start(make_conninfo(self.url, host="127.0.0.1", port=proxy.port))
                 below = _family(run)
-                hit = run.process.poll() is None
-                self._strike(kind, run, url, chance)
-            else:
-                below = _family(run)
-            code, _, err = run.finish()
-            hit = proxy.cut if proxy else hit
-        codes = [code]
-        problem = f"traceback: {err[-900:]}" if "Traceback" in err else ""
-        while codes[-1] != 0 and len(codes) < MOST_RUNS:
-            code, _, err = self._start(url).finish()
-            codes.append(code)
-            problem = problem or ("Traceback" if "Traceback" in err else "")
-        problem = problem or (f"never done: {err[-300:]}" if codes[-1] else "") or self._leftovers(url, below)
-        return Outcome(seed, kind, limit if proxied else moment, hit, codes, problem or self._verify(url))
+                problem = self._finish(run)
+                return proxy.struck.is_set(), f"after {limit} bytes", below, problem
+        run = self._start(self.url)
+        moment = self._await_moment(run)
+        below = _family(run)
+        hit = False
+        while run.process.poll() is None and not hit:
+            hit = self._strike(run)
+            below += _family(run)
+        return hit, moment, below, self._finish(run)
+
+    def _await_moment(self, run: RunningCopy) -> str:
+        """Waits for a moment of the run: so many seconds after its start, so many rows of a table, an index build."""
+        what = self.chance.choice(("time", "rows", "rows", "index"))
+        if what == "time":
+            seconds = self.chance.uniform(0, LONGEST_MOMENT_SECONDS)
+            time.sleep(seconds)  # the moment is the point
+            return f"{seconds:.2f} s after its start"
+        table, most = self.chance.choice(list(self.bench.rows.items()))
+        rows = self.chance.randrange(most)
+        condition = _IS_BUILDING if what == "index" else f"SELECT count(*) > {rows} FROM {table}"
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            while run.process.poll() is None:
+                with suppress(psycopg.errors.UndefinedTable):
+                    found = connection.execute(condition.encode()).fetchone()
+                    if found is not None and found[0]:
+                        break
+        return "in an index build" if what == "index" else f"with {rows} rows of {table}"
 
     def _start(self, url: str) -> RunningCopy:
-        more = ("--workers", "2", "--batch-size", "50")
         return RunningCopy.start(
-            "--sqlite-path", self.source, "--postgres-url", url, *more, environment=self.environment
-        )
+            "--sqlite-path", self.bench.source, "--postgres-url", url, "--workers", "2", "--batch-size", "50",
+            "--answer-timeout", "2", "--report", self._report,
+            environment={**self.bench.environment, "TMPDIR": str(self.temporary)},
+        )  # fmt: skip
 
-    def _strike(self, kind: str, run: RunningCopy, url: str, chance: random.Random) -> None:
-        strikes: dict[str, Callable[[], object]] = {
-            "kill worker": lambda: _kill(run.workers(), chance, 1),
-            "kill workers": lambda: _kill(run.workers(), chance, 2),
-            "kill coordinator": run.process.kill,
-            "SIGTERM": run.process.terminate,
-            "SIGINT": run.interrupt,
-            "terminate worker": lambda: _terminate(url, "worker"),
-            "terminate coordinator": lambda: _terminate(url, "coordinator"),
-            "restart fast": lambda: self._restart("fast"),
-            "restart immediate": lambda: self._restart("immediate"),
-        }
-        with suppress(psutil.NoSuchProcess, ProcessLookupError):
-            strikes[kind]()
+    @property
+    def _report(self) -> Path:
+        return self.folder / "report.json"
 
-    def _restart(self, mode: str) -> None:
-        """Through a signal to our own server; the library starts it again."""
-        from vestige_migrate.destination import embedded
+    def _finish(self, run: RunningCopy, last: bool = False) -> str:
+        """Notes the exit code and says what is wrong with the end of a run."""
+        code, _, err = run.finish()
+        self.codes.append(code)
+        if "Traceback" in err:
+            return f"traceback: {err[-900:]}"
+        if code != 0:
+            return f"the run after it failed: {err[-900:]}" if last and code != 3 else ""
+        return self._misreported(json.loads(self._report.read_text()))
 
-        pid = int((self.data / "postmaster.pid").read_text().splitlines()[0])
-        os.kill(pid, signal.SIGQUIT if mode == "immediate" else signal.SIGINT)
-        wait_until(lambda: not _alive(pid), "the server to stop")
-        embedded.start(self.data)
-
-    def _leftovers(self, url: str, below: list[psutil.Process]) -> str:
-        try:
-            wait_until(lambda: not any(_alive(item.pid) for item in below), "our processes to end")
-            wait_until(lambda: our_sessions(url) == 0, "our sessions to end")
-            wait_until(lambda: advisory_locks(url) == 0, "the lock to be free")
-        except AssertionError as error:
-            return str(error)
+    def _misreported(self, report: dict[str, Any]) -> str:
+        tables: dict[str, dict[str, int]] = report["tables"]
+        for name, table in tables.items():
+            if table["source_rows"] != table["inserted"] + table["skipped"] + table["failed"]:
+                return f"the report of {name} does not add up: {table}"
+        if (
+            report["memories_copied"] != self.bench.rows["knowledge_nodes"]
+            or report["errors"]
+            or not report["complete"]
+        ):
+            return f"the report has {report['memories_copied']} memories and {len(report['errors'])} errors"
         return ""
 
-    def _verify(self, url: str) -> str:
+    def _strike(self, run: RunningCopy) -> bool:
+        """Whether there was anything to strike."""
+        strikes: dict[str, Callable[[], bool]] = {
+            "kill worker": lambda: _kill(run.workers(), self.chance, 1),
+            "kill workers": lambda: _kill(run.workers(), self.chance, 2),
+            "kill coordinator": lambda: _signal(run, signal.SIGKILL),
+            "SIGTERM": lambda: _signal(run, signal.SIGTERM),
+            "SIGINT": lambda: _signal(run, signal.SIGINT),
+            "terminate worker": lambda: self._terminate("% worker"),
+            "terminate coordinator": lambda: self._terminate("% coordinator"),
+            "terminate any": lambda: self._terminate("%"),
+            "restart fast": lambda: self._restart("fast", 0),
+            "restart immediate": lambda: self._restart("immediate", 0),
+            "refuse": lambda: self._restart(self.chance.choice(("fast", "immediate")), self.bench.refused_seconds),
+        }
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            return strikes[self.kind]()
+        return False
+
+    def _restart(self, mode: str, seconds: float) -> bool:
+        self.bench.server.stop(mode)
+        time.sleep(seconds)  # how long it is away is the point
+        self.bench.server.start()
+        return True
+
+    def _terminate(self, who: str) -> bool:
+        """One session of this run, drawn from those that there are."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            pids = connection.execute(
+                "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE %s"
+                " ORDER BY pid",
+                (f"vestige-migrate {who}",),
+            ).fetchall()
+            if not pids:
+                return False
+            connection.execute("SELECT pg_terminate_backend(%s)", self.chance.choice(pids))
+        return True
+
+    def _leftovers(self, below: list[psutil.Process]) -> str:
+        try:
+            wait_until(lambda: not any(alive(item.pid) for item in below), "our processes to end")
+            wait_until(lambda: our_sessions(self.url) == 0, "our sessions to end")
+            wait_until(lambda: advisory_locks(self.url) == 0, "the lock to be free")
+        except AssertionError as error:
+            return str(error)
+        left = [str(path.relative_to(self.temporary)) for path in self.temporary.rglob("*")]
+        return f"left in the temporary folder: {left}" if left else ""
+
+    def _verify(self) -> str:
         done = subprocess.run(
-            [Path(sys.executable).parent / "vestige", "migrate", "verify", "--sqlite-path", self.source,
-             "--postgres-url", url],
-            capture_output=True, text=True, check=False, timeout=120, env=self.environment,
+            [Path(sys.executable).parent / "vestige", "migrate", "verify", "--sqlite-path", self.bench.source,
+             "--postgres-url", self.url],
+            capture_output=True, text=True, check=False, timeout=120, env=self.bench.environment,
         )  # fmt: skip
         return f"verify exit {done.returncode}: {done.stdout[-300:]}{done.stderr[-300:]}" if done.returncode else ""
+
+
+_IS_BUILDING = "SELECT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE datname = current_database())"
 
 
 def _family(run: RunningCopy) -> list[psutil.Process]:
@@ -149,21 +240,17 @@ def _family(run: RunningCopy) -> list[psutil.Process]:
     return []
 
 
-def _kill(workers: list[psutil.Process], chance: random.Random, most: int) -> None:
-    for process in chance.sample(workers, min(most, len(workers))):
+def _kill(workers: list[psutil.Process], chance: random.Random, most: int) -> bool:
+    struck = chance.sample(workers, min(most, len(workers)))
+    for process in struck:
         process.kill()
+    return bool(struck)
 
 
-def _alive(pid: int) -> bool:
-    with suppress(psutil.NoSuchProcess):
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    return False
-
-
-def _terminate(url: str, who: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
-            " AND application_name LIKE %s",
-            (f"vestige-migrate % {who}",),
-        )
+def _signal(run: RunningCopy, number: signal.Signals) -> bool:
+    """To the coordinator; Ctrl-C to the whole terminal group. A run that has not set up its handlers yet just ends."""
+    if number is signal.SIGINT:
+        run.interrupt()
+    else:
+        run.process.send_signal(number)
+    return True

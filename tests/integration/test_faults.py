@@ -17,6 +17,7 @@ from tests.support.compare import assert_same
 from tests.support.running import (
     RunningCopy,
     advisory_locks,
+    blocked_pids,
     blocked_sessions,
     held_row,
     our_sessions,
@@ -81,6 +82,42 @@ def test_a_range_that_fails_on_every_try_stops_the_run(prepared: Path, copy: Cop
     assert "Traceback" not in err
     assert copy(prepared).memories_copied == 300
     assert_same(prepared, copy.database)
+
+
+def test_a_row_that_kills_its_worker_is_found_and_named(
+    prepared: Path, copy: Copier, command: CommandLine, tmp_path: Path
+) -> None:
+    """A single worker, so that the one that waits for the held row is the one that is killed."""
+    source = build_source(tmp_path / "forty.db", SourceSpec(memories=40, schedules=40, edges=0, events=0))
+    edit(source, ("UPDATE knowledge_nodes SET tags = 'x' WHERE rowid = 3", ()))
+    report_file, killer = tmp_path / "report.json", node_id(source, 10)
+    killed: set[int] = set()
+    with held_row(copy.database, killer):
+        run = start(command, source, copy.database, "--workers", "1", "--batch-size", "7", "--report", str(report_file))
+
+        def kill_who_waits() -> bool:
+            blocked = blocked_pids(copy.database) - killed
+            if blocked:
+                killed.update(blocked)
+                run.workers()[-1].kill()
+            return run.process.poll() is not None
+
+        wait_until(kill_who_waits, "the run to end")
+        code, _, err = run.finish()
+    assert code == 1, err
+    assert "looking for the row that does it" in err
+    report = json.loads(report_file.read_text())
+    assert report["tables"]["knowledge_nodes"] == {"source_rows": 40, "inserted": 39, "skipped": 0, "failed": 1}
+    assert report["tables"]["scheduling"]["failed"] == 1
+    found = [(item["table"], item["id"], item["outcome"]) for item in report["errors"]]
+    assert sorted(found) == sorted([
+        ("knowledge_nodes", node_id(source, 3), "copied_without_value"),
+        ("knowledge_nodes", killer, "not_copied"),
+        ("scheduling", killer, "not_copied"),
+    ])  # fmt: skip
+    assert "was killed by signal 9 whenever it copied this row (rowid 10)" in err
+    assert len(killed) == 3 + 6 + 2  # the range; its parts of 40, 20, 10, 5, 3 and 2 rows, once each but the first
+    assert copy(source).memories_copied == 40
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,12 +90,11 @@ def test_a_restart_in_mid_run_is_survived(
 ) -> None:
     if indexed:
         Copier(url)(source, indexes="none")
-    with pytest.raises(psycopg.OperationalError), locked(url, table) as holder:
+    with suppress(psycopg.OperationalError), locked(url, table):
         run = start(command, source, url)
         run.wait_until(lambda: waiting(url), "the run to wait for a lock")
         server.stop(mode)
         server.start()
-        holder.execute("SELECT 1")
     code, _, err = run.finish()
     assert code == 0, err
     assert "Traceback" not in err
@@ -108,14 +107,12 @@ def test_a_restart_in_mid_run_is_survived(
 def test_a_server_that_refuses_for_some_seconds_is_waited_for(
     server: OwnServer, url: str, source: Path, command: CommandLine
 ) -> None:
-    with pytest.raises(psycopg.OperationalError), locked(url, "edges") as holder:
+    with suppress(psycopg.OperationalError), locked(url, "edges"):
         run = start(command, source, url)
         run.wait_until(lambda: waiting(url), "the run to wait for a lock")
         server.stop("fast")
-        back = threading.Timer(3, server.start)
-        back.start()
-        back.join()
-        holder.execute("SELECT 1")
+        time.sleep(3)  # how long it is away is the point
+        server.start()
     code, _, err = run.finish()
     assert code == 0, err
     assert "trying again" in err
@@ -162,7 +159,7 @@ def test_a_lock_that_another_client_holds_is_named(url: str, source: Path, comma
         holder.execute("SET application_name = 'nightly vacuum'")
         run = start(command, source, url, "--answer-timeout", "1")
         run.wait_until(lambda: blocked_sessions(url), "a worker to wait for a lock")
-        threading.Event().wait(2.5)  # longer than a silent connection may be
+        time.sleep(2.5)  # longer than a silent connection may be
         holder.rollback()
     code, _, err = run.finish()
     assert code == 0, err

@@ -107,6 +107,16 @@ def blocked_sessions(url: str) -> int:
     return _count(url, "application_name LIKE 'vestige-migrate % worker' AND wait_event_type = 'Lock'")
 
 
+def blocked_pids(url: str) -> set[int]:
+    """The server processes of those workers."""
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+            " AND application_name LIKE 'vestige-migrate % worker' AND wait_event_type = 'Lock'"
+        ).fetchall()
+    return {pid for (pid,) in rows}
+
+
 def our_sessions(url: str) -> int:
     """How many sessions of ours the server has."""
     return _count(url, "application_name LIKE 'vestige-migrate %'")

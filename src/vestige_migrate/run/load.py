@@ -12,6 +12,7 @@ from loguru import logger
 from vestige_migrate.destination.faults import describe
 from vestige_migrate.plan import BATCH_BYTES, SqliteToPostgresPlan
 from vestige_migrate.run.destination import ReadyDestination
+from vestige_migrate.run.isolate import Isolator
 from vestige_migrate.run.messages import WorkerConfig
 from vestige_migrate.run.pool import WriterPool
 from vestige_migrate.run.prepare import PreparedSource
@@ -53,7 +54,8 @@ class Load:
         """
         session = self._destination.session
         ask_first = again or not self._destination.fresh
-        pool = WriterPool(self._config(overrides), self._plan.workers, self._plan.retries, logger.warning, session)
+        plan, isolator = self._plan, Isolator(self._source.connection, self._sources)
+        pool = WriterPool(self._config(overrides), plan.workers, plan.retries, logger.warning, session, isolator)
         try:
             for name, tables in PHASES:
                 with phase(name):

@@ -92,6 +92,22 @@ class WorkerLost:
 
 
 @dataclass(frozen=True)
+class RangeSplit:
+    """The range killed its workers; `parts` take its place."""
+
+    range: Range
+    parts: tuple[Range, ...]
+
+
+@dataclass(frozen=True)
+class Connected:
+    """The worker has a new connection, to the server process `server_pid`."""
+
+    range: Range
+    server_pid: int | None
+
+
+@dataclass(frozen=True)
 class Waiting:
     """The worker has no connection and waits before it tries again; the range is its own meanwhile."""
 
@@ -99,4 +115,15 @@ class Waiting:
     reason: str
 
 
-Message = ErrorsFound | BatchDone | RangeDone | RangeFault | Waiting | WorkerLost | BatchCompared | NeighboursFound
+Message = (
+    ErrorsFound
+    | BatchDone
+    | RangeDone
+    | RangeFault
+    | RangeSplit
+    | Waiting
+    | WorkerLost
+    | Connected
+    | BatchCompared
+    | NeighboursFound
+)

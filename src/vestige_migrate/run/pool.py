@@ -12,6 +12,7 @@ import math
 import random
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,15 +22,32 @@ from multiprocess.connection import wait
 
 from vestige_migrate.errors import RangeFailed
 from vestige_migrate.run import processes, worker
-from vestige_migrate.run.messages import Message, RangeDone, RangeFault, Task, Waiting, WorkerConfig, WorkerLost
+from vestige_migrate.run.isolate import KILLS_OF_A_RANGE, Isolator, kills_allowed
+from vestige_migrate.run.messages import (
+    BatchDone,
+    Connected,
+    ErrorsFound,
+    Message,
+    RangeDone,
+    RangeFault,
+    RangeSplit,
+    Task,
+    Waiting,
+    WorkerConfig,
+    WorkerLost,
+)
 from vestige_migrate.run.session import MainSession
 from vestige_migrate.source.ranges import Range
+
+Handle = Callable[[Message], None]
 
 FIRST_BACKOFF_SECONDS = 1.0
 BACKOFF_FACTOR = 2.5
 LONGEST_BACKOFF_SECONDS = 30.0
 _STEPS_TO_LONGEST = math.ceil(math.log(LONGEST_BACKOFF_SECONDS / FIRST_BACKOFF_SECONDS, BACKOFF_FACTOR))
 _JITTER = (0.8, 1.2)
+KILL_PAUSE_SECONDS = 0.5
+"""Before the next try of a range whose worker was killed: nothing says that the server is in trouble."""
 STOP_SECONDS = 5.0
 """How long an idle worker may take to end by itself before it is killed."""
 
@@ -46,14 +64,17 @@ class _Worker:
     process: Any
     pipe: Any
     range: Range | None = None
+    server_pid: int | None = None
 
 
 @dataclass
 class _Queue:
     """Ranges to copy: the ones that are due, in order, and the ones that wait for their next try."""
 
-    attempts: dict[Range, int]
     due: list[Range]
+    unfinished: int
+    attempts: Counter[Range] = field(default_factory=Counter)
+    kills: Counter[Range] = field(default_factory=Counter)
     waiting: list[tuple[float, int, Range]] = field(default_factory=list)
     _order: Iterator[int] = field(default_factory=itertools.count)
 
@@ -79,12 +100,14 @@ class WriterPool:
         retries: int,
         warn: Callable[[str], None],
         session: MainSession | None = None,
+        isolator: Isolator | None = None,
     ) -> None:
         self._config = config
         self._size = size
         self._retries = retries
         self._warn = warn
         self._session = session
+        self._isolator = isolator
         self._context = processes.context()
         self._workers: list[_Worker] = []
 
@@ -107,25 +130,24 @@ class WriterPool:
         """Process ids of the workers that are alive."""
         return [item.process.pid for item in self._workers if item.process.is_alive()]
 
-    def run(self, ranges: Sequence[Range], ask_first: bool, handle: Callable[[Message], None]) -> None:
+    def run(self, ranges: Sequence[Range], ask_first: bool, handle: Handle) -> None:
         """Copies all ranges and returns when every one is in. `handle` gets every message.
 
         Raises `RangeFailed` when a range failed for good: at once on a permanent fault, else after `retries` tries; and
         psycopg.OperationalError as soon as `session` is lost.
         """
         self._grow(min(self._size, len(ranges)))
-        queue = _Queue(attempts=dict.fromkeys(ranges, 0), due=list(ranges))
-        left = len(ranges)
-        while left:
+        queue = _Queue(list(ranges), len(ranges))
+        while queue.unfinished:
             self._feed(queue, ask_first)
             ready = wait(self._watched(), timeout=queue.wait_seconds())
             if self._session is not None and self._session in ready:
                 self._session.check()
             for item in list(self._workers):
                 if item.pipe in ready:
-                    left -= self._receive(item, queue, handle)
+                    self._receive(item, queue, handle)
                 elif item.process.sentinel in ready:
-                    left -= self._bury(item, queue, handle)
+                    self._bury(item, queue, handle)
 
     def _watched(self) -> list[Any]:
         found = [thing for item in self._workers for thing in (item.pipe, item.process.sentinel)]
@@ -142,55 +164,77 @@ class WriterPool:
             queue.attempts[range_] += 1
             item.range = range_
             with suppress(BrokenPipeError, ConnectionResetError):  # its sentinel tells next
-                item.pipe.send(Task(range_, ask_first or queue.attempts[range_] > 1))
+                again = queue.attempts[range_] > 1 or range_.rowids is not None
+                item.pipe.send(Task(range_, ask_first or again))
 
-    def _receive(self, item: _Worker, queue: _Queue, handle: Callable[[Message], None]) -> int:
-        """Takes one message; returns how many ranges it finished."""
+    def _receive(self, item: _Worker, queue: _Queue, handle: Handle) -> None:
         try:
             message: Message = item.pipe.recv()
         except (EOFError, ConnectionResetError):
-            return self._bury(item, queue, handle)
+            self._bury(item, queue, handle)
+            return
+        self._take(item, message, queue, handle)
+
+    def _take(self, item: _Worker, message: Message, queue: _Queue, handle: Handle) -> None:
+        """Deals with what a worker said."""
         if isinstance(message, Waiting):
             self._warn(f"{message.range}: {message.reason}")
-            return 0
+            return
+        if isinstance(message, Connected):
+            item.server_pid = message.server_pid
+            return
         handle(message)
         if isinstance(message, RangeDone):
             item.range = None
-            return 1
-        if isinstance(message, RangeFault):
+            queue.unfinished -= 1
+        elif isinstance(message, RangeFault):
             item.range = None
             self._again(queue, message.range, message.reason, message.transient)
-        return 0
 
-    def _bury(self, item: _Worker, queue: _Queue, handle: Callable[[Message], None]) -> int:
+    def _bury(self, item: _Worker, queue: _Queue, handle: Handle) -> None:
         """Replaces a worker that ended; its range is tried again."""
-        finished = 0
         # What it said before it died still counts: a finished range must not be copied twice.
         while item.range is not None and _has_message(item.pipe):
-            before = item.range
             try:
                 message: Message = item.pipe.recv()
             except (EOFError, OSError):
                 break
-            handle(message)
-            if isinstance(message, RangeDone):
-                item.range = None
-                finished += 1
-            elif isinstance(message, RangeFault):
-                item.range = None
-                self._again(queue, before, message.reason, message.transient)
+            self._take(item, message, queue, handle)
         item.process.join()
         item.pipe.close()
         self._workers.remove(item)
+        if self._session is not None:
+            self._session.end(item.server_pid)
         if item.range is not None:
             reason = _ending(item.process.exitcode)
             handle(WorkerLost(item.range, reason))
-            self._again(queue, item.range, f"its worker {reason}", transient=True)
+            self._after_kill(queue, item.range, reason, handle)
         with processes.starting():
             self._workers.append(self._start())
-        return finished
 
-    def _again(self, queue: _Queue, range_: Range, reason: str, transient: bool) -> None:
+    def _after_kill(self, queue: _Queue, range_: Range, reason: str, handle: Handle) -> None:
+        """Another try; or its halves; or, where it is one row, the verdict on that."""
+        queue.kills[range_] += 1
+        if self._isolator is None or queue.kills[range_] < kills_allowed(range_):
+            if range_.rowids is None:
+                self._again(queue, range_, f"its worker {reason}", True, KILL_PAUSE_SECONDS)
+            else:
+                queue.due.insert(0, range_)
+            return
+        if range_.rowids is not None and len(range_.rowids) == 1:
+            handle(ErrorsFound(range_, (self._isolator.verdict(range_, reason),)))
+            handle(BatchDone(range_, 0, 0, 1))
+            handle(RangeDone(range_))
+            queue.unfinished -= 1
+            return
+        if range_.rowids is None:
+            self._warn(f"{range_}: its worker {reason} {KILLS_OF_A_RANGE} times; looking for the row that does it")
+        halves = self._isolator.halves(range_)
+        handle(RangeSplit(range_, tuple(halves)))
+        queue.due[:0] = halves
+        queue.unfinished += len(halves) - 1
+
+    def _again(self, queue: _Queue, range_: Range, reason: str, transient: bool, pause: float | None = None) -> None:
         attempt = queue.attempts[range_]
         copies = self._config.verify is None
         after = "What was committed stays; run again to resume" if copies else "Nothing was changed; run again"
@@ -198,7 +242,7 @@ class WriterPool:
             raise RangeFailed(f"{range_} cannot be {'copied' if copies else 'compared'}: {reason}. {after}")
         if attempt >= self._retries:
             raise RangeFailed(f"{range_} failed {attempt} times, the last time because of {reason}. {after}")
-        delay = backoff_seconds(attempt)
+        delay = backoff_seconds(attempt) if pause is None else pause
         self._warn(f"{range_}: {reason}; try {attempt + 1} of {self._retries} in {delay:.1f} s")
         queue.put_back(range_, delay)
 
@@ -214,7 +258,7 @@ class WriterPool:
             item.process.join(max(0.0, deadline - time.monotonic()))
         self.kill()
 
-    def kill(self, handle: Callable[[Message], None] | None = None) -> None:
+    def kill(self, handle: Handle | None = None) -> None:
         """Ends every worker at once, whatever it is doing. `handle` gets what they had said before.
 
         A batch's errors are said before it is committed, and no later run would find them again.

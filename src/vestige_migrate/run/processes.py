@@ -15,6 +15,7 @@ import multiprocess
 from multiprocess import forkserver, resource_tracker, util
 
 from vestige_migrate.errors import HostUnusable
+from vestige_migrate.run.fork_server import FOLDER_VARIABLE
 
 _LONGEST_SOCKET_PATH = 103
 """Bytes of a Unix socket's path on macOS (`sun_path` without its end); Linux takes four more."""
@@ -26,8 +27,7 @@ _SHORT_FOLDERS = ("/tmp", "/var/tmp")
 def warm_up() -> None:
     """Lets the fork server begin its imports now, while the coordinator looks at both ends; returns at once."""
     if context().get_start_method() == "forkserver":
-        with _one_thread():
-            _place_socket()
+        with _environment(_ONE_THREAD):
             _start_fork_server()
 
 
@@ -37,16 +37,15 @@ def context() -> Any:
     if "forkserver" not in multiprocess.get_all_start_methods():
         return multiprocess.get_context("spawn")
     context = multiprocess.get_context("forkserver")
-    context.set_forkserver_preload(["vestige_migrate.run.worker"])
+    context.set_forkserver_preload(["vestige_migrate.run.fork_server", "vestige_migrate.run.worker"])
     return context
 
 
 @contextmanager
 def starting() -> Iterator[None]:
     """Worker processes are started inside this context."""
-    with _no_main_module(), _one_thread():
+    with _no_main_module(), _environment(_ONE_THREAD):
         if context().get_start_method() == "forkserver":
-            _place_socket()
             _start_fork_server()
         yield
 
@@ -54,22 +53,24 @@ def starting() -> Iterator[None]:
 def _start_fork_server() -> None:
     """Starts it deaf to Ctrl-C, which reaches the whole terminal group: until its interpreter had come as far as to
     ignore it, it would print a traceback. Workers inherit that; the coordinator decides what Ctrl-C means."""
+    folder = _place_socket()
     resource_tracker.ensure_running()  # first: it unblocks SIGINT here when it has started its process
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        forkserver.ensure_running()
+        with _environment({FOLDER_VARIABLE: folder}):
+            forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _place_socket() -> None:
-    """Lets `multiprocess` put the fork server's socket where its path fits.
+def _place_socket() -> str:
+    """Lets `multiprocess` put the fork server's socket where its path fits; returns the folder.
 
     It takes TMPDIR, however long that is, and fails with "AF_UNIX path too long". Only the socket goes elsewhere;
     snapshots stay in TMPDIR. Raises `HostUnusable` where no folder will do.
     """
     with _temporary_folder(_socket_folder()):
-        util.get_temp_dir()  # makes it, has it removed at exit, and remembers it
+        return str(util.get_temp_dir())  # makes it, has it removed at exit, and remembers it
 
 
 def _socket_folder() -> str:
@@ -116,18 +117,18 @@ def _no_main_module() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-_THREAD_SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_ONE_THREAD = dict.fromkeys(
+    ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
+)
+"""Our processes do linear algebra in one thread each, whatever numpy was built with: the threads of two workers on two
+CPUs wait for each other in loops, which cost more than all the rest of a comparison (6 s of CPU a 100,000 vectors)."""
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Processes that start now do linear algebra in one thread each, whatever numpy was built with.
-
-    The threads of two workers on two CPUs wait for each other in loops: that cost more than all the rest of a
-    comparison (6 s of CPU a 100,000 vectors). Our own environment is as it was afterwards.
-    """
-    before = {name: os.environ.get(name) for name in _THREAD_SETTINGS}
-    os.environ.update(dict.fromkeys(_THREAD_SETTINGS, "1"))
+def _environment(more: dict[str, str]) -> Iterator[None]:
+    """Processes that start now have these variables; our own environment is as it was afterwards."""
+    before = {name: os.environ.get(name) for name in more}
+    os.environ.update(more)
     try:
         yield
     finally:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
+import psycopg
 from loguru import logger
 
 from vestige_migrate.destination import schema
@@ -62,6 +64,14 @@ class MainSession:
                         "then run again"
                     ) from None
             time.sleep(_LOCK_PAUSE_SECONDS)
+
+    def end(self, server_pid: int | None) -> None:
+        """Ends the session of a worker that died: the next try would wait for its locks until the server sees it."""
+        with suppress(psycopg.Error):
+            self.connection.execute(
+                "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity WHERE pid = %s AND application_name = %s",
+                (_TERMINATE_MS, server_pid, f"{self._run_name} worker"),
+            )
 
     def end_sessions(self) -> None:
         """Ends what other sessions of this run the server still has; it would notice only at their next write.

@@ -10,7 +10,7 @@ from loguru import logger
 
 from vestige_migrate.errors import TooManyErrors
 from vestige_migrate.report import NIL_UUID, MigrationReport, RowError, TableReport
-from vestige_migrate.run.messages import BatchDone, ErrorsFound, Message, RangeDone, RangeFault, WorkerLost
+from vestige_migrate.run.messages import BatchDone, ErrorsFound, Message, RangeDone, RangeFault, RangeSplit, WorkerLost
 from vestige_migrate.run.progress import OnProgress, Progress
 from vestige_migrate.source.ranges import Range
 from vestige_migrate.tables import TABLES
@@ -36,6 +36,8 @@ class _RangeCount:
     companions: int = 0
     errors: list[RowError] = field(default_factory=list)
     known: Counter[RowError] = field(default_factory=Counter)
+    parent: _RangeCount | None = None
+    """The range that this one is a half of: it keeps the errors of batches that were committed before it was split."""
     doubtful: list[RowError] = field(default_factory=list)
     """Said before the coordinator lost its session, and perhaps not true any more: see `start_over`."""
 
@@ -48,6 +50,28 @@ class _RangeCount:
         self.renewed += self.updated
         self.inserted = self.skipped = self.failed = self.updated = 0
         self.known = Counter(self.errors)
+
+    def inherit(self, error: RowError) -> bool:
+        """Takes over an error that the range this one was split from had said already."""
+        ancestor = self.parent
+        while ancestor is not None:
+            if error in ancestor.errors:
+                ancestor.errors.remove(error)
+                self.errors.append(error)
+                return True
+            ancestor = ancestor.parent
+        return False
+
+    def __add__(self, other: _RangeCount) -> _RangeCount:
+        """The counts of two parts of one range."""
+        return _RangeCount(
+            self.inserted + other.inserted,
+            self.skipped + other.skipped,
+            self.failed + other.failed,
+            self.updated + other.updated,
+            self.earlier + other.earlier,
+            self.renewed + other.renewed,
+        )
 
     def doubt(self) -> None:
         """Rows that were refused for want of another row, which the server may just have lost: they get a new try."""
@@ -113,6 +137,9 @@ class Tally:
         elif isinstance(message, (RangeFault, WorkerLost)):
             self._advance(message.range.table, -count.rows)
             count.restart()
+        elif isinstance(message, RangeSplit):
+            for part in message.parts:
+                self._ranges.setdefault(part, _RangeCount(parent=count))
         elif isinstance(message, RangeDone):
             for error in count.doubtful:
                 self._rows_with_errors.discard((error.table, error.id))
@@ -136,8 +163,13 @@ class Tally:
 
     def settle(self) -> None:
         """Writes the counts into the report."""
+        whole: dict[tuple[str, int], _RangeCount] = {}
+        for range_, count in self._ranges.items():
+            # What a range inserted before it was split, its halves found there.
+            key = range_.table, range_.index
+            whole[key] = whole.get(key, _RangeCount()) + count
         for name in self._report.tables:
-            counts = [count.as_report() for range_, count in self._ranges.items() if range_.table == name]
+            counts = [count.as_report() for (table, _), count in whole.items() if table == name]
             self._report.tables[name] = sum(counts, start=TableReport())
         for range_, count in self._ranges.items():
             table = TABLES.get(range_.table)
@@ -160,6 +192,8 @@ class Tally:
         for error in errors:
             if count.known[error] > 0:
                 count.known[error] -= 1
+                continue
+            if count.inherit(error):
                 continue
             count.errors.append(error)
             if error in count.doubtful:

@@ -24,6 +24,7 @@ from vestige_migrate.run.ask import KeyAsker
 from vestige_migrate.run.companions import keys_of, read_companions
 from vestige_migrate.run.messages import (
     BatchDone,
+    Connected,
     ErrorsFound,
     Message,
     RangeDone,
@@ -147,6 +148,8 @@ class RangeWorker(ABC):
             # Safe because the coordinator's last commit is synchronous: its flush covers every commit before it.
             postgres.execute("SET synchronous_commit = off")
             self._postgres = postgres
+            if self._range is not None:
+                self._send(Connected(self._range, postgres.server_pid))
         return self._postgres
 
     def _close_postgres(self) -> None:

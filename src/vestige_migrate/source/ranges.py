@@ -52,8 +52,9 @@ Key = tuple[KeyPart, ...]
 class Range:
     """Rows of one table: `lower <= key < upper` (None: no bound).
 
-    With `nulls`, the rows whose key has a NULL, and the bounds are rowids. `apart`: the table has such rows, and
-    this range leaves them out; where it has none, not looking lets an index answer without the rows.
+    With `rowids`, these rows alone. With `nulls`, the rows whose key has a NULL, and the bounds are rowids. `apart`:
+    the table has such rows, and this range leaves them out; where it has none, not looking lets an index answer
+    without the rows.
     """
 
     table: str
@@ -62,15 +63,18 @@ class Range:
     upper: Key | None = None
     nulls: bool = False
     apart: bool = True
+    rowids: tuple[int, ...] | None = None
 
-    def where(self, source: TableSource) -> tuple[str, list[bytes | int | float]]:
+    def where(self, source: TableSource) -> tuple[str, list[bytes | int | float | str]]:
         """The predicate and its parameters. The one place where ranges are written as SQL."""
+        if self.rowids is not None:
+            return "n.rowid IN (SELECT value FROM json_each(?))", [json.dumps(self.rowids)]
         names = [column(name) for name in source.order]
         terms = [_has_no_null(names)] if self.apart and source.order != ("rowid",) else []
         if self.nulls:
             terms = [f"NOT ({_has_no_null(names)})"]
             names = _ROWID
-        parameters: list[bytes | int | float] = []
+        parameters: list[bytes | int | float | str] = []
         for operator, key in ((">=", self.lower), ("<", self.upper)):
             if key is not None:
                 bound = ", ".join("+CAST(? AS TEXT)" if part.is_text else "?" for part in key)
@@ -79,7 +83,8 @@ class Range:
         return " AND ".join(terms) or "1", parameters
 
     def __str__(self) -> str:
-        return f"{self.table} range {self.index}"
+        part = f", {len(self.rowids)} rows of it" if self.rowids is not None else ""
+        return f"{self.table} range {self.index}{part}"
 
 
 def range_count(rows: int, workers: int) -> int:

@@ -128,15 +128,18 @@ class BatchEncoder:
         )
 
     def _row_id(self, raw: list[Values], row: int) -> str:
-        """The row's key as the destination has it; the nil UUID where a part of it is no UUID."""
-        parts = []
-        for name, pg_type in zip(self._table.key, self._table.key_types, strict=True):
-            value = raw[self._table.index(name)][row]
-            part = _uuid_or_none(value) if pg_type == "uuid" else _text_or_none(value)
-            if part is None:
-                return NIL_UUID
-            parts.append(part)
-        return " -> ".join(parts)
+        return name_key(self._table, [raw[self._table.index(name)][row] for name in self._table.key])
+
+
+def name_key(table: Table, key: Sequence[Raw]) -> str:
+    """A row's key as the destination has it; the nil UUID where a part of it is no UUID."""
+    parts = []
+    for value, pg_type in zip(key, table.key_types, strict=True):
+        part = _uuid_or_none(value) if pg_type == "uuid" else _text_or_none(value)
+        if part is None:
+            return NIL_UUID
+        parts.append(part)
+    return " -> ".join(parts)
 
 
 def _uuid_or_none(raw: Raw) -> str | None:
