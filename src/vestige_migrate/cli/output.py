@@ -64,7 +64,9 @@ def describe_os_error(error: OSError) -> str:
 def _create_private(file: Path, option: str) -> None:
     """Makes the file where it is missing, readable by its owner only. Raises `PlanError` where that fails.
 
-    A device (`/dev/null`) keeps its mode: it belongs to everybody.
+    One that is there already and that others may read is closed to them first: a report names ids and paths, and who
+    wants to share it can open it again, which is easier than to call it back. So one that belongs to somebody else, and
+    whose mode cannot be changed, is refused. A device (`/dev/null`) keeps its mode: it belongs to everybody.
     """
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT, _OWNER_ONLY)

@@ -4,6 +4,7 @@ The copy of an encrypted file is encrypted with the same key."""
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -17,13 +18,14 @@ from vestige_migrate.source.private import check_space, private_folder
 
 @contextmanager
 def take_snapshot(file: SourceFile) -> Iterator[SourceFile]:
-    """A snapshot of the file in a directory of its own (mode 0700), gone when the context ends.
+    """A snapshot of the file in a directory of its own (mode 0700; the file 0600), gone when the context ends.
 
     Raises `SourceUnusable` where it cannot be made, such as on a full disk.
     """
     with private_folder() as folder:
         copy = folder / file.path.name
         try:
+            os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             _back_up(file, copy)
         except driver.file_errors() as error:
             raise no_snapshot(file.path, copy, error) from None
