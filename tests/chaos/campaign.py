@@ -25,6 +25,8 @@ from tests.support.running import RunningCopy, advisory_locks, our_sessions, wai
 
 ENDED_BY_IT = {"kill coordinator": -signal.SIGKILL, "SIGTERM": 130, "SIGINT": 130}
 """Faults that end the run, and with which exit code."""
+_BEFORE_IT_BEGAN = {"SIGTERM": (-signal.SIGTERM,), "SIGINT": (-signal.SIGINT,)}
+"""Python's own ending, with its own traceback, while the interpreter starts and no line of ours has run."""
 SURVIVED = (
     "kill worker", "kill workers", "terminate worker", "terminate coordinator", "terminate any", "restart fast",
     "restart immediate", "refuse", *(f"proxy {harm}" for harm in Harm),
@@ -102,7 +104,7 @@ class _Fault:
     def _expected(self) -> set[int]:
         """Exit codes of the hurt run. 3: it had only just begun, and was refused."""
         ended = ENDED_BY_IT.get(self.kind)
-        return {0, 3} if ended is None else {ended}
+        return {0, 3} if ended is None else {ended, *_BEFORE_IT_BEGAN.get(self.kind, ())}
 
     def _hurt(self) -> tuple[bool, str, list[psutil.Process], str]:
         _, _, harm = self.kind.partition("proxy ")
@@ -155,7 +157,7 @@ class _Fault:
         """Notes the exit code and says what is wrong with the end of a run."""
         code, _, err = run.finish()
         self.codes.append(code)
-        if "Traceback" in err:
+        if "Traceback" in err and code not in _BEFORE_IT_BEGAN.get(self.kind, ()):
             return f"traceback: {err[-900:]}"
         if code != 0:
             return f"the run after it failed: {err[-900:]}" if last and code != 3 else ""

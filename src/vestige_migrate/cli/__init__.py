@@ -5,16 +5,34 @@ Two console scripts run one app, because Vestige's own binary is called `vestige
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_INTERRUPTED = 130
+
 
 def vestige() -> None:
     """Entry point of `vestige`: the commands are under `vestige migrate`."""
-    from vestige_migrate.cli.app import root, run
+    with _loading():
+        from vestige_migrate.cli.app import root, run
 
     run(root)
 
 
 def vestige_migrate() -> None:
     """Entry point of `vestige-migrate`: the same commands, one level up."""
-    from vestige_migrate.cli.app import migrate, run
+    with _loading():
+        from vestige_migrate.cli.app import migrate, run
 
     run(migrate)
+
+
+@contextmanager
+def _loading() -> Iterator[None]:
+    """Ctrl-C while the modules are loaded, some 0.2 s, prints no traceback either."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write("error: interrupted before anything was done\n")
+        sys.exit(_INTERRUPTED)
