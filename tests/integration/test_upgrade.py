@@ -237,7 +237,7 @@ def test_a_snapshot_is_removed_when_the_run_fails(
         raise sqlite3.DatabaseError("injected")
 
     monkeypatch.setattr("vestige_migrate.run.prepare.upgrade", fail)
-    with pytest.raises(sqlite3.DatabaseError, match="injected"):
+    with pytest.raises(SourceUnusable, match=r"no snapshot of .* \(injected\): free space there"):
         copy(path, snapshot=True)
     assert list(temporary.glob("vestige-*")) == []
 
