@@ -15,7 +15,8 @@
     ├── Stopped                    4    stopped in the middle; running again resumes
     │   ├── TooManyErrors               --max-errors was passed
     │   ├── RangeFailed                 a range failed on every try
-    │   └── SourceIncomplete            fewer rows were read than the source holds
+    │   ├── SourceIncomplete            fewer rows were read than the source holds
+    │   └── SourceReplaced              another database was written over the source
     └── Interrupted                130  Ctrl-C or SIGTERM
 
 A message is written for the operator: what happened, to which file or row, what to do now. It never holds
@@ -151,6 +152,10 @@ class RangeFailed(Stopped):
 
 class SourceIncomplete(Stopped):
     """Fewer (or more) rows were read than the source's COUNT(*)."""
+
+
+class SourceReplaced(Stopped):
+    """The source was overwritten with another database while it was read: rows of both may have come over."""
 
 
 class Interrupted(MigrationError):

@@ -8,16 +8,14 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
-from urllib.parse import quote
-from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.acceptance.conftest import copy_of
 from tests.conftest import CommandLine
+from tests.support.passwords import in_form, owned_with_password
 from tests.support.sources import SourceSpec, build_source, edit
 
 LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (DEBUG|INFO|WARNING|ERROR) +\S")
@@ -78,34 +76,8 @@ def test_a_log_file_has_the_name_that_was_given(source: Path, database: str, com
 @pytest.fixture
 def owner(database: str) -> Iterator[str]:
     """The test's database as a keyword string of a role with the password `SECRET`, which owns it."""
-    role = f"owner_{uuid4().hex[:8]}"
-    with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute("CREATE EXTENSION vector")
-        connection.execute(
-            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(role), sql.Literal(SECRET))
-        )
-        name = sql.Identifier(connection.info.dbname)
-        connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(name, sql.Identifier(role)))
-        yield make_conninfo(database, user=role, password=SECRET)
-        connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO CURRENT_USER").format(name))
-        connection.execute(sql.SQL("REASSIGN OWNED BY {} TO CURRENT_USER").format(sql.Identifier(role)))
-        connection.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
-        connection.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
-
-
-def in_form(form: str, conninfo: str) -> tuple[str, dict[str, str]]:
-    """(--postgres-url, environment) that give the same in another of libpq's forms."""
-    given = {name: str(value) for name, value in conninfo_to_dict(conninfo).items()}
-    secret = given.pop("password")
-    if form == "keywords":
-        return conninfo, {}
-    if form == "PGPASSWORD":
-        return make_conninfo(**given), {"PGPASSWORD": secret}
-    user, name = given.pop("user"), given.pop("dbname")
-    query = "&".join(f"{key}={quote(value, safe='')}" for key, value in given.items())
-    if form == "query":
-        return f"postgresql:///{name}?user={user}&password={quote(secret, safe='')}&{query}", {}
-    return f"postgresql://{user}:{quote(secret, safe='')}@/{name}?{query}", {}
+    with owned_with_password(database, SECRET) as conninfo:
+        yield conninfo
 
 
 def assert_silent(done: CompletedProcess[str], *files: Path) -> None:

@@ -61,6 +61,24 @@ def test_a_bar_a_table_and_each_on_one_line(
     assert any(line.startswith("done: ") for line in lines)
 
 
+def test_a_comparison_on_a_narrow_terminal_is_readable(
+    plain_source: Path, database: str, command: CommandLine, tmp_path: Path
+) -> None:
+    """40 columns: no frame that has room for no count, and no word that rich broke."""
+    shown = on_terminal(command, 40, plain_source, database, "--verify", "--log-file", tmp_path / "copy.log")
+    assert shown.code == 0, shown.raw
+    lines = shown.screen()
+    assert all(len(line) <= 40 for line in lines)
+    text = " ".join(lines)
+    assert "\u2503" not in text
+    assert "\u2026 \u2502" not in text
+    assert "knowledge_nodes: 250 in the source, 250 same, 0 different, 0 missing, 0 extra" in text
+    assert "edges: 50 in the source, 50 inserted, 0 already there, 0 failed" in text
+    for name in TABLES:
+        assert sum(line.startswith(f"{name}: ") for line in lines) == 2
+    assert any(line.startswith("same: compared ") for line in lines)
+
+
 def test_log_lines_stand_above_the_bars(plain_source: Path, database: str, command: CommandLine) -> None:
     shown = on_terminal(command, 80, plain_source, database)
     assert shown.code == 0, shown.raw

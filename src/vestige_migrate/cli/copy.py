@@ -35,6 +35,7 @@ from vestige_migrate.plan import (
 )
 from vestige_migrate.report import MigrationReport
 from vestige_migrate.run.progress import OnProgress
+from vestige_migrate.run.temporary import usual_folder
 
 _Result = TypeVar("_Result", MigrationReport, CombinedReport)
 _Text = Optional[str]  # noqa: UP045  # typer reads the annotation at run time
@@ -136,6 +137,7 @@ def copy(
     errors_to = SteadyConsole(stderr=True)
     configure_logging(log_level, log_file, errors_to, debug)
     check_report_target(report)
+    usual_folder()  # what is imported next looks for it
     shown = sys.stderr.isatty() if progress is None else progress
     result: MigrationReport | CombinedReport
     if len(paths) == 1:

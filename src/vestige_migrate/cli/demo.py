@@ -19,6 +19,7 @@ from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.errors import PlanError
 from vestige_migrate.paths import default_database, vestige_data_dir
 from vestige_migrate.plan import SqliteToPostgresPlan
+from vestige_migrate.run.temporary import usual_folder
 
 if TYPE_CHECKING:
     from vestige_migrate.destination.embedded import EmbeddedServer
@@ -45,7 +46,8 @@ def demo(
 
     Your own Vestige data is neither read nor changed.
     """
-    # Here and not above: what these load would keep --help waiting.
+    usual_folder()
+    # Here and not above: what these load would keep --help waiting, and looks for that folder.
     from vestige_migrate.demo.sample import build_sample
     from vestige_migrate.destination import embedded
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from loguru import logger
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from vestige_migrate.cli.counts import print_counts
 from vestige_migrate.cli.streams import silence
 from vestige_migrate.combined import CombinedReport
 from vestige_migrate.errors import PlanError
@@ -23,7 +23,6 @@ from vestige_migrate.verify.report import VerifyReport
 
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
 SHOWN_ERRORS = 20
-_UNBOUNDED = 10_000
 _LOG_FORMAT = "{time:YYYY-MM-DD HH:mm:ss} {level: <7} {message}"
 _OWNER_ONLY = 0o600
 
@@ -64,7 +63,9 @@ def describe_os_error(error: OSError) -> str:
 def _create_private(file: Path, option: str) -> None:
     """Makes the file where it is missing, readable by its owner only. Raises `PlanError` where that fails.
 
-    A device (`/dev/null`) keeps its mode: it belongs to everybody.
+    One that is there already and that others may read is closed to them first: a report names ids and paths, and who
+    wants to share it can open it again, which is easier than to call it back. So one that belongs to somebody else, and
+    whose mode cannot be changed, is refused. A device (`/dev/null`) keeps its mode: it belongs to everybody.
     """
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT, _OWNER_ONLY)
@@ -171,23 +172,8 @@ def _names(tables: dict[str, int]) -> str:
 
 
 def _print_counts(report: MigrationReport, console: Console) -> None:
-    """A line per table; without the frame where the terminal is too narrow for it, so that no digit is ever cut."""
-    title = "dry run, nothing was written" if report.dry_run else None
-    headings = _headings(report)
-    table = Table("table", title=title)
-    for heading in headings:
-        table.add_column(heading, justify="right")
-    for name, counts in report.tables.items():
-        table.add_row(name, *(str(value) for value in _counts(report, counts)))
-    unbounded = console.options.update(max_width=_UNBOUNDED)
-    if console.measure(table, options=unbounded).maximum <= console.width:
-        console.print(table)
-        return
-    if title:
-        console.print(Text(title))
-    for name, counts in report.tables.items():
-        parts = (f"{value} {heading}" for heading, value in zip(headings, _counts(report, counts), strict=True))
-        console.print(Text(f"{name}: {', '.join(parts)}"))
+    counts = {name: _counts(report, table) for name, table in report.tables.items()}
+    print_counts(console, _headings(report), counts, "dry run, nothing was written" if report.dry_run else None)
 
 
 def _headings(report: MigrationReport) -> list[str]:

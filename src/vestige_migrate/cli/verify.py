@@ -16,6 +16,7 @@ from vestige_migrate.cli.verify_output import print_verification
 from vestige_migrate.errors import Stopped
 from vestige_migrate.paths import default_database
 from vestige_migrate.plan import SqliteToPostgresPlan, default_workers
+from vestige_migrate.run.temporary import usual_folder
 
 
 def verify(
@@ -49,6 +50,7 @@ def verify(
     Exit codes: 0 the same; 1 different; 2 bad arguments; 3 refused, the two cannot be compared; 4 stopped in the
     middle; 130 interrupted. Nothing is changed on either side.
     """
+    usual_folder()  # what is imported next looks for it
     from vestige_migrate.verify.coordinator import verify_several_to_postgres  # loads all that --help does not need
 
     paths = sqlite_path or [default_database()]

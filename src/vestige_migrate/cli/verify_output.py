@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from vestige_migrate.cli.counts import print_counts
 from vestige_migrate.cli.output import SHOWN_ERRORS
 from vestige_migrate.verify.report import RECALL_THRESHOLD, SearchCheck, VerifyReport
 
@@ -16,7 +16,7 @@ _MORE = "(the whole list: --report FILE)"
 
 def print_verification(report: VerifyReport, console: Console) -> None:
     """The report for a person: a table, what differs, what was altered, the search, and the answer."""
-    console.print(_table(report))
+    _print_counts(report, console)
     _print_list("different", [str(difference) for difference in report.differences], console)
     altered = [f"{error.table} {error.id}: {error.message} ({error.outcome})" for error in report.altered]
     _print_list("altered as the copy reports, no difference", altered, console)
@@ -44,17 +44,12 @@ _HEADINGS = {
 }
 
 
-def _table(report: VerifyReport) -> Table:
+def _print_counts(report: VerifyReport, console: Console) -> None:
     """Counts that are zero everywhere have no column unless they are the answer: the table fits into 80 characters."""
-    table = Table()
-    table.add_column("table", no_wrap=True)
     counts = {name: asdict(comparison) for name, comparison in report.tables.items()}
     shown = [name for name in _HEADINGS if name in _ALWAYS_SHOWN or any(found[name] for found in counts.values())]
-    for name in shown:
-        table.add_column(_HEADINGS[name], justify="right")
-    for table_name, found in counts.items():
-        table.add_row(table_name, *(str(found[name]) for name in shown))
-    return table
+    rows = {table: [found[name] for name in shown] for table, found in counts.items()}
+    print_counts(console, [_HEADINGS[name] for name in shown], rows)
 
 
 def _print_list(title: str, lines: list[str], console: Console) -> None:

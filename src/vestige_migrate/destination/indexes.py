@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import LiteralString
 
 from psycopg import errors, sql
 
@@ -71,7 +72,7 @@ def drop_invalid(connection: Connection) -> list[str]:
     return [name for (name,) in rows]
 
 
-def missing(connection: Connection) -> list[tuple[str, str]]:
+def missing(connection: Connection) -> list[tuple[str, LiteralString]]:
     """(name, statement) of the plain indexes that do not exist."""
     there = _existing(connection)
     return [(name, statement) for name, statement in _plain() if name not in there]
@@ -108,7 +109,7 @@ def _names() -> list[str]:
     return [name for name, _ in _plain()] + [HNSW_INDEX]
 
 
-def _plain() -> list[tuple[str, str]]:
+def _plain() -> list[tuple[str, LiteralString]]:
     found = []
     for statement in statements(read_sql("indexes.sql")):
         match = _NAME.match(statement)
@@ -117,10 +118,10 @@ def _plain() -> list[tuple[str, str]]:
     return found
 
 
-def plain_builds(wanted: list[tuple[str, str]]) -> list[Build]:
+def plain_builds(wanted: list[tuple[str, LiteralString]]) -> list[Build]:
     """A build for each of `missing`'s statements."""
 
-    def build(connection: Connection, statement: str) -> None:
+    def build(connection: Connection, statement: LiteralString) -> None:
         connection.execute(statement)
 
     return [partial(build, statement=statement) for _, statement in wanted]
@@ -184,7 +185,7 @@ def hnsw_build(memory: HnswMemory, workers: int, warn: Callable[[str], None]) ->
     return build
 
 
-def _build(connection: Connection, statement: str, memory_mib: int, workers: int) -> None:
+def _build(connection: Connection, statement: LiteralString, memory_mib: int, workers: int) -> None:
     with connection.transaction():
         connection.execute(sql.SQL("SET LOCAL maintenance_work_mem = {}").format(sql.Literal(f"{memory_mib}MB")))
         connection.execute(sql.SQL("SET LOCAL max_parallel_maintenance_workers = {}").format(sql.Literal(workers)))

@@ -24,12 +24,12 @@ LOCK_KEY = 0x7665737469676501
 _TYPE_NAMES = {"text[]": "_text", "uuid[]": "_uuid"}
 
 
-def read_sql(name: str) -> str:
-    """A file of `destination/sql`."""
+def read_sql(name: LiteralString) -> LiteralString:
+    """A file of `destination/sql`: as fixed as if it stood in the code."""
     return resources.files("vestige_migrate.destination").joinpath("sql", name).read_text(encoding="utf-8")
 
 
-def statements(text: str) -> list[str]:
+def statements(text: LiteralString) -> list[LiteralString]:
     """The statements of a file without `;` inside of any (indexes.sql, hnsw.sql)."""
     lines = [line for line in text.splitlines() if not line.startswith("--")]
     return [part.strip() for part in "\n".join(lines).split(";") if part.strip()]

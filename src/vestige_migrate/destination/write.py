@@ -152,8 +152,8 @@ class TableWriter:
         """Stages and inserts what is not there, then brings what was there up to date."""
         self._stage.fill(rows)
         orphans: dict[int, str] = {}
-        for parent, query in self._statements.orphans:
-            orphans.update({ordinal: parent.constraint for (ordinal,) in self._connection.execute(query)})
+        for each in self._statements.orphans:
+            orphans.update({ordinal: each.constraint for (ordinal,) in self._connection.execute(each.query)})
         inserted = self._connection.execute(self._statements.insert, (list(orphans),)).rowcount
         return _Placed(orphans, inserted, replace(list(orphans)))
 
@@ -207,6 +207,14 @@ class TableWriter:
         return RowError(self._table.name, batch.id_of(ordinal), column, describe(cause), outcome, cause.sqlstate)
 
 
+@dataclass(frozen=True)
+class _OrphanQuery:
+    """Finds the ordinals of staged rows that refer to nothing by this constraint."""
+
+    constraint: str
+    query: sql.Composed
+
+
 class _Statements:
     """The SQL of one table, composed once."""
 
@@ -220,8 +228,8 @@ class _Statements:
             " ON CONFLICT ({}) DO NOTHING"
         ).format(name, columns, columns, stage, key)
         self.orphans = [
-            (
-                parent,
+            _OrphanQuery(
+                parent.constraint,
                 sql.SQL("SELECT ordinal FROM {} AS s WHERE NOT EXISTS (SELECT FROM {} AS p WHERE p.{} = s.{})").format(
                     stage,
                     sql.Identifier(parent.table),

@@ -20,6 +20,8 @@ from vestige_migrate.run.processes import warm_up
 from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.run.run import Run
 from vestige_migrate.source import driver
+from vestige_migrate.source.connect import SourceFile
+from vestige_migrate.source.fate import which_fault
 
 
 def run_sqlite_to_postgres(
@@ -55,7 +57,7 @@ def run_sqlite_to_postgres(
         indexes = IndexPhase(plan, destination, on_progress)
         run = Run(plan, source, destination, indexes, run_name, started, on_progress)
         try:
-            with as_migration_error():
+            with as_migration_error(source.file):
                 run.execute()
             if plan.verify:
                 from vestige_migrate.verify.coordinator import verify_copied
@@ -80,8 +82,8 @@ def signature_of(embedder: Embedder | None) -> ModelSignature | None:
 
 
 @contextmanager
-def as_migration_error() -> Iterator[None]:
-    """Ctrl-C and the destination's failures in the operator's terms."""
+def as_migration_error(*files: SourceFile) -> Iterator[None]:
+    """Ctrl-C, the destination's failures and those of these source files in the operator's terms."""
     try:
         yield
     except KeyboardInterrupt:
@@ -93,8 +95,7 @@ def as_migration_error() -> Iterator[None]:
             f"the destination failed: {describe(error)}. What was committed stays; run again to resume"
         ) from None
     except driver.errors() as error:
-        reason = getattr(error, "sqlite_errorname", None) or type(error).__name__
         raise Stopped(
-            f"the source could not be read ({reason}). What was committed stays; run again to resume, and check the "
-            "file with PRAGMA integrity_check if this stays"
+            f"the source could not be read: {which_fault(files, error)}. What was committed stays; run again to "
+            "resume, and check the file with PRAGMA integrity_check if this stays"
         ) from None

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loguru import logger
 
-from vestige_migrate.errors import SourceUnusable
+from vestige_migrate.errors import SourceReplaced, SourceUnusable
 from vestige_migrate.paths import shown
 from vestige_migrate.plan import SqliteToPostgresPlan
 from vestige_migrate.report import SourceInfo
 from vestige_migrate.source import driver
 from vestige_migrate.source.connect import SourceFile, open_source
+from vestige_migrate.source.fate import Witnesses, describe_fault, what_happened
 from vestige_migrate.source.find import find_source
 from vestige_migrate.source.inspect import damaged, inspect_source
 from vestige_migrate.source.kind import companion
@@ -28,7 +29,7 @@ from vestige_migrate.source.lineage import (
     is_readable,
 )
 from vestige_migrate.source.salvage import LostRow
-from vestige_migrate.source.snapshot import take_snapshot
+from vestige_migrate.source.snapshot import no_snapshot, take_snapshot
 from vestige_migrate.source.upgrade import upgrade, upgrade_in_place
 
 
@@ -41,18 +42,44 @@ class PreparedSource:
     info: SourceInfo
     connection: sqlite3.Connection
     lost: tuple[LostRow, ...] = ()
+    witnesses: Witnesses | None = None
 
     def state(self) -> object:
-        """Compares equal as long as no other program has written to the file.
+        """Compares equal as long as no other program has written to the file or put another in its place.
 
-        `PRAGMA data_version` changes when another connection commits (https://sqlite.org/pragma.html). A file opened as
-        immutable is not watched by SQLite: there the file itself, and a WAL that was not there, say so.
+        `PRAGMA data_version` changes when another connection commits (https://sqlite.org/pragma.html). It says nothing
+        of a file opened as immutable, of one that was overwritten as a file while it is in WAL mode, and of the path:
+        there the file itself, and a WAL that was not there, say so.
         """
         (version,) = self.connection.execute("PRAGMA data_version").fetchone()
-        if not self.file.immutable:
-            return version
-        found = self.file.path.stat()
-        return version, found.st_size, found.st_mtime_ns, companion(self.file.path, "-wal")
+        try:
+            found = self.file.path.stat()
+        except OSError:
+            return version, None
+        return version, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns), self._wal()
+
+    def _wal(self) -> object:
+        return companion(self.file.path, "-wal") if self.file.immutable else None
+
+    def check_same(self) -> None:
+        """Says so where the file is gone or another has its place: every row was then read from the one that was there.
+
+        Raises `SourceReplaced` where its content is that of another database.
+        """
+        happened = what_happened(self.file) if not self.file.is_in_place else None
+        if happened is not None:
+            logger.warning("{} {}: every row came from the file that was there", self._name, happened.clause)
+            return
+        if self.witnesses is not None and not self.witnesses.recognise(self.file):
+            raise SourceReplaced(
+                f"{self._name} was overwritten with another database while it was being copied, so that rows of both "
+                "may have come over. Run again to copy what is there now; to have nothing of the other, copy into a "
+                "new database"
+            )
+
+    @property
+    def _name(self) -> str:
+        return shown(self.file.path)
 
 
 @dataclass(frozen=True)
@@ -73,7 +100,8 @@ def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
     every refusal comes before the first write, of an upgrade as well.
     """
     path = plan.sqlite_path
-    with find_source(path) as (file, damage):
+    with find_source(path) as (unpinned, damage):
+        file = _pinned(unpinned, path)
         layout = _inspect(file, path)
         if damage is not None:
             if not is_readable(layout):  # an upgrade counts on constraints, which a damaged file need not keep
@@ -123,7 +151,8 @@ def prepared_source(plan: SqliteToPostgresPlan, found: FoundSource) -> Iterator[
         backup = upgrade_in_place(path, found.file.cipher)
         if backup is not None:
             logger.info("upgraded {} from V{} to V15; the backup is {}", shown(path), layout.version, shown(backup))
-        file = replace(found.file, path=path.resolve())
+        # What was found may be a private copy, repaired; the upgrade repaired the file itself.
+        file = _pinned(replace(found.file, path=path.resolve()), path)
         layout = _checked_again(file, found)
         found = FoundSource(path, file, layout)
     with _opened(found.file, found, layout) as prepared:
@@ -134,6 +163,8 @@ def _upgrade_snapshot(copy: SourceFile, path: Path) -> None:
     try:
         upgrade(copy.path, copy.cipher)
     except driver.errors() as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            raise no_snapshot(path, copy.path, error) from None
         raise SourceUnusable(
             f"the snapshot of {path} could not be upgraded to V15 ({error}): its tables are not those of its version. "
             "The file itself is untouched; open it once with Vestige, or restore a backup, then run again"
@@ -152,20 +183,41 @@ def _checked_again(file: SourceFile, found: FoundSource) -> Layout:
     return layout
 
 
-def _inspect(file: SourceFile, path: Path) -> Layout:
-    connection = open_source(file)
+def _pinned(file: SourceFile, path: Path) -> SourceFile:
     try:
+        return file.pinned()
+    except OSError as error:
+        raise SourceUnusable(f"{path} is gone ({error.strerror}): it was there a moment ago, run again") from None
+
+
+def _inspect(file: SourceFile, path: Path) -> Layout:
+    with _open(file, path) as connection:
         return inspect_source(connection, path)
-    finally:
-        connection.close()
 
 
 @contextmanager
 def _opened(file: SourceFile, found: FoundSource, layout: Layout) -> Iterator[PreparedSource]:
     """An open source; the report names the version and line that it was found with."""
-    connection = open_source(file)
-    info = SourceInfo(shown(found.path), found.layout.version, found.layout.lineage)
+    path = found.path
+    file = _pinned(file, path) if file.identity is None else file
+    info = SourceInfo(shown(path), found.layout.version, found.layout.lineage)
+    with _open(file, path) as connection:
+        try:
+            witnesses = Witnesses.of(file, connection)
+        except driver.errors() as error:
+            raise _unusable(file, path, error) from None
+        yield PreparedSource(file, layout, info, connection, found.lost, witnesses)
+
+
+@contextmanager
+def _open(file: SourceFile, path: Path) -> Iterator[sqlite3.Connection]:
     try:
-        yield PreparedSource(file, layout, info, connection, found.lost)
-    finally:
-        connection.close()
+        connection = open_source(file)
+    except driver.errors() as error:
+        raise _unusable(file, path, error) from None
+    with closing(connection):
+        yield connection
+
+
+def _unusable(file: SourceFile, path: Path, error: sqlite3.Error) -> SourceUnusable:
+    return SourceUnusable(f"{path} cannot be read ({describe_fault(file, error)}): run again")

@@ -16,11 +16,8 @@ from multiprocess import forkserver, resource_tracker, util
 
 from vestige_migrate.errors import HostUnusable
 from vestige_migrate.run.fork_server import FOLDER_VARIABLE
+from vestige_migrate.run.temporary import LONGEST_FOLDER, usual_folder
 
-_LONGEST_SOCKET_PATH = 103
-"""Bytes of a Unix socket's path on macOS (`sun_path` without its end); Linux takes four more."""
-_SOCKET_IN_FOLDER = "/pymp-xxxxxxxx/listener-xxxxxxxx"
-"""What `multiprocess` adds to the folder of temporary files."""
 _SHORT_FOLDERS = ("/tmp", "/var/tmp")
 
 
@@ -74,21 +71,14 @@ def _place_socket() -> str:
 
 
 def _socket_folder() -> str:
-    try:
-        usual = tempfile.gettempdir()
-    except OSError:
-        raise HostUnusable(
-            "there is no folder for temporary files (TMPDIR, /tmp and /var/tmp cannot be written to), and the worker "
-            "processes need one: set TMPDIR to a folder that can be written to, with a path of less than "
-            f"{_LONGEST_SOCKET_PATH - len(_SOCKET_IN_FOLDER)} bytes"
-        ) from None
+    usual = usual_folder()
     for folder in (usual, *_SHORT_FOLDERS):
-        fits = len(os.fsencode(folder)) + len(_SOCKET_IN_FOLDER) <= _LONGEST_SOCKET_PATH
+        fits = len(os.fsencode(folder)) <= LONGEST_FOLDER
         if fits and os.access(folder, os.W_OK | os.X_OK):
             return folder
     raise HostUnusable(
         f"the path of {usual} is too long for the socket of the worker processes: set TMPDIR to a folder with a path "
-        f"of less than {_LONGEST_SOCKET_PATH - len(_SOCKET_IN_FOLDER)} bytes"
+        f"of less than {LONGEST_FOLDER} bytes"
     )
 
 

@@ -135,6 +135,7 @@ class Run:
             tally.settle()
             self.rows_with_errors = tally.rows_with_errors
         self.report.source_changed = self._source.state() != before
+        self._source.check_same()
         self._check_complete(counts)
         self._archive.check_complete()
 

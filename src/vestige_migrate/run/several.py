@@ -47,7 +47,7 @@ def run_several_to_postgres(
         sources = [opened.enter_context(prepared_source(plan, at)) for plan, at in zip(plans, found, strict=True)]
         combined = CombinedReport(destination.info, _model_info(destination.model), len(plans), plans[0].dry_run)
         try:
-            with as_migration_error():
+            with as_migration_error(*(source.file for source in sources)):
                 for report in _copy_each(plans, sources, destination, run_name, on_progress):
                     combined.reports.append(report)
             if plans[0].verify:
@@ -79,7 +79,7 @@ def _copy_each(
         started = time.monotonic()
         run = Run(plan, source, destination, indexes, run_name, started, on_progress, turn)
         try:
-            with as_migration_error():
+            with as_migration_error(source.file):
                 run.execute()
         except MigrationError as error:
             error.report = run.report

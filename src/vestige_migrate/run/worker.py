@@ -36,6 +36,7 @@ from vestige_migrate.run.messages import (
 from vestige_migrate.run.patience import ServerAway, connect_patiently
 from vestige_migrate.source import driver
 from vestige_migrate.source.connect import open_source
+from vestige_migrate.source.fate import describe_fault, is_locked
 from vestige_migrate.source.ranges import Range
 from vestige_migrate.source.read import Row, read_batches
 from vestige_migrate.source.select import TableSource
@@ -114,8 +115,8 @@ class RangeWorker(ABC):
             self._send(RangeFault(task.range, is_transient(error), f"PostgreSQL: {describe(error)}"))
         except driver.errors() as error:
             self._close_sqlite()
-            busy = isinstance(error, driver.operational_errors()) and "locked" in str(error)
-            self._send(RangeFault(task.range, busy, _describe_sqlite(error)))
+            reason = describe_fault(self._config.source, error)
+            self._send(RangeFault(task.range, is_locked(error), reason))
         else:
             self._send(RangeDone(task.range))
 
@@ -217,9 +218,3 @@ class RangeCopier(RangeWorker):
         if table.name not in self._encoders:
             self._encoders[table.name] = BatchEncoder(table, source, self._config.layout, self._config.run_start)
         return self._encoders[table.name]
-
-
-def _describe_sqlite(error: sqlite3.Error) -> str:
-    """SQLite's result code by name: its messages may quote what they stumbled over."""
-    name = getattr(error, "sqlite_errorname", None) or type(error).__name__
-    return f"SQLite: {name}"

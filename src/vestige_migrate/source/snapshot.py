@@ -4,6 +4,8 @@ The copy of an encrypted file is encrypted with the same key."""
 
 from __future__ import annotations
 
+import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,21 +18,27 @@ from vestige_migrate.source.private import check_space, private_folder
 
 @contextmanager
 def take_snapshot(file: SourceFile) -> Iterator[SourceFile]:
-    """A snapshot of the file in a directory of its own (mode 0700), gone when the context ends.
+    """A snapshot of the file in a directory of its own (mode 0700; the file 0600), gone when the context ends.
 
     Raises `SourceUnusable` where it cannot be made, such as on a full disk.
     """
     with private_folder() as folder:
         copy = folder / file.path.name
         try:
+            os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             _back_up(file, copy)
         except driver.file_errors() as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise SourceUnusable(
-                f"no snapshot of {file.path} could be made in {folder} ({reason}): "
-                "free space there, or set TMPDIR to a folder with room for a copy of the file"
-            ) from None
+            raise no_snapshot(file.path, copy, error) from None
         yield SourceFile(copy, cipher=file.cipher)
+
+
+def no_snapshot(path: Path, copy: Path, error: OSError | sqlite3.Error) -> SourceUnusable:
+    """The error for a snapshot of `path` that could not be written, or upgraded, at `copy`."""
+    reason = error.strerror if isinstance(error, OSError) else error
+    return SourceUnusable(
+        f"no snapshot of {path} could be made in {copy.parent} ({reason}): "
+        "free space there, or set TMPDIR to a folder with room for a copy of the file"
+    )
 
 
 def _back_up(file: SourceFile, copy: Path) -> None:

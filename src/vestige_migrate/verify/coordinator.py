@@ -27,7 +27,9 @@ from vestige_migrate.run.pool import WriterPool
 from vestige_migrate.run.prepare import PreparedSource, found_source, prepared_source
 from vestige_migrate.run.processes import warm_up
 from vestige_migrate.run.progress import OnProgress, Progress
+from vestige_migrate.source import driver
 from vestige_migrate.source.counts import count_rows
+from vestige_migrate.source.fate import which_fault
 from vestige_migrate.source.ranges import Range, plan_ranges
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import TABLES
@@ -111,6 +113,9 @@ def _verify(
         raise Interrupted("interrupted: nothing was changed by comparing; run vestige migrate verify again") from None
     except psycopg.Error as error:
         raise Stopped(f"the destination failed: {describe(error)}. Nothing was changed; verify again") from None
+    except driver.errors() as error:
+        fault = which_fault((source.file for source in sources), error)
+        raise Stopped(f"the source could not be read: {fault}. Nothing was changed; verify again") from None
     run.report.duration_seconds = time.monotonic() - started
     return run.report
 
