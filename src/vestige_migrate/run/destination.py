@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-import psycopg
 from loguru import logger
 from psycopg_pool import ConnectionPool, PoolTimeout
 
@@ -18,7 +17,6 @@ from vestige_migrate.destination.connect import (
     display_url,
     parse_url,
     prepare_session,
-    unreachable,
     watch,
 )
 from vestige_migrate.destination.schema import ServerInfo
@@ -78,10 +76,7 @@ def ready_destination(
     url = resolve_url(plan)
     display = display_url(url)
     name = f"{run_name} coordinator"
-    try:
-        session = MainSession(url, run_name, plan.answer_timeout)
-    except psycopg.Error as error:
-        raise unreachable(url, error) from None
+    session = MainSession(url, run_name, plan.answer_timeout)
 
     def configure(connection: WatchedConnection) -> None:
         prepare_session(connection)

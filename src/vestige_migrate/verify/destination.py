@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-import psycopg
-
 from vestige_migrate.destination import registry, schema
-from vestige_migrate.destination.connect import Connection, connect, display_url, unreachable
+from vestige_migrate.destination.connect import Connection, display_url
+from vestige_migrate.destination.reach import reach
 from vestige_migrate.destination.schema import ServerInfo
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.plan import ModelSignature, SqliteToPostgresPlan
@@ -35,10 +34,7 @@ def open_destination(plan: SqliteToPostgresPlan, layouts: Sequence[Layout], run_
     Raises `ModelMismatch` or `DestinationUnusable`.
     """
     url = resolve_url(plan)
-    try:
-        main = connect(url, f"{run_name} coordinator", plan.answer_timeout)
-    except psycopg.Error as error:
-        raise unreachable(url, error) from None
+    main = reach(url, f"{run_name} coordinator", plan.answer_timeout)
     with main, ExitStack() as held:
         server = schema.probe(main)
         _check(main, server, plan)
