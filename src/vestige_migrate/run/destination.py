@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from loguru import logger
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from vestige_migrate.destination import embedded, indexes, registry, schema
+from vestige_migrate.destination import embedded, indexes, registry, rights, schema
 from vestige_migrate.destination.archive import check_archive
 from vestige_migrate.destination.connect import (
     Connection,
@@ -20,6 +20,7 @@ from vestige_migrate.destination.connect import (
     watch,
 )
 from vestige_migrate.destination.schema import ServerInfo
+from vestige_migrate.destination.shape import check_shape
 from vestige_migrate.destination.watched import WatchedConnection
 from vestige_migrate.errors import DestinationUnusable, Stopped
 from vestige_migrate.paths import default_server_directory
@@ -105,14 +106,17 @@ def ready_destination(
         if not plan.dry_run:
             # Before anything is asked about the data: what another run changes afterwards would not be seen.
             schema.take_lock(main)
+        check_shape(main)
+        rights.check_writing(main, plan)
         registered = registry.read_registry(main)
         registry.check_models(layout.model, layout.dimension, embedder, registered)
         model = layout.model or embedder or registered
-        schema.check_shape(main)
-        registry.check_column(main, layout.dimension or (model.dimension if model else None))
+        dimension = layout.dimension or (model.dimension if model else None)
+        registry.check_column(main, dimension)
         indexes.check_names(main)
         if plan.archive:
             check_archive(main)
+        rights.check_owning(main, plan, model, registered, dimension)
         fresh = schema.is_fresh(main)
         pool.open()
         try:

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from vestige_migrate.destination import registry, schema
+from vestige_migrate.destination import registry, rights, schema
 from vestige_migrate.destination.connect import Connection, display_url
 from vestige_migrate.destination.reach import reach
 from vestige_migrate.destination.schema import ServerInfo
+from vestige_migrate.destination.shape import check_shape
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.plan import ModelSignature, SqliteToPostgresPlan
 from vestige_migrate.report import DestinationInfo
@@ -56,7 +57,8 @@ def _check(main: Connection, server: ServerInfo, plan: SqliteToPostgresPlan) -> 
             f"the destination has {lacks}: nothing was copied there yet. Run vestige migrate copy first, or check "
             "the URL"
         )
-    schema.check_shape(main)
+    check_shape(main)
+    rights.check_reading(main)
     schema.check_connections(server, plan.workers, 1)
 
 
