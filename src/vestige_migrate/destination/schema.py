@@ -45,7 +45,7 @@ class ServerInfo:
     may_create_extension: bool
     read_only: bool
     connections: int
-    """How many sessions of ordinary roles it takes."""
+    """How many sessions of this role it takes."""
 
 
 def probe(connection: Connection) -> ServerInfo:
@@ -58,7 +58,11 @@ def probe(connection: Connection) -> ServerInfo:
         "   SELECT FROM pg_available_extension_versions WHERE name = 'vector' AND trusted"
         "   AND has_database_privilege(current_database(), 'CREATE')),"
         " pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean,"
-        " current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
+        " LEAST(current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
+        "   - COALESCE(current_setting('reserved_connections', true)::int, 0),"
+        "   (SELECT NULLIF(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user AND NOT rolsuper),"
+        "   (SELECT NULLIF(datconnlimit, -1) FROM pg_database, pg_roles WHERE datname = current_database()"
+        "     AND rolname = current_user AND NOT rolsuper))"
     ).fetchone()
     assert row is not None
     return ServerInfo(*row)
@@ -95,7 +99,8 @@ def check_connections(server: ServerInfo, workers: int, coordinator: int) -> Non
     if workers + coordinator + 1 > server.connections:  # one more holds the lock of the run
         raise DestinationUnusable(
             f"--workers {workers} and --max-connections {coordinator} are too many for the {server.connections} "
-            "connections that the destination allows: lower them, or raise the server's max_connections"
+            "connections that the destination allows: lower them, or raise the server's max_connections (or the "
+            "CONNECTION LIMIT of the role or the database)"
         )
 
 
