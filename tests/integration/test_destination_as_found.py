@@ -16,7 +16,9 @@ from tests.conftest import Copier
 from tests.support.compare import assert_same
 from tests.support.sources import edit
 from tests.support.verifying import Verifier
-from vestige_migrate import DestinationUnusable, ModelMismatch
+from vestige_migrate import DestinationUnusable, ModelMismatch, ModelSignature
+from vestige_migrate.destination import registry
+from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.schema import read_sql
 
 EARLIER = Path(__file__).parents[1] / "support" / "schemas" / "destination_1a760f2.sql"
@@ -197,3 +199,22 @@ def test_a_role_that_may_make_no_table_or_see_no_row_is_refused(source: Path, da
     with pytest.raises(DestinationUnusable, match=r"read-only .*give the primary's URL") as refused:
         copy(source)
     assert refused.value.exit_code == 3
+
+
+def test_a_session_that_ends_while_the_destination_is_looked_at_is_a_refusal(
+    source: Path, copy: Copier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = registry.read_registry
+
+    def end_first(connection: Connection) -> ModelSignature | None:
+        with psycopg.connect(copy.database) as other:
+            other.execute("SELECT pg_terminate_backend(%s, 5000)", (connection.info.backend_pid,))
+        return ask(connection)
+
+    monkeypatch.setattr(registry, "read_registry", end_first)
+    for refuse in (copy, Verifier(copy.database)):
+        with pytest.raises(DestinationUnusable, match=r"admin shutdown .* Nothing was written; run again"):
+            refuse(source)
+        monkeypatch.undo()
+        assert copy(source).memories_copied == 40
+        monkeypatch.setattr(registry, "read_registry", end_first)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 
@@ -13,6 +15,7 @@ from vestige_migrate.destination.connect import (
     prepare_session,
     watch,
 )
+from vestige_migrate.destination.faults import describe
 from vestige_migrate.destination.watched import SILENCE_SECONDS, WatchedConnection
 from vestige_migrate.errors import DestinationUnusable
 
@@ -34,6 +37,17 @@ def reach(url: str, application_name: str, silence_seconds: float = SILENCE_SECO
     except psycopg.Error as error:
         raise unreachable(url, error) from None
     return connection
+
+
+@contextmanager
+def looking_at(display: str) -> Iterator[None]:
+    """A failure of the server while it is only being looked at, in the operator's terms."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise DestinationUnusable(
+            f"{display} failed while it was being looked at: {describe(error)}. Nothing was written; run again"
+        ) from None
 
 
 def refuse_shared_sessions(connection: Connection, url: str, string: str) -> None:

@@ -171,7 +171,8 @@ def _existing_columns(connection: Connection) -> dict[str, dict[str, str]]:
 def create(connection: Connection, server: ServerInfo) -> None:
     """Creates what is missing; a role without DDL rights passes where everything is there already."""
     if server.pgvector is not None and _is_complete(connection):
-        connection.execute(_BOOTSTRAP)
+        if connection.execute("SELECT FROM users WHERE handle = 'local'").fetchone() is None:
+            connection.execute(_BOOTSTRAP)
         return
     try:
         with connection.transaction():

@@ -7,7 +7,7 @@ relies on must be there: types that take every value, the keys that ON CONFLICT 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import LiteralString
 
 from psycopg import sql
@@ -91,6 +91,25 @@ def check_shape(connection: Connection) -> None:
         problems += _judge_types(REGISTRY, _REGISTRY_COLUMNS, registry)
         problems += _judge_additions(REGISTRY, {*_REGISTRY_COLUMNS, "created_at"}, registry)
         problems += _judge_key(REGISTRY, ("id",), catalog)
+    _refuse(problems)
+
+
+def check_columns(connection: Connection) -> None:
+    """The same for a destination that is only read: what cannot be compared. What else was altered shows there."""
+    problems: list[str] = []
+    columns = _Catalog(connection).columns
+    for table in TABLES.values():
+        if table.name in columns:
+            wanted = {column.name: column.pg_type for column in table.columns}
+            found = {
+                name: replace(item, type=item.type.partition("(")[0], generated=False)
+                for name, item in columns[table.name].items()
+            }
+            problems += _judge_types(table.name, wanted, found)
+    _refuse(problems)
+
+
+def _refuse(problems: list[str]) -> None:
     if problems:
         raise DestinationUnusable(
             f"the destination's tables are not the ones this program makes: {'; '.join(problems)}. "

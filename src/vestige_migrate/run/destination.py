@@ -19,6 +19,7 @@ from vestige_migrate.destination.connect import (
     prepare_session,
     watch,
 )
+from vestige_migrate.destination.reach import looking_at
 from vestige_migrate.destination.schema import ServerInfo
 from vestige_migrate.destination.shape import check_shape
 from vestige_migrate.destination.watched import WatchedConnection
@@ -98,26 +99,27 @@ def ready_destination(
     )
     with closing(session):
         main = session.connection
-        server = schema.probe(main)
-        info = DestinationInfo(display, server.version, server.pgvector or server.pgvector_available)
-        schema.check_server(server)
-        if not plan.dry_run:
-            schema.check_connections(server, plan.workers, plan.max_connections)
-        if not plan.dry_run:
-            # Before anything is asked about the data: what another run changes afterwards would not be seen.
-            schema.take_lock(main)
-        check_shape(main)
-        rights.check_writing(main, plan)
-        registered = registry.read_registry(main)
-        registry.check_models(layout.model, layout.dimension, embedder, registered)
-        model = layout.model or embedder or registered
-        dimension = layout.dimension or (model.dimension if model else None)
-        registry.check_column(main, dimension)
-        indexes.check_names(main)
-        if plan.archive:
-            check_archive(main)
-        rights.check_owning(main, plan, model, registered, dimension)
-        fresh = schema.is_fresh(main)
+        with looking_at(display):
+            server = schema.probe(main)
+            info = DestinationInfo(display, server.version, server.pgvector or server.pgvector_available)
+            schema.check_server(server)
+            if not plan.dry_run:
+                schema.check_connections(server, plan.workers, plan.max_connections)
+            if not plan.dry_run:
+                # Before anything is asked about the data: what another run changes afterwards would not be seen.
+                schema.take_lock(main)
+            check_shape(main)
+            rights.check_writing(main, plan)
+            registered = registry.read_registry(main)
+            registry.check_models(layout.model, layout.dimension, embedder, registered)
+            model = layout.model or embedder or registered
+            dimension = layout.dimension or (model.dimension if model else None)
+            registry.check_column(main, dimension)
+            indexes.check_names(main)
+            if plan.archive:
+                check_archive(main)
+            rights.check_owning(main, plan, model, registered, dimension)
+            fresh = schema.is_fresh(main)
         pool.open()
         try:
             yield ReadyDestination(url, info, server, pool, session, model, fresh)
