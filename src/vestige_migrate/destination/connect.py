@@ -8,10 +8,11 @@ from urllib.parse import quote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import Conninfo
 from psycopg.rows import TupleRow
 
 from vestige_migrate.destination.watched import SILENCE_SECONDS, WatchedConnection
-from vestige_migrate.errors import DestinationUnusable, PlanError
+from vestige_migrate.errors import PlanError
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -28,6 +29,15 @@ _DEFAULTS: dict[str, str | int] = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
+}
+
+# The ones of the server that are 0 where none is set, with the version that has them first.
+_TIMEOUTS = {
+    "statement_timeout": 0,
+    "lock_timeout": 0,
+    "idle_in_transaction_session_timeout": 0,
+    "idle_session_timeout": 140_000,
+    "transaction_timeout": 170_000,
 }
 
 
@@ -94,10 +104,16 @@ def display_url(url: str) -> str:
 def connection_string(url: str, application_name: str) -> str:
     """The given string with timeouts, keepalives and our name where it does not set them itself."""
     given = parse_url(url)
-    ours = {name: value for name, value in _DEFAULTS.items() if name not in given}
+    known = given.keys() | _from_outside()
+    ours = {name: value for name, value in _DEFAULTS.items() if name not in known}
     if "application_name" not in given:
         ours["application_name"] = application_name
     return make_conninfo(url, **ours)
+
+
+def _from_outside() -> set[str]:
+    """Parameters that the environment sets (PGCONNECT_TIMEOUT, or the service in PGSERVICE)."""
+    return {option.keyword.decode() for option in Conninfo.get_defaults() if option.val is not None}
 
 
 def connect(url: str, application_name: str, silence_seconds: float = SILENCE_SECONDS) -> WatchedConnection:
@@ -117,21 +133,17 @@ def watch(connection: WatchedConnection, url: str, application_name: str, silenc
 
 
 def prepare_session(connection: Connection) -> None:
-    """Settings that the copy relies on, whatever the role or the database sets by default."""
+    """Settings that the copy relies on, whatever the role or the database sets by default.
+
+    No timeout of theirs ends a copy in the middle, as none ends pg_dump; what it waits for is said (watched.py).
+    """
+    names = [name for name, since in _TIMEOUTS.items() if connection.info.server_version >= since]
     connection.execute(
-        "SELECT set_config('client_encoding', 'UTF8', false), set_config('statement_timeout', '0', false),"
-        " set_config('idle_in_transaction_session_timeout', '0', false)"
+        "SELECT set_config('client_encoding', 'UTF8', false), set_config(name, '0', false) FROM unnest(%s::text[]) AS"
+        " n(name)",
+        (names,),
     )
     # A server process that waits for a lock or builds an index looks for its client only if told to; without this
     # it would go on, and keep its transaction, after we were killed. A server on a system without POLLRDHUP refuses.
     with suppress(psycopg.errors.InvalidParameterValue, psycopg.errors.UndefinedObject):
         connection.execute("SET client_connection_check_interval = '2s'")
-
-
-def unreachable(url: str, error: psycopg.Error) -> DestinationUnusable:
-    """The error for a destination that cannot be reached; libpq's text names host, user and database only."""
-    reason = (str(error).splitlines() or [type(error).__name__])[0].removeprefix("connection failed: ")
-    return DestinationUnusable(
-        f"cannot connect to {display_url(url)}: {reason}. "
-        "Check that the server runs and that host, port, user and database are right"
-    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import psycopg
 from psycopg import errors
+from psycopg_pool import PoolTimeout
 
 from vestige_migrate.destination.watched import NoAnswer
 
@@ -22,6 +23,12 @@ _PERMANENT_STATES = {"57014"}
 _ROW_CLASSES = {"22", "23", "54", "XX", "0A"}
 """Data, integrity, program limits, and pgvector's or the server's own objections to a value."""
 
+_STORAGE_SOURCES = {
+    "buffile.c", "bufmgr.c", "copydir.c", "fd.c", "logtape.c", "md.c", "sharedfileset.c", "slru.c", "smgr.c", "xlog.c",
+}  # fmt: skip
+"""Source files of the server that read and write its files. Where the system refuses that for a reason that has no
+SQLSTATE (a disk quota, a limit of file size), the error is an "internal error", as if a value was at fault."""
+
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same statement may succeed on a new try."""
@@ -31,12 +38,19 @@ def is_transient(error: BaseException) -> bool:
     if state is None:
         # libpq lost the connection or never had it: there is no SQLSTATE for that.
         return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+    if _is_of_storage(error):
+        return True
     return state not in _PERMANENT_STATES and (state[:2] in _TRANSIENT_CLASSES or state in _TRANSIENT_STATES)
 
 
 def is_row_fault(error: psycopg.Error) -> bool:
     """Whether PostgreSQL objects to a row, and not to the statement or the connection."""
-    return error.sqlstate is not None and error.sqlstate[:2] in _ROW_CLASSES
+    return error.sqlstate is not None and error.sqlstate[:2] in _ROW_CLASSES and not _is_of_storage(error)
+
+
+def _is_of_storage(error: psycopg.Error) -> bool:
+    """Whether the server could not use its own files."""
+    return error.sqlstate == errors.InternalError_.sqlstate and error.diag.source_file in _STORAGE_SOURCES
 
 
 def describe(error: BaseException) -> str:
@@ -45,12 +59,17 @@ def describe(error: BaseException) -> str:
         return type(error).__name__
     if isinstance(error, NoAnswer):
         return str(error)
+    if isinstance(error, PoolTimeout):
+        return "the server had no connection free for the coordinator: free some, or lower --max-connections"
+    if _is_of_storage(error):
+        return f"the server could not write its files (SQLSTATE {error.sqlstate}): {_MAKE_ROOM}"
     if error.sqlstate is None:
         return "the connection was lost" if isinstance(error, psycopg.OperationalError) else type(error).__name__
     constraint = error.diag.constraint_name
     if constraint:
         return f'violates {_KINDS.get(error.sqlstate, "constraint")} "{constraint}"'
-    return f"{_words(error)} (SQLSTATE {error.sqlstate})"
+    advice = _ADVICE.get(error.sqlstate)
+    return f"{_words(error)} (SQLSTATE {error.sqlstate})" + (f": {advice}" if advice else "")
 
 
 _KINDS = {
@@ -59,6 +78,15 @@ _KINDS = {
     errors.CheckViolation.sqlstate: "check constraint",
     errors.NotNullViolation.sqlstate: "not-null constraint",
 }
+
+_MAKE_ROOM = "make room on its disk, or raise the quota or file size limit that it met (its log names the file)"
+
+_ADVICE = {
+    errors.DiskFull.sqlstate: _MAKE_ROOM,
+    errors.TooManyConnections.sqlstate: "end other sessions, or raise the limit of connections that it met",
+    errors.QueryCanceled.sqlstate: "somebody cancelled it, or a timeout was set after the copy began",
+}
+"""What to do about the ones that an operator meets."""
 
 
 def _words(error: psycopg.Error) -> str:

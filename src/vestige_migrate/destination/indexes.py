@@ -21,7 +21,6 @@ HNSW_INDEX = "idx_knowledge_nodes_embedding_hnsw"
 MAX_HNSW_DIMENSION = 2000
 """pgvector's limit of an HNSW index on `vector` (https://github.com/pgvector/pgvector#hnsw)."""
 
-_SMALL_TABLE = "users"
 _NAME = re.compile(r"CREATE INDEX IF NOT EXISTS (\w+)")
 _MIB = 1024 * 1024
 _GRAPH_ROW_BYTES = 720
@@ -59,17 +58,23 @@ def graph_bytes(rows: int, dimension: int) -> int:
     return int(rows * (_GRAPH_FLOAT_BYTES * dimension + _GRAPH_ROW_BYTES) * _GRAPH_MARGIN)
 
 
-def drop_invalid(connection: Connection) -> list[str]:
-    """Drops our indexes that a broken build left INVALID, so that they are built again; returns their names."""
+def invalid(connection: Connection) -> list[str]:
+    """Names of our indexes that a broken build left INVALID."""
     rows = connection.execute(
         "SELECT c.relname FROM pg_class AS c JOIN pg_index AS i ON i.indexrelid = c.oid"
         " WHERE c.oid = ANY(SELECT to_regclass(quote_ident(name)) FROM unnest(%s::text[]) AS n(name))"
         " AND NOT i.indisvalid",
         (_names(),),
-    ).fetchall()
-    for (name,) in rows:
-        connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
+    )
     return [name for (name,) in rows]
+
+
+def drop_invalid(connection: Connection) -> list[str]:
+    """Drops them, so that they are built again; returns their names."""
+    found = invalid(connection)
+    for name in found:
+        connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
+    return found
 
 
 def missing(connection: Connection) -> list[tuple[str, LiteralString]]:
@@ -192,17 +197,25 @@ def _build(connection: Connection, statement: LiteralString, memory_mib: int, wo
         connection.execute(statement)
 
 
-def analyze(connection: Connection, changed: set[str]) -> None:
-    """ANALYZE of the tables that changed or never had one, synchronously committed.
+def analyze(connection: Connection, changed: set[str]) -> list[str]:
+    """ANALYZE of the tables that changed or never had one; returns the ones whose owner has not given us the right.
 
-    Its WAL comes after every batch's, so this flush makes them all durable. A run that changed nothing may have
-    followed one that was killed before its flush: a small table is analyzed in any case.
+    Then a record in the log that is flushed: it comes after every batch's, so this makes them all durable. (ANALYZE
+    writes one as well, but skips a table of another owner.)
     """
-    rows = connection.execute(
-        "SELECT name FROM unnest(%s::text[]) AS n(name) JOIN pg_class ON oid = to_regclass(quote_ident(name))"
-        " WHERE reltuples < 0",
-        (list(TABLES),),
-    ).fetchall()
     connection.execute("SET synchronous_commit = on")
-    for table in sorted({name for (name,) in rows} | changed | {_SMALL_TABLE}):
-        connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
+    maintains = "has_table_privilege(c.oid, 'MAINTAIN')" if connection.info.server_version >= 170_000 else "false"
+    rows = connection.execute(
+        sql.SQL(
+            "SELECT name, pg_has_role(c.relowner, 'USAGE') OR {} OR EXISTS ("
+            "   SELECT FROM pg_database WHERE datname = current_database() AND pg_has_role(datdba, 'USAGE'))"
+            " FROM unnest(%s::text[]) AS n(name) JOIN pg_class AS c ON c.oid = to_regclass(quote_ident(name))"
+            " WHERE reltuples < 0 OR name = ANY(%s) ORDER BY name"
+        ).format(sql.SQL(maintains)),
+        (list(TABLES), list(changed)),
+    ).fetchall()
+    for table, allowed in rows:
+        if allowed:
+            connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
+    connection.execute("SELECT pg_logical_emit_message(true, 'vestige-migrate', 'loaded')")
+    return [table for table, allowed in rows if not allowed]

@@ -8,20 +8,19 @@ from importlib import resources
 from typing import LiteralString
 
 import psycopg
-from psycopg import errors
+from psycopg import errors, sql
 from psycopg.pq import TransactionStatus
 
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.faults import describe, is_transient
 from vestige_migrate.errors import DestinationBusy, DestinationUnusable
 from vestige_migrate.tables import TABLES
+from vestige_migrate.tables.base import BOOTSTRAP_USER
 
 OLDEST_SERVER = 14
 OLDEST_PGVECTOR = (0, 5)
 LOCK_KEY = 0x7665737469676501
 """Advisory lock of a run: "vestige" in ASCII, then 1. Session level, so a lost connection releases it."""
-
-_TYPE_NAMES = {"text[]": "_text", "uuid[]": "_uuid"}
 
 
 def read_sql(name: LiteralString) -> LiteralString:
@@ -46,7 +45,7 @@ class ServerInfo:
     may_create_extension: bool
     read_only: bool
     connections: int
-    """How many sessions of ordinary roles it takes."""
+    """How many sessions of this role it takes."""
 
 
 def probe(connection: Connection) -> ServerInfo:
@@ -59,7 +58,11 @@ def probe(connection: Connection) -> ServerInfo:
         "   SELECT FROM pg_available_extension_versions WHERE name = 'vector' AND trusted"
         "   AND has_database_privilege(current_database(), 'CREATE')),"
         " pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean,"
-        " current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
+        " LEAST(current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
+        "   - COALESCE(current_setting('reserved_connections', true)::int, 0),"
+        "   (SELECT NULLIF(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user AND NOT rolsuper),"
+        "   (SELECT NULLIF(datconnlimit, -1) FROM pg_database, pg_roles WHERE datname = current_database()"
+        "     AND rolname = current_user AND NOT rolsuper))"
     ).fetchone()
     assert row is not None
     return ServerInfo(*row)
@@ -96,7 +99,8 @@ def check_connections(server: ServerInfo, workers: int, coordinator: int) -> Non
     if workers + coordinator + 1 > server.connections:  # one more holds the lock of the run
         raise DestinationUnusable(
             f"--workers {workers} and --max-connections {coordinator} are too many for the {server.connections} "
-            "connections that the destination allows: lower them, or raise the server's max_connections"
+            "connections that the destination allows: lower them, or raise the server's max_connections (or the "
+            "CONNECTION LIMIT of the role or the database)"
         )
 
 
@@ -149,27 +153,6 @@ def is_fresh(connection: Connection) -> bool:
     return connection.execute("SELECT 1 FROM knowledge_nodes LIMIT 1").fetchone() is None
 
 
-def check_shape(connection: Connection) -> None:
-    """Raises `DestinationUnusable` with the exact difference where an existing table is not as ours."""
-    existing = _existing_columns(connection)
-    problems = []
-    for table in TABLES.values():
-        found = existing.get(table.name)
-        if not found:
-            continue
-        for column in table.columns:
-            wanted = _TYPE_NAMES.get(column.pg_type, column.pg_type)
-            if column.name not in found:
-                problems.append(f"{table.name}.{column.name} is missing")
-            elif found[column.name] != wanted:
-                problems.append(f"{table.name}.{column.name} is {found[column.name]} instead of {wanted}")
-    if problems:
-        raise DestinationUnusable(
-            f"the destination's tables are not the ones this program makes: {'; '.join(problems)}. "
-            "Change them back, or copy into another database or schema"
-        )
-
-
 def _existing_columns(connection: Connection) -> dict[str, dict[str, str]]:
     """Columns and type names of our tables as this connection's search_path finds them."""
     rows = connection.execute(
@@ -188,6 +171,8 @@ def _existing_columns(connection: Connection) -> dict[str, dict[str, str]]:
 def create(connection: Connection, server: ServerInfo) -> None:
     """Creates what is missing; a role without DDL rights passes where everything is there already."""
     if server.pgvector is not None and _is_complete(connection):
+        if connection.execute("SELECT FROM users WHERE handle = 'local'").fetchone() is None:
+            connection.execute(_BOOTSTRAP)
         return
     try:
         with connection.transaction():
@@ -211,6 +196,10 @@ def _is_complete(connection: Connection) -> bool:
         "SELECT count(*) FROM unnest(%s::text[]) AS wanted(name) WHERE to_regclass(quote_ident(name)) IS NOT NULL",
         (names,),
     ).fetchone()
-    if row is None or row[0] != len(names):
-        return False
-    return connection.execute("SELECT 1 FROM users WHERE handle = 'local'").fetchone() is not None
+    return row == (len(names),)
+
+
+_BOOTSTRAP = sql.SQL("INSERT INTO users (id, handle) VALUES ({}, 'local') ON CONFLICT DO NOTHING").format(
+    sql.Literal(BOOTSTRAP_USER)
+)
+"""The last statement of schema.sql, where somebody deleted that user."""

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-import psycopg
 from loguru import logger
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from vestige_migrate.destination import embedded, indexes, registry, schema
+from vestige_migrate.destination import embedded, indexes, registry, rights, schema
 from vestige_migrate.destination.archive import check_archive
 from vestige_migrate.destination.connect import (
     Connection,
@@ -18,10 +17,11 @@ from vestige_migrate.destination.connect import (
     display_url,
     parse_url,
     prepare_session,
-    unreachable,
     watch,
 )
+from vestige_migrate.destination.reach import looking_at
 from vestige_migrate.destination.schema import ServerInfo
+from vestige_migrate.destination.shape import check_shape
 from vestige_migrate.destination.watched import WatchedConnection
 from vestige_migrate.errors import DestinationUnusable, Stopped
 from vestige_migrate.paths import default_server_directory
@@ -78,10 +78,7 @@ def ready_destination(
     url = resolve_url(plan)
     display = display_url(url)
     name = f"{run_name} coordinator"
-    try:
-        session = MainSession(url, run_name, plan.answer_timeout)
-    except psycopg.Error as error:
-        raise unreachable(url, error) from None
+    session = MainSession(url, run_name, plan.answer_timeout)
 
     def configure(connection: WatchedConnection) -> None:
         prepare_session(connection)
@@ -102,23 +99,27 @@ def ready_destination(
     )
     with closing(session):
         main = session.connection
-        server = schema.probe(main)
-        info = DestinationInfo(display, server.version, server.pgvector or server.pgvector_available)
-        schema.check_server(server)
-        if not plan.dry_run:
-            schema.check_connections(server, plan.workers, plan.max_connections)
-        if not plan.dry_run:
-            # Before anything is asked about the data: what another run changes afterwards would not be seen.
-            schema.take_lock(main)
-        registered = registry.read_registry(main)
-        registry.check_models(layout.model, layout.dimension, embedder, registered)
-        model = layout.model or embedder or registered
-        schema.check_shape(main)
-        registry.check_column(main, layout.dimension or (model.dimension if model else None))
-        indexes.check_names(main)
-        if plan.archive:
-            check_archive(main)
-        fresh = schema.is_fresh(main)
+        with looking_at(display):
+            server = schema.probe(main)
+            info = DestinationInfo(display, server.version, server.pgvector or server.pgvector_available)
+            schema.check_server(server)
+            if not plan.dry_run:
+                schema.check_connections(server, plan.workers, plan.max_connections)
+            if not plan.dry_run:
+                # Before anything is asked about the data: what another run changes afterwards would not be seen.
+                schema.take_lock(main)
+            check_shape(main)
+            rights.check_writing(main, plan)
+            registered = registry.read_registry(main)
+            registry.check_models(layout.model, layout.dimension, embedder, registered)
+            model = layout.model or embedder or registered
+            dimension = layout.dimension or (model.dimension if model else None)
+            registry.check_column(main, dimension)
+            indexes.check_names(main)
+            if plan.archive:
+                check_archive(main)
+            rights.check_owning(main, plan, model, registered, dimension)
+            fresh = schema.is_fresh(main)
         pool.open()
         try:
             yield ReadyDestination(url, info, server, pool, session, model, fresh)

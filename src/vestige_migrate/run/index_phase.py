@@ -40,7 +40,7 @@ class IndexPhase:
 
     def between_loads(self, changed: set[str]) -> None:
         """After a file that others follow: ANALYZE makes its batches durable; indexes wait for the last one."""
-        indexes.analyze(self._destination.main, changed)
+        self._analyze(changed)
 
     def after_load(self, changed: set[str]) -> None:
         """Builds what is missing, then ANALYZE of the changed tables, whose commit makes every batch durable."""
@@ -49,7 +49,15 @@ class IndexPhase:
         else:
             self._build_plain()
             self._build_hnsw()
-        indexes.analyze(self._destination.main, changed)
+        self._analyze(changed)
+
+    def _analyze(self, changed: set[str]) -> None:
+        skipped = indexes.analyze(self._destination.main, changed)
+        if skipped:
+            logger.warning(
+                "this role may not ANALYZE {}: let their owner do so, searches are planned badly until then",
+                ", ".join(skipped),
+            )
 
     def _warn_of_missing(self) -> None:
         absent = [name for name, _ in indexes.missing(self._destination.main)]

@@ -10,6 +10,7 @@ from loguru import logger
 
 from vestige_migrate.destination import schema
 from vestige_migrate.destination.connect import connect
+from vestige_migrate.destination.reach import reach
 from vestige_migrate.destination.watched import WatchedConnection
 from vestige_migrate.errors import DestinationBusy, Stopped
 from vestige_migrate.run.patience import PATIENCE_SECONDS, ServerAway, connect_patiently
@@ -19,13 +20,13 @@ _TERMINATE_MS = 5000
 
 
 class MainSession:
-    """One connection at a time. Raises psycopg.OperationalError where the server cannot be reached at first."""
+    """One connection at a time. Raises `DestinationUnusable` where the server cannot be reached at first."""
 
     def __init__(self, url: str, run_name: str, silence_seconds: float) -> None:
         self._url = url
         self._run_name = run_name
         self._silence_seconds = silence_seconds
-        self.connection = self._connect()
+        self.connection = reach(url, f"{run_name} coordinator", silence_seconds)
 
     def _connect(self) -> WatchedConnection:
         return connect(self._url, f"{self._run_name} coordinator", self._silence_seconds)

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-import psycopg
-
-from vestige_migrate.destination import registry, schema
-from vestige_migrate.destination.connect import Connection, connect, display_url, unreachable
+from vestige_migrate.destination import registry, rights, schema
+from vestige_migrate.destination.connect import Connection, display_url
+from vestige_migrate.destination.reach import looking_at, reach
 from vestige_migrate.destination.schema import ServerInfo
+from vestige_migrate.destination.shape import check_columns
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.plan import ModelSignature, SqliteToPostgresPlan
 from vestige_migrate.report import DestinationInfo
@@ -35,20 +35,18 @@ def open_destination(plan: SqliteToPostgresPlan, layouts: Sequence[Layout], run_
     Raises `ModelMismatch` or `DestinationUnusable`.
     """
     url = resolve_url(plan)
-    try:
-        main = connect(url, f"{run_name} coordinator", plan.answer_timeout)
-    except psycopg.Error as error:
-        raise unreachable(url, error) from None
+    main = reach(url, f"{run_name} coordinator", plan.answer_timeout)
     with main, ExitStack() as held:
-        server = schema.probe(main)
-        _check(main, server, plan)
-        schema.take_shared_lock(main)
-        held.callback(schema.release_shared_lock, main)
-        registered = registry.read_registry(main)
-        for layout in layouts:
-            registry.check_models(layout.model, layout.dimension, None, registered)
-            registry.check_column(main, layout.dimension)
-        info = DestinationInfo(display_url(url), server.version, server.pgvector)
+        with looking_at(display_url(url)):
+            server = schema.probe(main)
+            _check(main, server, plan)
+            schema.take_shared_lock(main)
+            held.callback(schema.release_shared_lock, main)
+            registered = registry.read_registry(main)
+            for layout in layouts:
+                registry.check_models(layout.model, layout.dimension, None, registered)
+                registry.check_column(main, layout.dimension)
+            info = DestinationInfo(display_url(url), server.version, server.pgvector)
         yield OpenDestination(url, info, main, registered)
 
 
@@ -60,7 +58,8 @@ def _check(main: Connection, server: ServerInfo, plan: SqliteToPostgresPlan) -> 
             f"the destination has {lacks}: nothing was copied there yet. Run vestige migrate copy first, or check "
             "the URL"
         )
-    schema.check_shape(main)
+    check_columns(main)
+    rights.check_reading(main)
     schema.check_connections(server, plan.workers, 1)
 
 

@@ -1,0 +1,129 @@
+"""Has the role the rights that the run will need? Asked before anything is written; refused with what to grant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from psycopg import sql
+
+from vestige_migrate.destination import indexes, registry
+from vestige_migrate.destination.archive import ARCHIVE
+from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.shape import REGISTRY
+from vestige_migrate.errors import DestinationUnusable
+from vestige_migrate.plan import MAX_DIMENSION, Indexes, ModelSignature, OnConflict, SqliteToPostgresPlan
+from vestige_migrate.tables import TABLES
+
+_TABLE_GRANTS = sql.SQL(
+    "SELECT format('GRANT %%s ON %%s TO %%I', string_agg(w.privilege, ', ' ORDER BY w.ordinal),"
+    "   format('%%I.%%I', n.nspname, c.relname), current_user)"
+    " FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS w(name, privilege, ordinal)"
+    " JOIN pg_class AS c ON c.oid = to_regclass(quote_ident(w.name)) JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+    " WHERE NOT has_table_privilege(c.oid, w.privilege) GROUP BY n.nspname, c.relname ORDER BY min(w.ordinal)"
+)
+_MISSING = sql.SQL("SELECT name FROM unnest(%s::text[]) AS n(name) WHERE to_regclass(quote_ident(name)) IS NULL")
+_SCHEMA_GRANTS = sql.SQL(
+    "SELECT CASE WHEN current_schema() IS NULL"
+    "   THEN format('GRANT USAGE, CREATE ON SCHEMA public TO %I', current_user)"
+    "   ELSE format('GRANT CREATE ON SCHEMA %I TO %I', current_schema(), current_user) END"
+    " WHERE NOT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)"
+)
+_OTHER_GRANTS = sql.SQL(
+    "SELECT format('GRANT TEMPORARY ON DATABASE %I TO %I', current_database(), current_user)"
+    " WHERE NOT has_database_privilege(current_database(), 'TEMPORARY')"
+    " UNION ALL SELECT format('GRANT EXECUTE ON FUNCTION vestige_tags_text TO %I', current_user)"
+    " WHERE NOT coalesce(has_function_privilege(to_regprocedure('vestige_tags_text(text[])'), 'EXECUTE'), true)"
+)
+_FILTERED = sql.SQL(
+    "SELECT name FROM unnest(%s::text[]) AS n(name) WHERE row_security_active(to_regclass(quote_ident(name)))"
+)
+_FOREIGN = sql.SQL(
+    "SELECT n.nspname, r.rolname, current_user FROM pg_class AS c JOIN pg_roles AS r ON r.oid = c.relowner"
+    " JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+    " WHERE c.oid = to_regclass(quote_ident(%s)) AND NOT pg_has_role(c.relowner, 'USAGE')"
+)
+
+
+def check_reading(connection: Connection) -> None:
+    """Raises `DestinationUnusable` where the role may not read all of our tables that are there."""
+    _refuse(_table_grants(connection, dict.fromkeys([*TABLES, REGISTRY], ("SELECT",))))
+    _check_rows_are_seen(connection)
+
+
+def check_writing(connection: Connection, plan: SqliteToPostgresPlan) -> None:
+    """Raises `DestinationUnusable` where the role may not write the tables, nor make those that are missing."""
+    wanted: dict[str, tuple[str, ...]] = dict.fromkeys(TABLES, ("SELECT", "INSERT"))
+    if plan.on_conflict is OnConflict.NEWER:
+        for table in TABLES.values():
+            if table.refresh is not None:
+                for name in filter(None, (table.name, table.refresh.companion)):
+                    wanted[name] = ("SELECT", "INSERT", "UPDATE")
+    wanted[REGISTRY] = ("SELECT",)
+    if plan.archive:
+        wanted[ARCHIVE] = ("SELECT", "INSERT")
+    grants = _table_grants(connection, wanted)
+    if connection.execute(_MISSING, (list(wanted),)).fetchone() is not None:
+        grants += _texts(connection, _SCHEMA_GRANTS)
+    _refuse(grants + _texts(connection, _OTHER_GRANTS))
+    _check_rows_are_seen(connection)
+
+
+def check_owning(
+    connection: Connection,
+    plan: SqliteToPostgresPlan,
+    model: ModelSignature | None,
+    registered: ModelSignature | None,
+    dimension: int | None,
+) -> None:
+    """Raises `DestinationUnusable` where only the owner of a table could do what is left to be done to it."""
+    if model is not None and registered is None:
+        _refuse(_table_grants(connection, {REGISTRY: ("INSERT",)}))
+    row = connection.execute(_FOREIGN, ("knowledge_nodes",)).fetchone()
+    if row is None:
+        return
+    schema, owner, role = row
+    declared = registry.column_dimension(connection)
+    if declared is None and dimension is not None and dimension <= MAX_DIMENSION:
+        statement = sql.SQL("ALTER TABLE {}.knowledge_nodes ALTER COLUMN embedding TYPE vector({})").format(
+            sql.Identifier(schema), sql.Literal(dimension)
+        )
+        raise DestinationUnusable(
+            f"knowledge_nodes.embedding in the destination has no dimension yet and belongs to {owner}, not to {role}: "
+            f"let {owner} run: {statement.as_string(connection)}"
+        )
+    if plan.indexes is Indexes.NONE:
+        return
+    absent = [name for name, _ in indexes.missing(connection)] + indexes.invalid(connection)
+    if indexes.needs_hnsw(connection, declared):
+        absent.append(indexes.HNSW_INDEX)
+    if absent:
+        raise DestinationUnusable(
+            f"the destination's tables belong to {owner}, and {role} may not build the indexes that they lack "
+            f"({', '.join(absent)}): let {owner} run this command once, or copy with --indexes none"
+        )
+
+
+def _table_grants(connection: Connection, wanted: Mapping[str, Sequence[str]]) -> list[str]:
+    pairs = [(name, right) for name, rights in wanted.items() for right in rights]
+    names, rights = zip(*pairs, strict=True)
+    return _texts(connection, _TABLE_GRANTS, (list(names), list(rights)))
+
+
+def _check_rows_are_seen(connection: Connection) -> None:
+    filtered = _texts(connection, _FILTERED, (list(TABLES),))
+    if filtered:
+        raise DestinationUnusable(
+            f"row-level security hides rows of {', '.join(filtered)} from this role, so it cannot be known what is "
+            "there: connect as the tables' owner, or let a superuser run ALTER ROLE ... BYPASSRLS"
+        )
+
+
+def _texts(connection: Connection, query: sql.SQL, parameters: tuple[list[str], ...] = ()) -> list[str]:
+    return [text for (text,) in connection.execute(query, parameters or None)]
+
+
+def _refuse(grants: Sequence[str]) -> None:
+    if grants:
+        raise DestinationUnusable(
+            f"this role lacks rights in the destination: let the owner of the tables run: {'; '.join(grants)}"
+        )

@@ -1,0 +1,173 @@
+"""Are the tables that are there the ones this program makes? Asked of the catalog, before anything is written.
+
+What someone added (columns with a default, indexes, triggers, other constraints) is theirs and stays. What the copy
+relies on must be there: types that take every value, the keys that ON CONFLICT goes by, foreign keys and checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import LiteralString
+
+from psycopg import sql
+
+from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.trial import UNIQUE
+from vestige_migrate.errors import DestinationUnusable
+from vestige_migrate.tables import TABLES
+from vestige_migrate.tables.base import Table
+from vestige_migrate.wire import field
+
+REGISTRY = "embedding_model"
+_REGISTRY_COLUMNS = {"id": "int2", "name": "text", "dimension": "int4", "hash": "text"}
+_SEARCH_VECTOR = "search_vec"
+_CHECKED = {"knowledge_nodes": "visibility", "group_memberships": "role"}
+"""Columns whose values a CHECK judges."""
+
+_OURS = sql.SQL("WITH ours AS (SELECT name, to_regclass(quote_ident(name)) AS id FROM unnest(%s::text[]) AS n(name)) ")
+_COLUMNS: LiteralString = (
+    "SELECT name, attname, regexp_replace(typname, '^_(.*)$', '\\1[]')"
+    "   || coalesce(substring(format_type(atttypid, atttypmod) FROM '[(].*[)]'), ''),"
+    " attnotnull, atthasdef OR attidentity <> '', attgenerated <> ''"
+    " FROM ours JOIN pg_attribute AS a ON attrelid = ours.id JOIN pg_type AS t ON t.oid = atttypid"
+    " WHERE attnum > 0 AND NOT attisdropped ORDER BY attnum"
+)
+_KINDS: LiteralString = "SELECT name FROM ours JOIN pg_class AS c ON c.oid = ours.id WHERE relkind NOT IN ('r', 'p')"
+_UNIQUES: LiteralString = (
+    "SELECT name, array_agg(attname::text) FROM ours JOIN pg_index AS i ON indrelid = ours.id JOIN pg_attribute AS a"
+    " ON attrelid = indrelid AND attnum = ANY ((indkey::int2[])[0:indnkeyatts - 1])"
+    " WHERE indisunique AND indisvalid AND indimmediate AND indpred IS NULL AND indexprs IS NULL"
+    " GROUP BY name, indexrelid"
+)
+_REFERENCES: LiteralString = (
+    "SELECT ours.name, a.attname, theirs.name, p.attname FROM ours JOIN pg_constraint AS c ON c.conrelid = ours.id"
+    " JOIN ours AS theirs ON theirs.id = c.confrelid"
+    " JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND c.conkey = ARRAY[a.attnum]"
+    " JOIN pg_attribute AS p ON p.attrelid = c.confrelid AND c.confkey = ARRAY[p.attnum] WHERE contype = 'f'"
+)
+_CHECKS: LiteralString = (
+    "SELECT name, attname FROM ours JOIN pg_constraint AS c ON conrelid = ours.id"
+    " JOIN pg_attribute AS a ON attrelid = conrelid AND attnum = ANY (conkey) WHERE contype = 'c'"
+)
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column as it is: its type as `Column.pg_type` has it, then its modifier."""
+
+    type: str
+    not_null: bool
+    has_default: bool
+    generated: bool
+
+
+class _Catalog:
+    """What the catalog says of our tables, as this connection's search_path finds them."""
+
+    def __init__(self, connection: Connection) -> None:
+        def ask(query: LiteralString) -> list[tuple[object, ...]]:
+            return connection.execute(_OURS + sql.SQL(query), ([*TABLES, REGISTRY],)).fetchall()
+
+        self.columns: dict[str, dict[str, _Column]] = {}
+        for table, name, *rest in ask(_COLUMNS):
+            self.columns.setdefault(str(table), {})[str(name)] = _Column(*rest)  # type: ignore[arg-type]
+        self.no_tables = {name for (name,) in ask(_KINDS)}
+        self.uniques = {(table, frozenset(names)) for table, names in ask(_UNIQUES)}  # type: ignore[call-overload]
+        self.references = set(ask(_REFERENCES))
+        self.checks = set(ask(_CHECKS))
+
+
+def check_shape(connection: Connection) -> None:
+    """Raises `DestinationUnusable` with every difference where a table that is there is not as ours."""
+    catalog = _Catalog(connection)
+    problems = [f"{name} is not a table" for name in sorted(map(str, catalog.no_tables))]
+    for table in TABLES.values():
+        if table.name in catalog.columns and table.name not in catalog.no_tables:
+            problems += _judge_columns(table, catalog.columns[table.name])
+            problems += _judge_constraints(table, catalog)
+    registry = catalog.columns.get(REGISTRY)
+    if registry and REGISTRY not in catalog.no_tables:
+        problems += _judge_types(REGISTRY, _REGISTRY_COLUMNS, registry)
+        problems += _judge_additions(REGISTRY, {*_REGISTRY_COLUMNS, "created_at"}, registry)
+        problems += _judge_key(REGISTRY, ("id",), catalog)
+    _refuse(problems)
+
+
+def check_columns(connection: Connection) -> None:
+    """The same for a destination that is only read: what cannot be compared. What else was altered shows there."""
+    problems: list[str] = []
+    columns = _Catalog(connection).columns
+    for table in TABLES.values():
+        if table.name in columns:
+            wanted = {column.name: column.pg_type for column in table.columns}
+            found = {
+                name: replace(item, type=item.type.partition("(")[0], generated=False)
+                for name, item in columns[table.name].items()
+            }
+            problems += _judge_types(table.name, wanted, found)
+    _refuse(problems)
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise DestinationUnusable(
+            f"the destination's tables are not the ones this program makes: {'; '.join(problems)}. "
+            "Change them back, or copy into another database or schema"
+        )
+
+
+def _judge_columns(table: Table, columns: dict[str, _Column]) -> Iterator[str]:
+    wanted = {column.name: column.pg_type for column in table.columns}
+    yield from _judge_types(table.name, wanted, columns)
+    for column in table.columns:
+        found = columns.get(column.name)
+        if found is not None and found.not_null and column.default == field.NULL and not column.required:
+            yield f"{table.name}.{column.name} is NOT NULL"
+    ours = set(wanted)
+    if table.name == "knowledge_nodes":
+        ours.add(_SEARCH_VECTOR)
+        search = columns.get(_SEARCH_VECTOR)
+        if search is None:
+            yield f"{table.name}.{_SEARCH_VECTOR} is missing"
+        elif search.type != "tsvector" or not search.generated:
+            yield f"{table.name}.{_SEARCH_VECTOR} is no generated tsvector"
+    yield from _judge_additions(table.name, ours, columns)
+
+
+def _judge_types(table: str, wanted: dict[str, str], columns: dict[str, _Column]) -> Iterator[str]:
+    for name, type_ in wanted.items():
+        found = columns.get(name)
+        if found is None:
+            yield f"{table}.{name} is missing"
+            continue
+        # The registry's check judges a dimension; any other modifier would cut values or refuse them.
+        sized = (table, name) == ("knowledge_nodes", "embedding") and found.type.startswith("vector(")
+        if found.type != type_ and not sized:
+            yield f"{table}.{name} is {found.type} instead of {type_}"
+        elif found.generated:
+            yield f"{table}.{name} is a generated column"
+
+
+def _judge_additions(table: str, ours: set[str], columns: dict[str, _Column]) -> Iterator[str]:
+    for name, found in columns.items():
+        if name not in ours and found.not_null and not (found.has_default or found.generated):
+            yield f"{table}.{name} is none of ours, NOT NULL and without a default"
+
+
+def _judge_constraints(table: Table, catalog: _Catalog) -> Iterator[str]:
+    yield from _judge_key(table.name, table.key, catalog)
+    if table.name in UNIQUE:
+        yield from _judge_key(table.name, (UNIQUE[table.name],), catalog)
+    for parent in table.parents:
+        if (table.name, parent.column, parent.table, parent.parent_column) not in catalog.references:
+            yield f"{table.name}.{parent.column} has no foreign key to {parent.table} ({parent.parent_column})"
+    checked = _CHECKED.get(table.name)
+    if checked is not None and (table.name, checked) not in catalog.checks:
+        yield f"{table.name}.{checked} has no CHECK"
+
+
+def _judge_key(table: str, key: tuple[str, ...], catalog: _Catalog) -> Iterator[str]:
+    """ON CONFLICT needs a unique index on just these columns."""
+    if (table, frozenset(key)) not in catalog.uniques:
+        yield f"{table} has no primary key or unique constraint on ({', '.join(key)})"
