@@ -47,13 +47,13 @@ def server_url() -> Iterator[str]:
     if given:
         yield given
         return
-    with tempfile.TemporaryDirectory(prefix="vestige-test-", dir=_in_memory()) as directory:
+    with tempfile.TemporaryDirectory(prefix="vestige-test-", dir=in_memory()) as directory:
         server = embedded.start(Path(directory) / "postgres")
         yield make_conninfo(server.url, dbname="postgres")
         embedded.stop(server.data_directory)
 
 
-def _in_memory() -> Path | None:
+def in_memory() -> Path | None:
     """A folder for the test server, where the machine has one in memory with room: a database a test is thousands of
     files made and deleted, which took a disk half of the suite's time."""
     folder = Path("/dev/shm")

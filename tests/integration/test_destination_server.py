@@ -19,7 +19,7 @@ import trustme
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tests.conftest import CommandLine, Copier, _in_memory
+from tests.conftest import CommandLine, Copier, in_memory
 from tests.support.compare import assert_same
 from tests.support.own_server import OwnServer, own_server, server_user
 from tests.support.running import RunningCopy, advisory_locks, our_sessions, wait_until
@@ -37,7 +37,7 @@ SPEC = SourceSpec(memories=200, schedules=200)
 @pytest.fixture(scope="module")
 def server() -> Iterator[OwnServer]:
     with (
-        tempfile.TemporaryDirectory(prefix="vestige-test-", dir=_in_memory()) as folder,
+        tempfile.TemporaryDirectory(prefix="vestige-test-", dir=in_memory()) as folder,
         own_server(Path(folder)) as own,
     ):
         yield own

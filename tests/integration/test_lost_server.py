@@ -14,7 +14,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from tests.chaos.proxy import Harm, harmful_proxy
-from tests.conftest import CommandLine, Copier, _in_memory
+from tests.conftest import CommandLine, Copier, in_memory
 from tests.support.compare import assert_same, counts
 from tests.support.own_server import OwnServer, own_server
 from tests.support.running import RunningCopy, advisory_locks, blocked_sessions, our_sessions
@@ -28,7 +28,7 @@ SPEC = SourceSpec(memories=MEMORIES, schedules=MEMORIES, edges=60, events=60)
 def server() -> Iterator[OwnServer]:
     """Commits that are not flushed stay so for long: a crash loses what a crash can lose."""
     with (
-        tempfile.TemporaryDirectory(prefix="vestige-test-", dir=_in_memory()) as folder,
+        tempfile.TemporaryDirectory(prefix="vestige-test-", dir=in_memory()) as folder,
         own_server(Path(folder)) as own,
     ):
         own.set("wal_writer_delay", "10s")

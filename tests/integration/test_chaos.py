@@ -1,0 +1,40 @@
+"""A short campaign of faults at random moments; `just chaos` is the long one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.campaign import Bench
+from tests.conftest import in_memory
+from tests.support.own_server import own_server
+from tests.support.sources import SourceSpec, build_source
+
+MEMORIES = 600
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with (
+        tempfile.TemporaryDirectory(prefix="vestige-test-", dir=in_memory()) as folder,
+        own_server(Path(folder)) as server,
+    ):
+        server.set("wal_writer_delay", "2s")
+        home = tmp_path_factory.mktemp("chaos")
+        spec = SourceSpec(memories=MEMORIES, schedules=MEMORIES, edges=200, events=200)
+        rows = {"knowledge_nodes": MEMORIES, "scheduling": MEMORIES, "edges": 200, "review_events": 200}
+        source = build_source(home / "vestige.db", spec)
+        yield Bench(server, source, rows, 900_000, {**os.environ, "HOME": str(home)})
+
+
+@pytest.mark.parametrize(
+    ("seed", "kind"),
+    [(1, "kill workers"), (2, "restart immediate"), (3, "kill coordinator"), (4, "proxy drop"), (5, "terminate any")],
+)
+def test_nothing_is_lost(bench: Bench, seed: int, kind: str) -> None:
+    outcome = bench.one(seed, kind)
+    assert outcome.problem == "", str(outcome)
