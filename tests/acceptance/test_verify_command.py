@@ -169,9 +169,10 @@ def test_a_killed_worker_is_replaced_and_its_range_counted_once(
 ) -> None:
     with psycopg.connect(database) as connection:
         running = held_comparison(larger, database, command, connection)
-        for worker in running.workers():
+        killed = running.workers()
+        for worker in killed:
             worker.kill()
-        psutil.wait_procs(running.workers(), timeout=10)
+        psutil.wait_procs(killed, timeout=10)
         connection.rollback()
     code, out, err = running.finish()
     assert code == 0, err
