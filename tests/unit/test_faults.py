@@ -11,7 +11,7 @@ from psycopg.errors import Error
 from psycopg.pq import DiagnosticField
 from psycopg_pool import PoolTimeout
 
-from vestige_migrate.destination.faults import describe, is_row_fault, is_transient
+from vestige_migrate.destination.faults import describe, is_row_fault, is_session_lost, is_transient
 
 MARKER = "QXZJ"
 EVERY_CLASS = sorted(
@@ -190,3 +190,23 @@ def test_a_server_that_cannot_write_its_files_blames_no_row(source_file: str) ->
 def test_what_an_operator_can_do_is_said() -> None:
     assert describe(made(errors.DiskFull)).startswith("disk full (SQLSTATE 53100): make room on its disk")
     assert "--max-connections" in describe(PoolTimeout("timed out"))
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (made(errors.AdminShutdown), True),
+        (made(errors.CrashShutdown), True),
+        (made(errors.ConnectionFailure), True),
+        (psycopg.OperationalError("server closed the connection unexpectedly"), True),
+        (made(errors.QueryCanceled), False),
+        (made(errors.DiskFull), False),
+        (made(errors.DeadlockDetected), False),
+        (made(errors.LockNotAvailable), False),
+        (PoolTimeout("no connection"), False),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+def test_a_run_begins_again_only_where_its_session_is_gone(error: psycopg.Error, lost: bool) -> None:
+    """A full disk stays full: to go through everything again would only fail again."""
+    assert is_session_lost(error) is lost

@@ -14,6 +14,9 @@ from vestige_migrate.destination.watched import NoAnswer
 _TRANSIENT_CLASSES = {"08", "40", "53", "57"}
 """Connection, rollback (deadlock, serialization), resources, operator intervention (PostgreSQL manual, appendix A)."""
 
+_LOST_CLASSES = {"08", "57"}
+"""Connection, and the operator's ending of sessions or of the server."""
+
 _TRANSIENT_STATES = {"55P03", "55006"}
 """Lock not available, object in use."""
 
@@ -41,6 +44,13 @@ def is_transient(error: BaseException) -> bool:
     if _is_of_storage(error):
         return True
     return state not in _PERMANENT_STATES and (state[:2] in _TRANSIENT_CLASSES or state in _TRANSIENT_STATES)
+
+
+def is_session_lost(error: psycopg.Error) -> bool:
+    """Whether the session is gone, or was never there: another one may do what this one could not."""
+    if isinstance(error, PoolTimeout):
+        return False
+    return is_transient(error) and (error.sqlstate is None or error.sqlstate[:2] in _LOST_CLASSES)
 
 
 def is_row_fault(error: psycopg.Error) -> bool:

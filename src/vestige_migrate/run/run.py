@@ -14,7 +14,7 @@ from loguru import logger
 
 from vestige_migrate.destination import registry, schema
 from vestige_migrate.destination.archive import create_archive
-from vestige_migrate.destination.faults import describe, is_transient
+from vestige_migrate.destination.faults import describe, is_session_lost
 from vestige_migrate.errors import SourceIncomplete
 from vestige_migrate.plan import OnConflict, SqliteToPostgresPlan
 from vestige_migrate.report import MigrationReport, ModelInfo, RowError
@@ -26,6 +26,7 @@ from vestige_migrate.run.index_phase import IndexPhase
 from vestige_migrate.run.load import Load
 from vestige_migrate.run.messages import ErrorsFound
 from vestige_migrate.run.owner import make_owner
+from vestige_migrate.run.pool import backoff_seconds
 from vestige_migrate.run.prepare import PreparedSource
 from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.run.tally import Tally
@@ -128,8 +129,10 @@ class Run:
                     self._write(tally, load, again=recoveries > 0)
                     break
                 except psycopg.Error as error:
-                    if not is_transient(error) or recoveries >= self._plan.retries:
+                    if not is_session_lost(error) or recoveries >= self._plan.retries:
                         raise
+                    if recoveries:
+                        time.sleep(backoff_seconds(recoveries))
                     self._recover(tally, error)
         finally:
             tally.settle()
