@@ -20,7 +20,7 @@ from vestige_migrate.report import (
     SourceInfo,
     TableReport,
 )
-from vestige_migrate.run.messages import BatchDone, ErrorsFound, RangeDone, RangeFault, WorkerLost
+from vestige_migrate.run.messages import BatchDone, ErrorsFound, RangeDone, RangeFault, RangeSplit, WorkerLost
 from vestige_migrate.run.progress import Progress
 from vestige_migrate.run.tally import Tally
 from vestige_migrate.source.ranges import Range
@@ -46,7 +46,7 @@ class Run:
         for table in ("knowledge_nodes", "edges"):
             self.tally.begin(table, 5000)
 
-    def take(self, *messages: BatchDone | ErrorsFound | RangeDone | RangeFault | WorkerLost) -> Run:
+    def take(self, *messages: BatchDone | ErrorsFound | RangeDone | RangeFault | RangeSplit | WorkerLost) -> Run:
         for message in messages:
             self.tally.handle(message)
         return self
@@ -267,3 +267,53 @@ def test_every_thousand_memories_is_a_line_and_only_memories(lines: list[str]) -
 def test_a_thousand_copied_again_is_no_second_line(lines: list[str]) -> None:
     Run().take(BatchDone(NODES, 1500, 0, 0), LOST, BatchDone(NODES, 0, 1500, 0), BatchDone(NODES, 600, 0, 0))
     assert lines == ["INFO 1000 of 5000 memories", "INFO 2000 of 5000 memories"]
+
+
+HALVES = (Range("knowledge_nodes", 0, rowids=(1, 2)), Range("knowledge_nodes", 0, rowids=(3,)))
+
+
+def test_what_a_range_did_before_it_was_halved_counts_once() -> None:
+    first, second = error("a"), error("b")
+    run = Run().take(ErrorsFound(NODES, (first,)), BatchDone(NODES, 2, 0, 0), ErrorsFound(NODES, (second,)), LOST)
+    run.take(RangeSplit(NODES, HALVES))
+    # The first half finds both rows there; the second row's batch was never committed, so its error is said again.
+    run.take(BatchDone(HALVES[0], 0, 2, 0), RangeDone(HALVES[0]))
+    run.take(ErrorsFound(HALVES[1], (second,)), BatchDone(HALVES[1], 1, 0, 0), RangeDone(HALVES[1]))
+    assert run.counts() == TableReport(source_rows=3, inserted=3)
+    assert sorted(item.id for item in run.report.errors) == ["a", "b"]
+
+
+def test_a_half_that_is_tried_again_says_its_inherited_errors_once() -> None:
+    said = error("b")
+    run = Run().take(ErrorsFound(NODES, (said,)), LOST, RangeSplit(NODES, HALVES))
+    for _ in range(2):
+        run.take(ErrorsFound(HALVES[1], (said,)), WorkerLost(HALVES[1], "was killed by signal 9"))
+    run.take(ErrorsFound(HALVES[1], (said,)), BatchDone(HALVES[1], 1, 0, 0), RangeDone(HALVES[1]))
+    assert run.counts() == TableReport(source_rows=1, inserted=1)
+    assert run.report.errors == [said]
+
+
+ORPHAN = RowError("edges", "a", None, 'violates foreign key "x"', Outcome.NOT_COPIED, "23503")
+REFUSED = RowError("edges", "b", None, 'violates check constraint "y"', Outcome.NOT_COPIED, "23514")
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_row_refused_for_a_memory_that_the_server_lost_is_judged_anew(ends: bool) -> None:
+    """The server lost the memory, not the source: sent again, the edge is taken. The other refusal stands."""
+    run = Run().take(ErrorsFound(EDGES, (ORPHAN, REFUSED)), BatchDone(EDGES, 3, 0, 2))
+    run.tally.start_over()
+    run.take(ErrorsFound(EDGES, (REFUSED,)), BatchDone(EDGES, 1, 3, 1))
+    if ends:
+        run.take(RangeDone(EDGES))
+    assert run.counts("edges") == TableReport(source_rows=5, inserted=4, failed=1)
+    assert run.report.errors == ([REFUSED] if ends else [REFUSED, ORPHAN])
+    assert run.tally.rows_with_errors == (1 if ends else 2)
+
+
+def test_a_row_refused_again_after_a_new_beginning_is_reported_once() -> None:
+    run = Run().take(ErrorsFound(EDGES, (ORPHAN,)), BatchDone(EDGES, 0, 0, 1), RangeDone(EDGES))
+    run.tally.start_over()
+    run.take(ErrorsFound(EDGES, (ORPHAN,)), BatchDone(EDGES, 0, 0, 1), RangeDone(EDGES))
+    assert run.counts("edges") == TableReport(source_rows=1, failed=1)
+    assert run.report.errors == [ORPHAN]
+    assert run.tally.rows_with_errors == 1
