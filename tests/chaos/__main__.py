@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -24,6 +25,8 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--kind", choices=KINDS, help="this one alone (default: all, in turn)")
     given = parser.parse_args()
+    # Started in the background (`&`, nohup) we have SIGINT ignored, and so would have every copy that is interrupted.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     shared = Path("/dev/shm")
     with (
         tempfile.TemporaryDirectory(prefix="vestige-chaos-", dir=shared if shared.is_dir() else None) as folder,
