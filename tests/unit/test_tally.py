@@ -317,3 +317,18 @@ def test_a_row_refused_again_after_a_new_beginning_is_reported_once() -> None:
     assert run.counts("edges") == TableReport(source_rows=1, failed=1)
     assert run.report.errors == [ORPHAN]
     assert run.tally.rows_with_errors == 1
+
+
+def test_what_a_range_committed_is_counted_though_its_last_try_failed() -> None:
+    run = Run().take(BatchDone(NODES, 100, 0, 1), FAULT, BatchDone(NODES, 0, 40, 0), LOST)
+    assert run.counts() == TableReport(source_rows=100, inserted=100)
+    run.take(BatchDone(NODES, 0, 40, 0))
+    assert run.counts() == TableReport(source_rows=100, inserted=100)
+
+
+def test_what_a_crash_may_have_cost_is_not_counted_until_it_is_found() -> None:
+    run = Run().take(BatchDone(NODES, 100, 0, 0), RangeDone(NODES))
+    run.tally.start_over()
+    assert run.counts() == TableReport()
+    run.take(BatchDone(NODES, 30, 70, 0), RangeDone(NODES))
+    assert run.counts() == TableReport(source_rows=100, inserted=100)

@@ -34,6 +34,7 @@ class _RangeCount:
     earlier: int = 0
     renewed: int = 0
     companions: int = 0
+    unfinished: bool = True
     errors: list[RowError] = field(default_factory=list)
     known: Counter[RowError] = field(default_factory=Counter)
     parent: _RangeCount | None = None
@@ -71,6 +72,7 @@ class _RangeCount:
             self.updated + other.updated,
             self.earlier + other.earlier,
             self.renewed + other.renewed,
+            unfinished=self.unfinished or other.unfinished,
         )
 
     def doubt(self) -> None:
@@ -82,12 +84,15 @@ class _RangeCount:
     def as_report(self) -> TableReport:
         found = min(self.earlier, self.skipped)
         renewed = min(self.renewed, self.skipped - found)
+        # A run that stops here: these were committed, and no later try has come as far as to find them.
+        inserted_before = self.earlier - found if self.unfinished else 0
+        updated_before = self.renewed - renewed if self.unfinished else 0
         return TableReport(
-            source_rows=self.rows,
-            inserted=self.inserted + found,
+            source_rows=self.rows + inserted_before + updated_before,
+            inserted=self.inserted + found + inserted_before,
             skipped=self.skipped - found - renewed,
             failed=self.failed,
-            updated=self.updated + renewed,
+            updated=self.updated + renewed + updated_before,
         )
 
 
@@ -138,9 +143,11 @@ class Tally:
             self._advance(message.range.table, -count.rows)
             count.restart()
         elif isinstance(message, RangeSplit):
+            count.unfinished = False  # its parts are instead
             for part in message.parts:
                 self._ranges.setdefault(part, _RangeCount(parent=count))
         elif isinstance(message, RangeDone):
+            count.unfinished = False
             for error in count.doubtful:
                 self._rows_with_errors.discard((error.table, error.id))
             count.doubtful.clear()
@@ -155,6 +162,7 @@ class Tally:
             self._advance(range_.table, -count.rows)
             count.restart()
             count.doubt()
+            count.unfinished = False  # what was committed may be lost: only what is found there again counts
 
     def handle_last(self, message: Message) -> None:
         """Takes a message of a run that is being stopped already."""
@@ -167,7 +175,7 @@ class Tally:
         for range_, count in self._ranges.items():
             # What a range inserted before it was split, its halves found there.
             key = range_.table, range_.index
-            whole[key] = whole.get(key, _RangeCount()) + count
+            whole[key] = whole.get(key, _RangeCount(unfinished=False)) + count
         for name in self._report.tables:
             counts = [count.as_report() for (table, _), count in whole.items() if table == name]
             self._report.tables[name] = sum(counts, start=TableReport())
