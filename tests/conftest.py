@@ -39,6 +39,10 @@ ROOT = Path(__file__).parent.parent
 for _name in [name for name in os.environ if name.startswith("VESTIGE_") and name != SERVER_VARIABLE]:
     del os.environ[_name]  # a developer may run Vestige
 
+# Where Python may write no bytecode, each of the many commands that the tests start compiles the package anew: 0.1 s
+# of CPU a process, and a copy has two at least.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 @pytest.fixture(scope="session")
 def server_url() -> Iterator[str]:
