@@ -104,7 +104,10 @@ class _Fault:
     def _expected(self) -> set[int]:
         """Exit codes of the hurt run. 3: it had only just begun, and was refused."""
         ended = ENDED_BY_IT.get(self.kind)
-        return {0, 3} if ended is None else {ended, *_BEFORE_IT_BEGAN.get(self.kind, ())}
+        if ended is None:
+            return {0, 3}
+        # 0: it had done everything, and was on its way out.
+        return {0, ended, *_BEFORE_IT_BEGAN.get(self.kind, ())}
 
     def _hurt(self) -> tuple[bool, str, list[psutil.Process], str]:
         _, _, harm = self.kind.partition("proxy ")
