@@ -152,7 +152,7 @@ def test_few_rows_for_many_workers(source: TableSource, rows: int) -> None:
 def test_one_created_at_for_all_rows_still_splits_evenly() -> None:
     with table_of([("2026-05-27T09:35:58Z", f"{at:05}") for at in range(4000)]) as connection:
         sizes = [len(part) for part in rowids(connection, BY_KEY, plan_ranges(connection, "nodes", BY_KEY, 2))]
-    assert sizes == [500] * 8
+    assert sizes == [250] * 16
 
 
 def test_one_key_for_all_rows_is_one_range() -> None:
@@ -243,5 +243,5 @@ def test_ranges_of_a_large_table_are_about_equal(gap: int) -> None:
         connection.executemany("INSERT INTO nodes (rowid, created_at, id) VALUES (?, ?, ?)", made)
         sizes = [len(part) for part in rowids(connection, BY_KEY, plan_ranges(connection, "nodes", BY_KEY, 2))]
     assert sum(sizes) == count
-    assert len(sizes) == 8
-    assert max(sizes) < 1.5 * count / 8
+    assert len(sizes) == 16
+    assert max(sizes) < 1.6 * count / 16

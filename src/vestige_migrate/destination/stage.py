@@ -44,5 +44,10 @@ class Stage:
 
 def copy_into(connection: Connection, statement: sql.Composed | sql.SQL, columns: Sequence[Fields]) -> None:
     """Runs a COPY ... FROM STDIN (FORMAT BINARY) with these columns."""
+    copy_stream(connection, statement, copy_payload(columns))
+
+
+def copy_stream(connection: Connection, statement: sql.Composed | sql.SQL, stream: bytes) -> None:
+    """Runs a COPY ... FROM STDIN (FORMAT BINARY) with this stream."""
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.write(copy_payload(columns))
+        copy.write(stream)

@@ -19,7 +19,7 @@ from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.faults import describe, is_row_fault
 from vestige_migrate.destination.replace import NOTHING, Replaced, Replacer
 from vestige_migrate.destination.spare import spare
-from vestige_migrate.destination.stage import RowFields, Stage, copy_into
+from vestige_migrate.destination.stage import RowFields, Stage, copy_into, copy_stream
 from vestige_migrate.report import Outcome, RowError
 from vestige_migrate.tables.base import Refresh, Table
 from vestige_migrate.wire.batch import Batch
@@ -78,6 +78,29 @@ class TableWriter:
         self._direct = True
         self._replacer: Replacer | None = None
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether no row of this table was found there already."""
+        return self._direct
+
+    def write_plain(self, stream: bytes) -> bool:
+        """Writes a COPY stream of rows without errors, all or none; False where PostgreSQL refuses one.
+
+        Raises as `write` does.
+        """
+        try:
+            copy_stream(self._connection, self._statements.copy, stream)
+        except psycopg.Error as error:
+            if not is_row_fault(error):
+                raise
+            self._note(error)
+            return False
+        return True
+
+    def _note(self, error: psycopg.Error) -> None:
+        # Rows that exist come in runs (a retried range): stay with staging for this table from now on.
+        self._direct = self._direct and not isinstance(error, errors.UniqueViolation)
+
     def write(self, batch: Batch) -> Written:
         """Writes the batch. Raises psycopg.Error only for what is no row's fault; nothing is committed then."""
         if not len(batch):
@@ -90,8 +113,7 @@ class TableWriter:
             except psycopg.Error as error:
                 if not is_row_fault(error):
                     raise
-                # Rows that exist come in runs (a retried range): stay with staging for this table from now on.
-                self._direct = not isinstance(error, errors.UniqueViolation)
+                self._note(error)
         return self._write_staged(batch)
 
     def replace(self, batch: Batch, refresh: Refresh, companion: Table | None, companions: Batch | None) -> Written:

@@ -21,7 +21,7 @@ from typing import Any
 from multiprocess.connection import wait
 
 from vestige_migrate.errors import RangeFailed
-from vestige_migrate.run import processes, worker
+from vestige_migrate.run import channel, processes, worker
 from vestige_migrate.run.isolate import KILLS_OF_A_RANGE, Isolator, kills_allowed
 from vestige_migrate.run.messages import (
     BatchDone,
@@ -165,11 +165,11 @@ class WriterPool:
             item.range = range_
             with suppress(BrokenPipeError, ConnectionResetError):  # its sentinel tells next
                 again = queue.attempts[range_] > 1 or range_.rowids is not None
-                item.pipe.send(Task(range_, ask_first or again))
+                channel.send(item.pipe, Task(range_, ask_first or again))
 
     def _receive(self, item: _Worker, queue: _Queue, handle: Handle) -> None:
         try:
-            message: Message = item.pipe.recv()
+            message: Message = channel.receive(item.pipe)
         except (EOFError, ConnectionResetError):
             self._bury(item, queue, handle)
             return
@@ -196,7 +196,7 @@ class WriterPool:
         # What it said before it died still counts: a finished range must not be copied twice.
         while item.range is not None and _has_message(item.pipe):
             try:
-                message: Message = item.pipe.recv()
+                message: Message = channel.receive(item.pipe)
             except (EOFError, OSError):
                 break
             self._take(item, message, queue, handle)
@@ -250,7 +250,7 @@ class WriterPool:
         """Lets idle workers end and waits for them."""
         for item in self._workers:
             try:
-                item.pipe.send(None)
+                channel.send(item.pipe, None)
             except OSError:
                 continue
         deadline = time.monotonic() + STOP_SECONDS
@@ -270,7 +270,7 @@ class WriterPool:
             item.process.join()
             while handle is not None and _has_message(item.pipe):
                 try:
-                    handle(item.pipe.recv())
+                    handle(channel.receive(item.pipe))
                 except (EOFError, OSError):
                     break
             item.pipe.close()

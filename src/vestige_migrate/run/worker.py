@@ -7,7 +7,8 @@ import signal
 import sqlite3
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,7 @@ from vestige_migrate.destination.faults import describe, is_transient
 from vestige_migrate.destination.write import TableWriter, Written
 from vestige_migrate.plan import OnConflict
 from vestige_migrate.report import RowError
+from vestige_migrate.run import channel
 from vestige_migrate.run.ask import KeyAsker
 from vestige_migrate.run.companions import keys_of, read_companions
 from vestige_migrate.run.messages import (
@@ -35,6 +37,7 @@ from vestige_migrate.run.messages import (
 )
 from vestige_migrate.run.patience import ServerAway, connect_patiently
 from vestige_migrate.source import driver
+from vestige_migrate.source.chunks import ChunkReader, can_read_chunks, text_columns
 from vestige_migrate.source.connect import open_source
 from vestige_migrate.source.fate import describe_fault, is_locked
 from vestige_migrate.source.ranges import Range
@@ -43,7 +46,8 @@ from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import Table
 from vestige_migrate.tables.encoder import BatchEncoder
-from vestige_migrate.wire.batch import Batch
+from vestige_migrate.tables.plain import PlainEncoder, PlainRows
+from vestige_migrate.wire.batch import Batch, copy_payloads
 
 Send = Callable[[Message], None]
 
@@ -53,9 +57,9 @@ def main(pipe: Any, config: WorkerConfig) -> None:
     # Ctrl-C reaches the whole terminal group: the coordinator decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_coordinator()
-    worker = _worker(config, pipe.send)
+    worker = _worker(config, partial(channel.send, pipe))
     try:
-        while (task := pipe.recv()) is not None:
+        while (task := channel.receive(pipe)) is not None:
             worker.run(task)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         # The coordinator died. Nothing is left to report to; the transaction ends with the connection.
@@ -163,12 +167,21 @@ class RangeWorker(ABC):
             self._sqlite = None
 
 
+@dataclass(frozen=True)
+class _PlainPath:
+    """How the rows of one table are copied where there is nothing odd about them."""
+
+    encoder: PlainEncoder
+    reader: ChunkReader
+
+
 class RangeCopier(RangeWorker):
     """Copies ranges."""
 
     def __init__(self, config: WorkerConfig, send: Send) -> None:
         super().__init__(config, send)
         self._encoders: dict[str, BatchEncoder] = {}
+        self._plain_paths: dict[str, _PlainPath | None] = {}
 
     def _work(self, task: Task) -> None:
         range_ = task.range
@@ -183,8 +196,9 @@ class RangeCopier(RangeWorker):
         if answer.kept:
             self._send(BatchDone(range_, 0, answer.kept, 0))
         writer = TableWriter(postgres, table, partial(self._report, range_))
-        for _, batch in self._batches(table, source, answer.new):
-            self._tell(range_, batch, writer.write(batch))
+        for rowids in self._write_plain(range_, table, source, writer, answer.new):
+            for _, batch in self._batches(table, source, rowids):
+                self._tell(range_, batch, writer.write(batch))
         if refresh is None:
             return
         companion = TABLES[refresh.companion] if refresh.companion is not None else None
@@ -192,7 +206,51 @@ class RangeCopier(RangeWorker):
             companions = self._companions(companion, table, source, rows)
             self._tell(range_, batch, writer.replace(batch, refresh, companion, companions))
 
-    def _batches(self, table: Table, source: TableSource, rowids: list[int]) -> Iterator[tuple[list[Row], Batch]]:
+    def _write_plain(
+        self, range_: Range, table: Table, source: TableSource, writer: TableWriter, rowids: Sequence[int]
+    ) -> Iterator[Sequence[int]]:
+        """Writes the batches that are plain throughout; yields the rowids of the rest."""
+        plain = self._plain_path(table, source)
+        if plain is None:
+            yield rowids
+            return
+        done = 0
+        for asked, values in plain.reader.read(self._open_sqlite(), rowids):
+            if not writer.is_direct:
+                break
+            done += len(asked)
+            rows = plain.encoder.encode(values) if values is not None else None
+            if rows is None:
+                yield asked
+            elif len(rows):
+                yield from self._write_rows(range_, writer, rows)
+        yield rowids[done:]
+
+    def _write_rows(self, range_: Range, writer: TableWriter, rows: PlainRows) -> Iterator[Sequence[int]]:
+        size = self._config.batch_rows
+        for at, stream in enumerate(copy_payloads(rows.columns, size)):
+            batch = range(at * size, min((at + 1) * size, len(rows)))
+            if writer.is_direct and writer.write_plain(stream):
+                self._send(BatchDone(range_, len(batch), 0, 0))
+            else:
+                yield rows.rowids()[batch.start : batch.stop]
+
+    def _plain_path(self, table: Table, source: TableSource) -> _PlainPath | None:
+        if table.name not in self._plain_paths:
+            self._plain_paths[table.name] = self._make_plain_path(table, source)
+        return self._plain_paths[table.name]
+
+    def _make_plain_path(self, table: Table, source: TableSource) -> _PlainPath | None:
+        sqlite, config = self._open_sqlite(), self._config
+        if not can_read_chunks(sqlite):
+            return None
+        texts = text_columns(sqlite, source.base)
+        encoder = PlainEncoder.of(table, source, config.layout, config.run_start, texts)
+        if encoder is None:
+            return None
+        return _PlainPath(encoder, ChunkReader(source, encoder.expressions, encoder.joined, config.batch_bytes))
+
+    def _batches(self, table: Table, source: TableSource, rowids: Sequence[int]) -> Iterator[tuple[list[Row], Batch]]:
         encoder = self._encoder(table, source)
         config = self._config
         for rows, _ in read_batches(self._open_sqlite(), source, rowids, config.batch_rows, config.batch_bytes):

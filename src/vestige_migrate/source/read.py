@@ -128,7 +128,7 @@ def _read_narrow(connection: sqlite3.Connection, select: str, rowids: Sequence[i
     before = connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, min(widest, before))
     try:
-        return _fetch_all(connection, f"{select} WHERE {_among(rowids)}", _parameters(rowids))
+        return _fetch_all(connection, f"{select} WHERE {among(rowids)}", parameters(rowids))
     except sqlite3.DataError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_TOOBIG:
             raise
@@ -137,13 +137,14 @@ def _read_narrow(connection: sqlite3.Connection, select: str, rowids: Sequence[i
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, before)
 
 
-def _among(rowids: Sequence[int]) -> str:
+def among(rowids: Sequence[int]) -> str:
     """The condition for these ascending rowids; one walk where they have no gap, else a search for each."""
     condition = "BETWEEN ? AND ?" if _gapless(rowids) else f"IN ({','.join('?' * len(rowids))})"
     return f"n.rowid {condition} ORDER BY n.rowid"
 
 
-def _parameters(rowids: Sequence[int]) -> Sequence[int]:
+def parameters(rowids: Sequence[int]) -> Sequence[int]:
+    """The parameters of `among`."""
     return (rowids[0], rowids[-1]) if _gapless(rowids) else rowids
 
 
@@ -155,14 +156,14 @@ def _read_counted(
     connection: sqlite3.Connection, source: TableSource, rowids: Sequence[int], limit: int
 ) -> tuple[list[Row], int]:
     """Rows by ascending rowid, up to about `limit` bytes, and how many of the rowids they stand for."""
-    statement = f"SELECT {', '.join(['n.rowid', *_expressions(source)])} {source.from_clause} WHERE {_among(rowids)}"
+    statement = f"SELECT {', '.join(['n.rowid', *_expressions(source)])} {source.from_clause} WHERE {among(rowids)}"
     try:
-        rows, complete = _take(connection.execute(statement, _parameters(rowids)), limit)
+        rows, complete = _take(connection.execute(statement, parameters(rowids)), limit)
     except driver.operational_errors() as error:
         if not _is_invalid_utf8(error):
             raise
         with _tolerant(connection):
-            rows, complete = _take(connection.execute(statement, _parameters(rowids)), limit)
+            rows, complete = _take(connection.execute(statement, parameters(rowids)), limit)
     asked = len(rowids) if complete else bisect_right(rowids, rows[-1][0])  # type: ignore[type-var]
     return [row[1:] for row in rows], asked
 

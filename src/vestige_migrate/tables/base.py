@@ -22,6 +22,20 @@ class Null(Enum):
     ERROR = "the column's default, and an error: the source should have had a value"
 
 
+class Form(Enum):
+    """How the values of a column are when there is nothing odd about them (`tables.plain`)."""
+
+    UUID = "36 characters"
+    TEXT = "any text"
+    FEW = "texts with few distinct values among many rows"
+    TIME = "RFC 3339"
+    JSON = "a JSON object"
+    VECTOR = "float32 of the layout's dimension"
+    FLOAT = "a finite real number"
+    INT4 = "an integer of 32 bits"
+    INT2 = "an integer of 16 bits"
+
+
 class Special(Enum):
     """Defaults that are known only when the copy runs."""
 
@@ -35,7 +49,8 @@ class Column:
     `encoder` makes an encoder for one run (it may keep a cache); `default` is a COPY field that stands in for a
     missing or bad value. A bad value in a `required` column keeps its row from being copied. `twin` names the
     column whose value stands in first. `droppable` columns are emptied, one after the other, where PostgreSQL
-    refuses a row for a reason no decoder foresaw, so that the memory itself is not lost.
+    refuses a row for a reason no decoder foresaw, so that the memory itself is not lost. `form` None: the values are
+    always read one by one.
     """
 
     name: str
@@ -46,6 +61,7 @@ class Column:
     required: bool = False
     twin: str | None = None
     droppable: bool = False
+    form: Form | None = None
 
 
 @dataclass(frozen=True)

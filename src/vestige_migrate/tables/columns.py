@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from vestige_migrate.tables.base import Column, Null, Special
+from vestige_migrate.tables.base import Column, Form, Null, Special
 from vestige_migrate.wire import column as encode
 from vestige_migrate.wire import field
 
 
 def uuid_key(name: str) -> Column:
     """A UUID without which the row cannot be placed."""
-    return Column(name, "uuid", lambda _: encode.uuids, field.NULL, Null.ERROR, required=True)
+    return Column(name, "uuid", lambda _: encode.uuids, field.NULL, Null.ERROR, required=True, form=Form.UUID)
 
 
 def text_key(name: str) -> Column:
@@ -19,59 +19,77 @@ def text_key(name: str) -> Column:
 
 def text(name: str, default: str, null: Null = Null.DEFAULT) -> Column:
     """A text of any content."""
-    return Column(name, "text", lambda _: encode.texts, field.text(default), null)
+    return Column(name, "text", lambda _: encode.texts, field.text(default), null, form=Form.TEXT)
 
 
 def label(name: str, default: str) -> Column:
     """A text with few distinct values."""
-    return Column(name, "text", lambda _: encode.labels(), field.text(default), Null.DEFAULT)
+    return Column(name, "text", lambda _: encode.labels(), field.text(default), Null.DEFAULT, form=Form.FEW)
 
 
 def optional_text(name: str) -> Column:
     """A text that may be NULL."""
-    return Column(name, "text", lambda _: encode.labels(), field.NULL)
+    return Column(name, "text", lambda _: encode.labels(), field.NULL, form=Form.FEW)
 
 
 def time(name: str, twin: str | None = None) -> Column:
     """A time that must be there: an unreadable one becomes its twin's, else the run's start."""
-    return Column(name, "timestamptz", lambda _: encode.times, Special.RUN_START, Null.ERROR, twin=twin)
+    return Column(name, "timestamptz", lambda _: encode.times, Special.RUN_START, Null.ERROR, twin=twin, form=Form.TIME)
 
 
 def optional_time(name: str) -> Column:
     """A time that may be NULL."""
-    return Column(name, "timestamptz", lambda _: encode.times, field.NULL)
+    return Column(name, "timestamptz", lambda _: encode.times, field.NULL, form=Form.TIME)
 
 
 def float8(name: str, default: float) -> Column:
     """A finite double."""
-    return Column(name, "float8", lambda _: encode.floats, field.float8(default), Null.DEFAULT)
+    return Column(name, "float8", lambda _: encode.floats, field.float8(default), Null.DEFAULT, form=Form.FLOAT)
 
 
 def optional_float8(name: str) -> Column:
     """A finite double that may be NULL."""
-    return Column(name, "float8", lambda _: encode.floats, field.NULL)
+    return Column(name, "float8", lambda _: encode.floats, field.NULL, form=Form.FLOAT)
 
 
 def int4(name: str, default: int) -> Column:
     """A 32-bit integer."""
-    return Column(name, "int4", lambda _: encode.int4s, field.int4(default), Null.DEFAULT)
+    return Column(name, "int4", lambda _: encode.int4s, field.int4(default), Null.DEFAULT, form=Form.INT4)
 
 
 def int2(name: str, default: int) -> Column:
     """A 16-bit integer."""
-    return Column(name, "int2", lambda _: encode.int2s, field.int2(default), Null.DEFAULT)
+    return Column(name, "int2", lambda _: encode.int2s, field.int2(default), Null.DEFAULT, form=Form.INT2)
 
 
 def strings(name: str) -> Column:
     """A JSON array of strings as text[]."""
-    return Column(name, "text[]", lambda _: encode.string_arrays(), field.text_array(()), Null.DEFAULT, droppable=True)
+    return Column(
+        name,
+        "text[]",
+        lambda _: encode.string_arrays(),
+        field.text_array(()),
+        Null.DEFAULT,
+        droppable=True,
+        form=Form.FEW,
+    )
 
 
 def uuids(name: str) -> Column:
     """A JSON array of UUIDs as uuid[]."""
-    return Column(name, "uuid[]", lambda _: encode.uuid_arrays(), field.uuid_array(()), Null.DEFAULT, droppable=True)
+    return Column(
+        name,
+        "uuid[]",
+        lambda _: encode.uuid_arrays(),
+        field.uuid_array(()),
+        Null.DEFAULT,
+        droppable=True,
+        form=Form.FEW,
+    )
 
 
 def json_object(name: str) -> Column:
     """A JSON object as jsonb."""
-    return Column(name, "jsonb", lambda _: encode.objects, field.jsonb("{}"), Null.DEFAULT, droppable=True)
+    return Column(
+        name, "jsonb", lambda _: encode.objects, field.jsonb("{}"), Null.DEFAULT, droppable=True, form=Form.JSON
+    )

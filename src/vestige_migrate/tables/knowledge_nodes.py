@@ -11,7 +11,7 @@ from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.select import TableSource, column
 from vestige_migrate.source.vectors import NO_VECTOR, OTHER_MODEL, vector_source
 from vestige_migrate.tables import columns, scheduling
-from vestige_migrate.tables.base import BOOTSTRAP_USER, Column, Null, Parent, Refresh, Table
+from vestige_migrate.tables.base import BOOTSTRAP_USER, Column, Form, Null, Parent, Refresh, Table
 from vestige_migrate.wire import column as encode
 from vestige_migrate.wire import field
 
@@ -40,7 +40,7 @@ COLUMNS = (
     columns.json_object("metadata"),
     columns.strings("domains"),
     columns.json_object("domain_scores"),
-    Column("embedding", "vector", _vector_encoder, field.NULL, droppable=True),
+    Column("embedding", "vector", _vector_encoder, field.NULL, droppable=True, form=Form.VECTOR),
     columns.optional_text("codebase"),
     Column(
         "owner_user_id",
@@ -49,6 +49,7 @@ COLUMNS = (
         field.uuid(UUID(BOOTSTRAP_USER)),
         Null.DEFAULT,
         required=True,
+        form=Form.FEW,
     ),
     columns.label("visibility", "private"),
     columns.uuids("shared_with_groups"),

@@ -1,9 +1,10 @@
-"""Fields of one size: a column, or several side by side, as one array instead of an object a field."""
+"""Columns of COPY fields that are not one object a field: of one size, or with lengths apart from contents."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from operator import add
 from typing import overload
 
 import numpy as np
@@ -31,6 +32,11 @@ class Block(Sequence[bytes]):
         rows[:, len(prefix) :] = payloads
         return cls(rows)
 
+    @classmethod
+    def repeat(cls, field: bytes, count: int) -> Block:
+        """The same field in every row."""
+        return cls(np.broadcast_to(np.frombuffer(field, dtype=np.uint8), (count, len(field))))
+
     @cached_property
     def fields(self) -> list[bytes]:
         """The fields as objects."""
@@ -50,6 +56,46 @@ class Block(Sequence[bytes]):
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.fields)
+
+
+class Prefixed(Sequence[bytes]):
+    """COPY fields of any size: `prefixes` has their lengths and what else comes before `contents`.
+
+    A sequence of fields to whoever wants them one by one; the writer takes both as they are.
+    """
+
+    def __init__(self, prefixes: Block, contents: Sequence[bytes]) -> None:
+        self.prefixes = prefixes
+        self.contents = contents
+
+    @cached_property
+    def fields(self) -> list[bytes]:
+        """The fields as objects."""
+        return list(map(add, self.prefixes.fields, self.contents))
+
+    def __len__(self) -> int:
+        return len(self.contents)
+
+    @overload
+    def __getitem__(self, at: int) -> bytes: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[bytes]: ...
+
+    def __getitem__(self, at: int | slice) -> bytes | list[bytes]:
+        return self.fields[at]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.fields)
+
+
+def split_equal(joined: bytes, separator: bytes, count: int) -> Bytes | None:
+    """Joined values of one length as an array, shape (count, length); None where they have not one length."""
+    chars = np.frombuffer(joined + separator, dtype=np.uint8)
+    if not count or len(chars) % count:
+        return None
+    rows = chars.reshape(count, -1)
+    return rows[:, :-1] if (rows[:, -1] == separator[0]).all() else None
 
 
 def cut(rows: Bytes) -> list[bytes]:

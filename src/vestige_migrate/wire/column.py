@@ -138,8 +138,9 @@ def texts(values: Values) -> Encoded:
     return _at_once(_plain_texts, decode_text, field.text, values)
 
 
+UUID_CHARS = 36
 _HYPHENS = [8, 13, 18, 23]
-_DIGITS = [at for at in range(36) if at not in _HYPHENS]
+_DIGITS = [at for at in range(UUID_CHARS) if at not in _HYPHENS]
 _NO_HEX = 255
 _NIBBLES: NDArray[np.uint8] = np.full(256, _NO_HEX, dtype=np.uint8)
 for _digits in (b"0123456789abcdef", b"0123456789ABCDEF"):
@@ -150,18 +151,23 @@ for _digits in (b"0123456789abcdef", b"0123456789ABCDEF"):
 def _canonical_uuids(values: Values) -> NDArray[np.uint8] | None:
     """Shape (n, 16), or None unless every value is a UUID in its 36-character form."""
     try:
-        if set(map(len, values)) != {36}:  # type: ignore[arg-type]
+        if set(map(len, values)) != {UUID_CHARS}:  # type: ignore[arg-type]
             return None
-        chars = np.frombuffer("".join(values).encode("ascii"), dtype=np.uint8).reshape(-1, 36)  # type: ignore[arg-type]
+        chars = np.frombuffer("".join(values).encode("ascii"), dtype=np.uint8).reshape(-1, UUID_CHARS)  # type: ignore[arg-type]
     except (TypeError, UnicodeEncodeError):
         return None
+    return pack_uuids(chars)
+
+
+def pack_uuids(chars: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """UUIDs in their 36-character form, shape (n, 36), as shape (n, 16); None where one is not."""
     nibbles: NDArray[np.uint8] = _NIBBLES[chars[:, _DIGITS]]
     if (chars[:, _HYPHENS] != ord("-")).any() or (nibbles == _NO_HEX).any():
         return None
     return (nibbles[:, 0::2] * np.uint8(16)) + nibbles[:, 1::2]
 
 
-def _numbers(values: NDArray[Any], wire_type: str) -> Block:
+def numbers(values: NDArray[Any], wire_type: str) -> Block:
     """Numbers of one size, shape (n,), as fields."""
     payloads = values.astype(wire_type)
     size = payloads.itemsize
@@ -180,7 +186,7 @@ def uuids(values: Values) -> Encoded:
 
 def _plain_times(values: Values) -> Block | None:
     micros = parse_times(values)
-    return None if micros is None else _numbers(micros - field.POSTGRES_EPOCH_US, ">i8")
+    return None if micros is None else numbers(micros - field.POSTGRES_EPOCH_US, ">i8")
 
 
 def times(values: Values) -> Encoded:
@@ -188,35 +194,37 @@ def times(values: Values) -> Encoded:
     return _at_once(_plain_times, decode_time, field.timestamptz, values)
 
 
-def _plain_floats(values: Values) -> Block | None:
+def plain_floats(values: Values) -> Block | None:
+    """float8 of finite reals, none of them NULL."""
     if set(map(type, values)) != {float}:
         return None
     doubles = np.array(values, dtype=np.float64)
-    return _numbers(doubles, ">f8") if np.isfinite(doubles).all() else None
+    return numbers(doubles, ">f8") if np.isfinite(doubles).all() else None
 
 
 def floats(values: Values) -> Encoded:
     """float8, finite."""
-    return _at_once(_plain_floats, decode_float, field.float8, values)
+    return _at_once(plain_floats, decode_float, field.float8, values)
 
 
-def _plain_integers(values: Values, bits: int) -> Block | None:
+def plain_integers(values: Values, bits: int) -> Block | None:
+    """Integers of so many bits, none of them NULL."""
     if set(map(type, values)) != {int}:
         return None
     limit = 1 << (bits - 1)
     if min(values) < -limit or max(values) >= limit:  # type: ignore[type-var, operator]
         return None
-    return _numbers(np.array(values, dtype=np.int64), f">i{bits // 8}")
+    return numbers(np.array(values, dtype=np.int64), f">i{bits // 8}")
 
 
 def int4s(values: Values) -> Encoded:
     """int4."""
-    return _at_once(partial(_plain_integers, bits=32), partial(decode_int, bits=32), field.int4, values)
+    return _at_once(partial(plain_integers, bits=32), partial(decode_int, bits=32), field.int4, values)
 
 
 def int2s(values: Values) -> Encoded:
     """int2."""
-    return _at_once(partial(_plain_integers, bits=16), partial(decode_int, bits=16), field.int2, values)
+    return _at_once(partial(plain_integers, bits=16), partial(decode_int, bits=16), field.int2, values)
 
 
 def vectors(values: Values, dimension: int | None) -> Encoded:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vestige_migrate.decode.problem import Raw
+from vestige_migrate.wire.block import split_equal
 
 Ints = NDArray[np.int64]
 
@@ -56,11 +57,29 @@ def parse_times(values: Sequence[Raw]) -> Ints | None:
     return result
 
 
+def parse_joined(joined: bytes, separator: bytes, count: int) -> Ints | None:
+    """The same of texts that are joined, where none of them holds the separator."""
+    rows = split_equal(joined, separator, count)
+    if rows is not None:
+        return _parse_rows(rows)
+    try:
+        values = joined.decode("ascii").split(separator.decode())
+    except UnicodeDecodeError:
+        return None
+    return parse_times(values) if len(values) == count else None
+
+
 def _parse_equal(joined: str, length: int) -> Ints | None:
     """Texts of one length, joined."""
-    if length < _SECONDS_CHARS:
+    if not length:
         return None
-    chars = np.frombuffer(joined.encode("ascii"), dtype=np.uint8).reshape(-1, length)
+    return _parse_rows(np.frombuffer(joined.encode("ascii"), dtype=np.uint8).reshape(-1, length))
+
+
+def _parse_rows(chars: NDArray[np.uint8]) -> Ints | None:
+    """Texts of one length, shape (n, length)."""
+    if chars.shape[1] < _SECONDS_CHARS:
+        return None
     end = _zone_start(chars)
     if end is None or not _punctuated(chars, end):
         return None

@@ -1,0 +1,26 @@
+"""SQL that joins the values of many rows into one; `source.joined` reads it."""
+
+from __future__ import annotations
+
+SEPARATOR = b"\x1e"
+"""Stands between the joined values. A value that holds one makes a part too many, which the reader of it counts."""
+
+
+def joined(expression: str) -> str:
+    """The SQL that joins a text expression; NULLs are left out, and then a part is missing."""
+    return f"group_concat({expression}, x'{SEPARATOR.hex()}')"
+
+
+def joined_with(expression: str, null: bytes) -> str:
+    """The SQL that joins a text expression, with `null` in the place of a NULL."""
+    return joined(f"ifnull({expression}, x'{null.hex()}')")
+
+
+def joined_blobs(expression: str) -> str:
+    """The SQL that joins blobs without anything between them."""
+    return f"group_concat({expression}, '')"
+
+
+def count_of_length(expression: str, size: int) -> str:
+    """The SQL that counts the values of this length; bytes of a blob, characters of a text."""
+    return f"sum(length({expression}) IS {int(size)})"

@@ -1,0 +1,101 @@
+"""The rows of a range, many at a time and their texts as bytes: what nearly all rows are read by (`tables.plain`).
+
+Where a table has nothing but texts and vectors, SQLite joins the values of a column in C: 2,500 memories are then 16
+Python objects from one step of a statement, instead of 35,000 from 2,500. Measured on 100,000 memories: 0.28 s of CPU
+instead of 0.39 s.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from vestige_migrate.source.read import among, parameters
+from vestige_migrate.source.select import TableSource
+
+CHUNK_ROWS = 2500
+"""Several transactions of the destination: what numpy costs a call is then shared by more rows."""
+
+_FEW_ROWS = 50
+"""Rows that are so wide that no more fit are not worth the trouble."""
+
+_UTF8 = "UTF-8"
+
+Values = Sequence[object]
+"""One value or one tuple of values for each expression."""
+
+
+def can_read_chunks(connection: sqlite3.Connection) -> bool:
+    """Whether chunks can be read: in a UTF-16 file joining reads a blob as text; `sqlcipher3` has no `setlimit`."""
+    (encoding,) = connection.execute("PRAGMA encoding").fetchone()
+    return bool(encoding == _UTF8) and hasattr(connection, "setlimit")
+
+
+def text_columns(connection: sqlite3.Connection, table: str) -> frozenset[str]:
+    """The columns that hold nothing but texts, blobs and NULLs, because their declared type has TEXT affinity.
+
+    Rule 2 of https://www.sqlite.org/datatype3.html#determination_of_column_affinity, where rule 1 does not hold. A REAL
+    would be joined in SQLite's spelling, which has fewer digits than Python's.
+    """
+    rows = connection.execute("SELECT name, upper(type) FROM pragma_table_info(?)", (table,))
+    return frozenset(
+        name for name, kind in rows if "INT" not in kind and any(word in kind for word in ("CHAR", "CLOB", "TEXT"))
+    )
+
+
+@dataclass
+class ChunkReader:
+    """Reads one table. With `joined`, the expressions are aggregates. `rows` is how many fit, learned on the way."""
+
+    source: TableSource
+    expressions: Sequence[str]
+    joined: bool
+    max_bytes: int
+    rows: int = CHUNK_ROWS
+
+    def read(
+        self, connection: sqlite3.Connection, rowids: Sequence[int]
+    ) -> Iterator[tuple[Sequence[int], Values | None]]:
+        """Yields rowids, ascending, and what the expressions give for them, in at most `max_bytes` bytes.
+
+        None for rows that do not fit even when they are few.
+        """
+        start = 0
+        while start < len(rowids):
+            pending = sorted(rowids[start : start + self.rows])
+            values = self._read(connection, pending)
+            if values is None and self.rows > _FEW_ROWS:
+                self.rows //= 2
+                continue
+            yield pending, values
+            start += len(pending)
+
+    def _read(self, connection: sqlite3.Connection, rowids: Sequence[int]) -> Values | None:
+        select = f"SELECT {', '.join(self.expressions)} {self.source.from_clause} WHERE {among(rowids)}"
+        widest = self.max_bytes if self.joined else self.max_bytes // len(rowids)
+        with _bytes_up_to(connection, widest):
+            try:
+                rows = connection.execute(select, parameters(rowids)).fetchall()
+            except sqlite3.DataError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_TOOBIG:
+                    raise
+                return None
+        if not self.joined:
+            return list(zip(*rows, strict=True)) if rows else [()] * len(self.expressions)
+        values: Values = rows[0]
+        return values if sum(len(value) for value in values if isinstance(value, bytes)) <= self.max_bytes else None
+
+
+@contextmanager
+def _bytes_up_to(connection: sqlite3.Connection, limit: int) -> Iterator[None]:
+    """Texts are handed out as bytes, and no value may be longer than `limit`."""
+    before = connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, min(limit, before))
+    connection.text_factory = bytes
+    try:
+        yield
+    finally:
+        connection.text_factory = str
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, before)
