@@ -23,8 +23,8 @@ WANTED = 187
         (64, None, 4000, WANTED, "as much as the graph needs, out of half of the 4,000 MiB that this machine has free"),
         (64, 4096, 300, 150, "half of the 300 MiB that this machine has free"),
         (170, 4096, 300, 170, "the server's own setting: more than half of the 300 MiB that this machine has free"),
-        (300, 4096, 100, 300, "the server's own setting"),
-        (8192, 4096, 100, 2 * WANTED, "less than the server's own 8,192 MiB, which a parallel build would take whole"),
+        (WANTED, 4096, 100, WANTED, "the server's own setting"),
+        (8192, 4096, 100, WANTED, "less than the server's own 8,192 MiB, which a parallel build would take whole"),
         (64, 600, None, 150, "a quarter of the server's effective_cache_size of 600 MiB"),
         (
             64,
