@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -27,6 +26,7 @@ from vestige_migrate.run.index_phase import IndexPhase
 from vestige_migrate.run.load import Load
 from vestige_migrate.run.messages import ErrorsFound
 from vestige_migrate.run.owner import make_owner
+from vestige_migrate.run.phases import timed
 from vestige_migrate.run.pool import backoff_seconds
 from vestige_migrate.run.prepare import PreparedSource
 from vestige_migrate.run.progress import OnProgress
@@ -226,13 +226,8 @@ class Run:
                 "Run again; if this stays, check the file with PRAGMA integrity_check"
             )
 
-    @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.report.phases[name] = self.report.phases.get(name, 0.0) + time.monotonic() - started
+    def _phase(self, name: str) -> AbstractContextManager[None]:
+        return timed(self.report.phases, name)
 
     def _log_start(self) -> None:
         plan, info = self._plan, self.report.destination
