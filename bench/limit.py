@@ -8,18 +8,16 @@ Commits are asynchronous, as the copy's workers' are, so neither figure has the 
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from psycopg import sql
 
-from bench.check import CopyFailed, Digest, problems_of_copy
+from bench.byhand import CONNECTIONS, at_once, build_indexes, create_tables, halves
+from bench.check import CopyFailed, Digest, problems_of_copy, problems_of_indexes
 from bench.load import watched_load
 from bench.server import BenchServer, Connection, connect
-from vestige_migrate.destination.schema import read_sql
 
-BACKENDS = 2
 PARENTS = ("knowledge_nodes",)
 DEPENDENTS = ("scheduling", "edges", "review_events")
 _SMALL = ("users", "groups", "group_memberships", "domains")
@@ -27,12 +25,18 @@ _SMALL = ("users", "groups", "group_memberships", "domains")
 
 @dataclass(frozen=True)
 class Limit:
-    """Seconds of the server alone: the memories, and the three tables that depend on them, after them."""
+    """Seconds of the server alone: the memories, the three tables that depend on them, then all indexes (else 0)."""
 
     parents: float
     dependents: float
+    indexes: float
     server_cpu: float | None
     others_cpu: float | None
+
+    @property
+    def tables(self) -> float:
+        """Seconds of all rows."""
+        return self.parents + self.dependents
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,8 @@ def dump(url: str, directory: Path, dimension: int) -> Dump:
         for table in _SMALL:
             _dump_part(connection, made, table, 0, sql.SQL("true"))
         for table in (*PARENTS, *DEPENDENTS):
-            middle = sql.Literal(f"({_pages(connection, table) // 2},0)")
-            for part, operator in enumerate((sql.SQL("<"), sql.SQL(">="))):
-                _dump_part(connection, made, table, part, sql.SQL("ctid {} {}::tid").format(operator, middle))
+            for part, where in enumerate(halves(connection, sql.Identifier(table))):
+                _dump_part(connection, made, table, part, sql.SQL("ctid {}").format(where))
     return made
 
 
@@ -70,14 +73,6 @@ def _columns(connection: Connection, table: str) -> tuple[str, ...]:
         (table,),
     )
     return tuple(name for (name,) in rows)
-
-
-def _pages(connection: Connection, table: str) -> int:
-    row = connection.execute(
-        "SELECT pg_relation_size(%s::regclass) / current_setting('block_size')::bigint", (table,)
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
 
 
 def _dump_part(connection: Connection, made: Dump, table: str, part: int, kept: sql.Composable) -> None:
@@ -92,36 +87,31 @@ def _names(made: Dump, table: str) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, made.columns[table]))
 
 
-def measure_limit(server: BenchServer, made: Dump, wanted: dict[str, Digest]) -> Limit:
+def measure_limit(server: BenchServer, made: Dump, wanted: dict[str, Digest], with_indexes: bool) -> Limit:
     """Loads the dump into a fresh database and times it. Raises `CopyFailed` where that does not make the same rows."""
     with server.database() as url:
         with connect(url) as main:
             _prepare(main, made)
             server.settle()
-            workers = [connect(url) for _ in range(BACKENDS)]
+            workers = [connect(url) for _ in range(CONNECTIONS)]
             try:
                 for worker in workers:
                     worker.execute("SET synchronous_commit = off")
                 with watched_load(server.postmaster) as load:
                     parents = _load(workers, made, PARENTS)
                     dependents = _load(workers, made, DEPENDENTS)
+                    indexes = build_indexes(url, made.dimension) if with_indexes else 0.0
             finally:
                 for worker in workers:
                     worker.close()
-        problems = problems_of_copy(url, wanted)
+        problems = problems_of_copy(url, wanted) + (problems_of_indexes(url) if with_indexes else [])
     if problems:
         raise CopyFailed(f"the limit is not of the same rows: {'; '.join(problems)}")
-    return Limit(parents, dependents, load.server, load.others(0.0))
+    return Limit(parents, dependents, indexes, load.server, load.others(0.0))
 
 
 def _prepare(main: Connection, made: Dump) -> None:
-    main.execute("CREATE EXTENSION IF NOT EXISTS vector")
-    main.execute(read_sql("schema.sql").encode())
-    main.execute(
-        sql.SQL("ALTER TABLE knowledge_nodes ALTER COLUMN embedding TYPE vector({})").format(
-            sql.Literal(made.dimension)
-        )
-    )
+    create_tables(main, made.dimension)
     main.execute("DELETE FROM users")  # the bootstrap user comes with the dump
     for table in _SMALL:
         _copy_from(main, made, table, 0)
@@ -134,11 +124,9 @@ def _load(workers: list[Connection], made: Dump, tables: tuple[str, ...]) -> flo
         for table in tables:
             _copy_from(workers[part], made, table, part)
 
-    with ThreadPoolExecutor(max_workers=BACKENDS) as threads:
-        started = time.monotonic()
-        for done in [threads.submit(work, part) for part in range(BACKENDS)]:
-            done.result()
-        return time.monotonic() - started
+    started = time.monotonic()
+    at_once(work)
+    return time.monotonic() - started
 
 
 def _copy_from(connection: Connection, made: Dump, table: str, part: int) -> None:

@@ -1,11 +1,8 @@
-"""One measured copy: the command as a user runs it, in a fresh process, into a new database, then checked."""
+"""One measured command as a user runs it: a copy, or a comparison of a copy with its source. Then it is checked."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -14,91 +11,39 @@ from typing import Any
 
 from bench.check import CopyFailed, Digest, problems_of_copy, problems_of_indexes
 from bench.load import watched_load
+from bench.process import Cost, run_command
 from bench.server import BenchServer
 
-ROOT = Path(__file__).parent.parent
 TABLE_PHASES = ("small", "memberships", "parents", "dependents")
-_TIMEOUT_SECONDS = 3600
-_KIB_PER_MIB = 1024
 
 
 @dataclass(frozen=True)
 class CopyRun:
-    """What one copy took. Memory is the peak of the largest single process, by the kernel's own account."""
+    """What one copy took; `inserted` are the rows of all tables that were not there before."""
 
-    rows: int
     workers: int
-    wall: float
+    cost: Cost
     phases: dict[str, float]
     all_rows: int
-    cpu: float
-    coordinator_mib: float
-    worker_mib: float
+    inserted: int
     server_cpu: float | None
     others_cpu: float | None
+
+    @property
+    def wall(self) -> float:
+        """Seconds of the whole command."""
+        return self.cost.wall
 
     @property
     def tables(self) -> float:
         """Seconds of all phases that write rows."""
         return sum(self.phases.get(name, 0.0) for name in TABLE_PHASES)
 
-    @property
-    def peak_mib(self) -> float:
-        """The largest of our processes."""
-        return max(self.coordinator_mib, self.worker_mib)
-
-    @property
-    def rows_per_second(self) -> float:
-        """Rows of all tables over the seconds of the phases that write them."""
-        return self.all_rows / self.tables if self.tables else 0.0
-
-
-@dataclass(frozen=True)
-class VerifyRun:
-    """What comparing a copy with its source took, beside the copy itself."""
-
-    workers: int
-    wall: float
-    copy_wall: float
-    phases: dict[str, float]
-    cpu: float
-    coordinator_mib: float
-    worker_mib: float
-
-    @property
-    def ratio(self) -> float:
-        """Against the copy of the same round, into the same database."""
-        return self.wall / self.copy_wall
-
-    @property
-    def peak_mib(self) -> float:
-        """The largest of our processes."""
-        return max(self.coordinator_mib, self.worker_mib)
-
-
-def measured_verify(server: BenchServer, url: str, source: Path, copied: CopyRun) -> VerifyRun:
-    """Compares what `copied` copied into `url` with its source. Raises `CopyFailed` unless both are found the same."""
-    server.settle()
-    cost, report = _run("verify", source, url, copied.workers)
-    if cost["exit_code"] != 0 or not report["same"]:
-        raise CopyFailed(
-            f"{source.name}: verify ended with {cost['exit_code']}, {len(report['differences'])} differences"
-        )
-    return VerifyRun(
-        workers=copied.workers,
-        wall=cost["wall_seconds"],
-        copy_wall=copied.wall,
-        phases=report["phases"],
-        cpu=float(cost["cpu_seconds"]),
-        coordinator_mib=cost["coordinator_peak_kib"] / _KIB_PER_MIB,
-        worker_mib=cost["others_peak_kib"] / _KIB_PER_MIB,
-    )
-
 
 def measured_copy(
-    server: BenchServer, url: str, source: Path, wanted: dict[str, Digest], workers: int, with_indexes: bool
+    server: BenchServer, url: str, source: Path, wanted: dict[str, Digest], workers: int, with_indexes: bool = True
 ) -> CopyRun:
-    """Copies into the empty database `url`. Raises `CopyFailed` unless all is there and right."""
+    """Copies into the database `url`. Raises `CopyFailed` unless all is there and right afterwards."""
     server.settle()
     with watched_load(server.postmaster) as load:
         cost, report = _run("copy", source, url, workers, "--indexes", "auto" if with_indexes else "none")
@@ -107,62 +52,45 @@ def measured_copy(
         problems += problems_of_indexes(url)
     if problems:
         raise CopyFailed(f"{source.name}, {workers} workers: {'; '.join(problems)}")
-    cpu = float(cost["cpu_seconds"])
     return CopyRun(
-        rows=wanted["knowledge_nodes"][0],
         workers=workers,
-        wall=cost["wall_seconds"],
+        cost=cost,
         phases=report["phases"],
         all_rows=sum(rows for rows, _ in wanted.values()),
-        cpu=cpu,
-        coordinator_mib=cost["coordinator_peak_kib"] / _KIB_PER_MIB,
-        worker_mib=cost["others_peak_kib"] / _KIB_PER_MIB,
+        inserted=sum(table["inserted"] for table in report["tables"].values()),
         server_cpu=load.server,
-        others_cpu=load.others(cpu),
+        others_cpu=load.others(cost.cpu),
     )
 
 
-def _run(name: str, source: Path, url: str, workers: int, *more: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def measured_verify(server: BenchServer, url: str, source: Path, workers: int) -> Cost:
+    """Compares the copy in `url` with its source. Raises `CopyFailed` unless both are found the same."""
+    server.settle()
+    cost, report = _run("verify", source, url, workers)
+    if cost.exit_code != 0 or not report["same"]:
+        raise CopyFailed(f"{source.name}: verify ended with {cost.exit_code}, {len(report['differences'])} differences")
+    return cost
+
+
+def _run(name: str, source: Path, url: str, workers: int, *more: str) -> tuple[Cost, dict[str, Any]]:
     """What the command of that name cost, and its report."""
     with tempfile.TemporaryDirectory(prefix="vestige-bench-") as directory:
-        cost, report = Path(directory) / "cost.json", Path(directory) / "report.json"
+        report = Path(directory) / "report.json"
         program = Path(sys.executable).with_name("vestige-migrate")
         command = [
-            *(sys.executable, "-m", "bench.one_copy", str(cost)),
             *(str(program), name, "--sqlite-path", str(source), "--workers", str(workers)),
             *(*more, "--report", str(report), "--no-progress", "--log-level", "WARNING"),
         ]
-        errors = _run_to_its_end(command, {**os.environ, "VESTIGE_POSTGRES_URL": url})
-        if not cost.exists() or not report.exists():
+        cost, errors = run_command(command, url)
+        if not report.exists():
             raise CopyFailed(f"{name} of {source.name}, {workers} workers: {errors.strip() or 'no report'}")
-        return json.loads(cost.read_text()), json.loads(report.read_text())
+        return cost, json.loads(report.read_text())
 
 
-def _run_to_its_end(command: list[str], environment: dict[str, str]) -> str:
-    """Runs the command in a process group of its own, which does not outlive this function; returns its stderr."""
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        return process.communicate(timeout=_TIMEOUT_SECONDS)[1]
-    except subprocess.TimeoutExpired:
-        raise CopyFailed(f"a copy did not end within {_TIMEOUT_SECONDS} s") from None
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-def _problems_of_report(cost: dict[str, Any], report: dict[str, Any], wanted: dict[str, Digest]) -> list[str]:
+def _problems_of_report(cost: Cost, report: dict[str, Any], wanted: dict[str, Digest]) -> list[str]:
     problems = []
-    if cost["exit_code"] != 0 or not report["complete"] or report["errors"]:
-        problems.append(f"exit code {cost['exit_code']}, {len(report['errors'])} errors")
+    if cost.exit_code != 0 or not report["complete"] or report["errors"]:
+        problems.append(f"exit code {cost.exit_code}, {len(report['errors'])} errors")
     for table, (rows, _) in wanted.items():
         counted = report["tables"][table]
         if counted["source_rows"] != rows or counted["inserted"] + counted["skipped"] != rows:

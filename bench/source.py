@@ -67,14 +67,14 @@ def source_file(directory: Path, rows: int, dimension: int) -> Path:
         connection.executescript(
             resources.files("vestige_migrate.demo").joinpath("sql", "sample_v15.sql").read_text(encoding="utf-8")
         )
-        _Builder(connection, rows, dimension).fill()
+        Builder(connection, rows, dimension).fill()
         connection.commit()
         connection.execute("PRAGMA journal_mode = WAL")  # as Vestige keeps its files
     unfinished.rename(path)
     return path
 
 
-class _Builder:
+class Builder:
     """Fills one file."""
 
     def __init__(self, connection: sqlite3.Connection, rows: int, dimension: int) -> None:
@@ -92,9 +92,19 @@ class _Builder:
         """All tables."""
         self._connection.execute("UPDATE schema_version SET applied_at = '2025-01-01 00:00:00'")
         self._fill_small()
-        ids = self._uuids(self._rows)
-        created = np.sort(_FIRST_NS + self._rng.integers(0, _SPAN_NS, self._rows))
-        for start in range(0, self._rows, _CHUNK_ROWS):
+        self._fill_memories(self._rows, _FIRST_NS)
+
+    def append(self, rows: int) -> None:
+        """So many more memories with all that belongs to them, younger than the others, of the same users."""
+        self._rng = np.random.default_rng(_SEED + 1)
+        self._prose = _Prose(self._rng)
+        self._fill_memories(rows, _FIRST_NS + _SPAN_NS)
+
+    def _fill_memories(self, rows: int, first_ns: int) -> None:
+        """Memories and their dependents, made in the 500 days from `first_ns` on."""
+        ids = self._uuids(rows)
+        created = np.sort(first_ns + self._rng.integers(0, _SPAN_NS, rows))
+        for start in range(0, rows, _CHUNK_ROWS):
             chunk = slice(start, start + _CHUNK_ROWS)
             self._insert("knowledge_nodes", 14, self._nodes(ids[chunk], created[chunk]))
             self._insert("scheduling", 8, self._schedules(ids[chunk], created[chunk]))
