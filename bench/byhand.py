@@ -50,7 +50,7 @@ def build_indexes(url: str, dimension: int) -> float:
 
         at_once(work)
         main = connections[0]
-        memory = indexes.choose_memory(main, dimension)
+        memory = indexes.hnsw_memory(main, dimension)
         main.execute(sql.SQL("SET maintenance_work_mem = {}").format(sql.Literal(f"{memory.given_mib}MB")))
         main.execute(sql.SQL("SET max_parallel_maintenance_workers = {}").format(sql.Literal(CONNECTIONS)))
         main.execute(statements(read_sql("hnsw.sql"))[0])

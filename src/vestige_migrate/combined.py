@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from vestige_migrate.estimate import Estimate
 from vestige_migrate.report import DestinationInfo, MigrationReport, ModelInfo, RowError
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ class CombinedReport:
     dry_run: bool = False
     reports: list[MigrationReport] = field(default_factory=list)
     duration_seconds: float = 0.0
+    estimate: Estimate | None = None
+    """What copying all of them would move, need and take; None but for a dry run. Its files' reports have none."""
     verification: VerifyReport | None = None
     """What comparing all files with the destination found afterwards; None without `--verify`."""
 
@@ -52,5 +55,6 @@ class CombinedReport:
             "model": asdict(self.model) if self.model else None,
             "sources": [report.as_json() for report in self.reports],
             "duration_seconds": round(self.duration_seconds, 3),
+            **({"estimate": self.estimate.as_json()} if self.estimate else {}),
             **({"verification": self.verification.as_json()} if self.verification else {}),
         }

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from vestige_migrate.estimate import Estimate
 from vestige_migrate.plan import OnConflict
 
 if TYPE_CHECKING:
@@ -150,6 +151,8 @@ class MigrationReport:
     on_conflict: OnConflict = OnConflict.SKIP
     archived: dict[str, int] | None = None
     """Rows of each table that are in the archive now; None without `--archive`."""
+    estimate: Estimate | None = None
+    """What a copy would move, need and take; None but for a dry run."""
     verification: VerifyReport | None = None
     """What comparing both sides afterwards found; None without `--verify`."""
 
@@ -214,7 +217,7 @@ class MigrationReport:
 
         With `--on-conflict newer` there are two more keys: `memories_updated`, and `updated` in each table's entry;
         with `--archive` there is one more: `archived`, and its tables are not in `left_behind`; with `--verify` there
-        is `verification`, a report of its own.
+        is `verification`, a report of its own; with `--dry-run` there is `estimate` (docs/workers.md).
         """
         return {
             "schema": 1,
@@ -235,5 +238,6 @@ class MigrationReport:
             "source_changed": self.source_changed,
             "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},
             "duration_seconds": round(self.duration_seconds, 3),
+            **({"estimate": self.estimate.as_json()} if self.estimate else {}),
             **({"verification": self.verification.as_json()} if self.verification else {}),
         }

@@ -139,3 +139,17 @@ def test_a_clock_that_is_set_back_while_it_runs_changes_no_duration_and_no_row(
     assert report["verification"]["same"] is True
     assert "-" not in done.stderr.rpartition("done: ")[2]
     assert len(list(tmp_path.glob("vestige.db.v13-backup-*"))) == 1
+
+
+POISON = ("nt", "random", "pickle", "socket", "psycopg", "numpy", "dill", "multiprocess", "vestige_migrate", "loguru")
+
+
+def test_files_of_the_current_folder_are_never_taken_for_modules(
+    source: Path, database: str, command: CommandLine
+) -> None:
+    for name in POISON:
+        (command.home / f"{name}.py").write_text("raise SystemExit('a file of the operator was imported')\n")
+    done = command("copy", "--sqlite-path", source, "--postgres-url", database, "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    assert "imported" not in done.stderr
+    assert "Traceback" not in done.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -13,8 +14,11 @@ from tests.support.compare import assert_same
 from tests.support.running import RunningCopy, advisory_locks, our_sessions, wait_until
 from tests.support.sources import SourceSpec, build_source
 from vestige_migrate import Indexes, Progress, SqliteToPostgresPlan, run_sqlite_to_postgres
-from vestige_migrate.destination.indexes import HNSW_INDEX
+from vestige_migrate.destination.builds import BuildProgress, build_progress
+from vestige_migrate.destination.indexes import HNSW_INDEX, hnsw_build
+from vestige_migrate.destination.memory import HnswMemory
 from vestige_migrate.destination.schema import read_sql, statements
+from vestige_migrate.destination.watched import WatchedConnection
 
 PLAIN = {statement.split()[5] for statement in statements(read_sql("indexes.sql"))}
 ALL = PLAIN | {HNSW_INDEX}
@@ -65,6 +69,42 @@ def test_progress_names_indexes_and_the_hnsw_graph(source: Path, copy: Copier) -
         row = connection.execute("SELECT count(embedding) FROM knowledge_nodes").fetchone()
     assert row is not None
     assert last["HNSW index"] == (row[0], row[0])
+
+
+def test_too_little_shared_memory_and_too_little_memory_are_said_and_the_graph_is_built_all_the_same(
+    tmp_path: Path, copy: Copier
+) -> None:
+    """Memory that no machine has, for a parallel build, which asks for all of it at once; then 1 MiB."""
+    copy(build_source(tmp_path / "v.db", SourceSpec(memories=900, schedules=0, edges=0, events=0)), indexes="none")
+    warnings: list[str] = []
+    with WatchedConnection.connect(copy.database, autocommit=True) as connection:
+        connection.execute("ALTER TABLE knowledge_nodes SET (parallel_workers = 2)")
+        connection.execute("SET min_parallel_table_scan_size = 0")
+        for given_mib, reason in ((1024**2, "too little shared memory"), (1, "no longer fits")):
+            memory = HnswMemory(900, 2, given_mib, given_mib, True, "")
+            hnsw_build(memory, 2 if given_mib > 1 else 0, warnings.append)(connection)
+            assert HNSW_INDEX in valid_indexes(copy.database)
+            drop(copy.database, HNSW_INDEX)
+            (said,) = warnings
+            assert reason in said
+            warnings.clear()
+
+
+def test_a_build_that_waits_says_so(source: Path, copy: Copier) -> None:
+    copy(source, indexes=Indexes.NONE)
+    with (
+        psycopg.connect(copy.database) as holder,
+        psycopg.connect(copy.database) as builder,
+        WatchedConnection.connect(copy.database, autocommit=True) as watcher,
+        ThreadPoolExecutor() as threads,
+    ):
+        holder.execute("LOCK TABLE knowledge_nodes IN ROW EXCLUSIVE MODE")
+        building = threads.submit(builder.execute, read_sql("hnsw.sql"))
+        waiting = BuildProgress("waiting for a lock", 0)
+        wait_until(lambda: build_progress(watcher, HNSW_INDEX) == waiting, "the build to be seen waiting")
+        holder.rollback()
+        building.result()
+        assert build_progress(watcher, HNSW_INDEX) is None
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])

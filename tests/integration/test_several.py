@@ -299,8 +299,14 @@ def test_the_command_line_gives_each_file_a_section(
     one, other = build("a.db"), build("b.db", seed=8)
     report_file = tmp_path / "report.json"
     arguments = ("copy", "--sqlite-path", one, "--sqlite-path", other, "--postgres-url", copy.database)
-    dry = command(*arguments, "--dry-run")
+    dry = command(*arguments, "--dry-run", "--report", report_file)
     assert dry.returncode == 0, dry.stderr
+    estimated = json.loads(report_file.read_text())
+    assert not any("estimate" in section for section in estimated["sources"])  # one of both files together
+    assert estimated["estimate"]["rows"] == sum(
+        table["inserted"] for section in estimated["sources"] for table in section["tables"].values()
+    )
+    assert dry.stdout.count("\nto move: ") == 1
     assert nothing_was_made(copy.database)
     done = command(*arguments, "--report", report_file)
     assert done.returncode == 0, done.stderr

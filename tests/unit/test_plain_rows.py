@@ -197,10 +197,8 @@ def test_bytes_that_are_no_utf8_are_never_copied_as_they_are(name: str, data: st
         ("knowledge_nodes", "content", None),
         ("knowledge_nodes", "content", "a\x1eb"),
         ("knowledge_nodes", "tags", "bad"),
-        ("knowledge_nodes", "metadata", None),
         ("knowledge_nodes", "metadata", "[]"),
         ("knowledge_nodes", "metadata", ""),
-        ("knowledge_nodes", "embedding", None),
         ("knowledge_nodes", "embedding", b"\0" * 4),
         ("knowledge_nodes", "embedding", "\0" * 8),
         ("knowledge_nodes", "created_at", None),
@@ -230,6 +228,26 @@ def test_nulls_get_the_defaults_that_the_careful_encoder_gives(overrides: Overri
         plain = reading.plain(table)
         assert plain is not None
         assert_alike(plain, reading.careful(table), [1, 2, 3])
+
+
+@pytest.mark.parametrize("empty", [[0], [1, 3], [0, 1, 2, 3]])
+def test_memories_without_a_vector_or_metadata_are_plain(empty: list[int]) -> None:
+    rows: list[Row] = [{"embedding": struct.pack("<2f", at, at)} for at in range(4)]
+    for at in empty:
+        rows[at] = {"embedding": None, "metadata": None, "domain_scores": None}
+    with table_with("knowledge_nodes", rows) as reading:
+        plain = reading.plain()
+        assert plain is not None
+        assert_alike(plain, reading.careful(), [1, 2, 3, 4])
+
+
+def test_odd_rows_make_chunks_smaller_and_others_larger_again() -> None:
+    reader = ChunkReader(TableSource("t", (), ()), (), False, PLENTY)
+    sizes = []
+    for odd in (True, True, True, True, False, False, False, False, False):
+        reader.note(odd)
+        sizes.append(reader.rows)
+    assert sizes == [1250, 625, 312, 250, 500, 1000, 2000, 2500, 2500]
 
 
 def test_nulls_among_numbers_and_times_are_plain() -> None:

@@ -40,6 +40,13 @@ def test_the_line_is_the_documented_one(arguments: tuple[str, int, int, float | 
     assert render_line(*arguments) == line
 
 
+def test_the_bar_makes_room_for_what_is_said_after_it() -> None:
+    plain = render_line("HNSW index", 240, 1000, 50.0, 24)
+    said = render_line("HNSW index", 240, 1000, 50.0, 24, "loading tuples 24%")
+    assert said == "       HNSW index #---- 240/1000 (50/s, eta 0:00:15) loading tuples 24%"
+    assert len(said) == len(plain)
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     st.sampled_from(list(COUNTERS)),

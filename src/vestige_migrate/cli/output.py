@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from vestige_migrate.cli.counts import print_counts
+from vestige_migrate.cli.estimate_output import print_estimate
 from vestige_migrate.cli.streams import silence
 from vestige_migrate.combined import CombinedReport
 from vestige_migrate.errors import PlanError
@@ -115,6 +116,8 @@ def print_report(report: MigrationReport | CombinedReport, console: Console) -> 
         _print_section(section, console)
         console.print()
     moved = sum(table.source_rows for section in report.reports for table in section.tables.values())
+    if report.estimate is not None:
+        print_estimate(report.estimate, console)
     verb = "counted" if report.dry_run else "done"
     console.print(Text(f"{verb}: {moved} rows of {report.files} files in {report.duration_seconds:.1f} s"))
 
@@ -134,6 +137,8 @@ def _print_section(report: MigrationReport, console: Console) -> None:
         console.print(Text(_newer(report)), soft_wrap=True)
     if report.source_changed:
         console.print(Text("the source changed during the copy: run again to bring what is new"))
+    if report.estimate is not None:
+        print_estimate(report.estimate, console)
     moved = sum(table.source_rows for table in report.tables.values())
     rate = moved / report.duration_seconds if report.duration_seconds else 0.0
     verb = "counted" if report.dry_run else "done"

@@ -19,14 +19,17 @@ _NUMBERS_WIDTH = 46
 """Room that the counts, the rate and the time take on a line at the most."""
 
 
-def render_line(name: str, done: int, total: int, speed: float | None, bar_width: int) -> str:
-    """`{table:>17} ######----- 1200/5000 (3400/s, eta 0:00:01)`."""
+def render_line(name: str, done: int, total: int, speed: float | None, bar_width: int, detail: str = "") -> str:
+    """`{table:>17} ######----- 1200/5000 (3400/s, eta 0:00:01)`; then `detail`, which the bar makes room for."""
+    bar_width = max(_SMALLEST_BAR, bar_width - len(detail) - 1) if detail else bar_width
     share = done / total if total else 1.0
     filled = round(bar_width * min(1.0, share))
     bar = "#" * filled + "-" * (bar_width - filled)
     left = timedelta(seconds=round((total - done) / speed)) if speed and total > done else timedelta(0)
     eta = str(left) if speed or done >= total else "-:--:--"
-    return f"{name:>{_NAME_WIDTH}} {bar} {done}/{total} ({speed or 0:.0f}/s, eta {eta})"
+    return f"{name:>{_NAME_WIDTH}} {bar} {done}/{total} ({speed or 0:.0f}/s, eta {eta})" + (
+        f" {detail}" if detail else ""
+    )
 
 
 class _Line(ProgressColumn):
@@ -37,7 +40,14 @@ class _Line(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
         return Text(
-            render_line(task.description, int(task.completed), int(task.total or 0), speed, self._bar_width),
+            render_line(
+                task.description,
+                int(task.completed),
+                int(task.total or 0),
+                speed,
+                self._bar_width,
+                task.fields.get("detail", ""),
+            ),
             no_wrap=True,
             overflow="ellipsis",
         )
@@ -65,4 +75,5 @@ class ProgressBars:
         """Takes one `Progress`."""
         if progress.table not in self._tasks:
             self._tasks[progress.table] = self._bars.add_task(progress.table, total=progress.total)
-        self._bars.update(self._tasks[progress.table], completed=progress.done, total=progress.total)
+        task = self._tasks[progress.table]
+        self._bars.update(task, completed=progress.done, total=progress.total, detail=progress.detail)

@@ -17,15 +17,22 @@ Build = Callable[[Connection], None]
 
 _WATCH_SECONDS = 0.5
 _CANCEL_SECONDS = 5.0
+_LOADING = "loading tuples"
 
 
 @dataclass(frozen=True)
 class BuildProgress:
-    """What the server says of a build: its phase, and rows done of rows in all (0 where it does not say)."""
+    """What the server says of a build: its phase (`loading tuples`), and rows done."""
 
     phase: str
     done: int
-    total: int
+
+    def describe(self, total: int) -> str:
+        """The phase, with the percent of `total` rows while rows are loaded."""
+        if self.phase != _LOADING:
+            return self.phase
+        # pgvector has no phase of its own for what comes after the last row: the graph goes to its file and the log.
+        return f"{_LOADING} {100 * self.done // total}%" if self.done < total else "writing the graph"
 
 
 def run_builds(pool: ConnectionPool[WatchedConnection], builds: Sequence[Build], watch: Callable[[int], None]) -> None:
@@ -75,9 +82,12 @@ def build_progress(connection: Connection, index: str) -> BuildProgress | None:
     https://www.postgresql.org/docs/current/progress-reporting.html#CREATE-INDEX-PROGRESS-REPORTING
     """
     row = connection.execute(
-        "SELECT phase, tuples_done, tuples_total FROM pg_stat_progress_create_index AS p"
-        " JOIN pg_stat_activity AS a USING (pid)"
-        " WHERE p.datname = current_database() AND a.query ILIKE 'CREATE INDEX%%' AND position(%s IN a.query) > 0",
+        "SELECT CASE WHEN a.wait_event_type = 'Lock' THEN 'waiting for a lock'"
+        "   ELSE COALESCE(regexp_replace(p.phase, '^building index: ', ''), 'initializing') END,"
+        " COALESCE(p.tuples_done, 0)"
+        " FROM pg_stat_activity AS a LEFT JOIN pg_stat_progress_create_index AS p USING (pid)"
+        " WHERE a.datname = current_database() AND a.backend_type = 'client backend' AND a.state = 'active'"
+        " AND a.query ILIKE 'CREATE INDEX%%' AND position(%s IN a.query) > 0",
         (index,),
     ).fetchone()
     return BuildProgress(*row) if row else None

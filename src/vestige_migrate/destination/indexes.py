@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import LiteralString
 
 from psycopg import errors, sql
+from psycopg.errors import Diagnostic
 
 from vestige_migrate.destination.builds import Build
 from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.memory import HnswMemory, choose_memory, read_limits
 from vestige_migrate.destination.schema import read_sql, statements
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.tables import TABLES
@@ -22,40 +22,12 @@ MAX_HNSW_DIMENSION = 2000
 """pgvector's limit of an HNSW index on `vector` (https://github.com/pgvector/pgvector#hnsw)."""
 
 _NAME = re.compile(r"CREATE INDEX IF NOT EXISTS (\w+)")
-_MIB = 1024 * 1024
-_GRAPH_ROW_BYTES = 720
-_GRAPH_FLOAT_BYTES = 4
-_GRAPH_MARGIN = 1.1
-_FREE_SHARE = 0.5
-"""How much of the machine's free memory the graph may take."""
-
-
-@dataclass(frozen=True)
-class HnswMemory:
-    """Memory for the HNSW build, in MiB: what the graph of so many vectors needs and what it gets; `local` is
-    whether the server runs on this machine."""
-
-    vectors: int
-    wanted_mib: int
-    given_mib: int
-    local: bool
-
-    @property
-    def fits(self) -> bool:
-        """Whether the graph stays in memory; past it pgvector goes on, several times slower."""
-        return self.given_mib >= self.wanted_mib
-
-    @property
-    def advice(self) -> str:
-        """What to do where it does not fit."""
-        if self.local:
-            return f"free {self.wanted_mib - self.given_mib} MiB more on this machine"
-        return f"let the role have maintenance_work_mem = '{self.wanted_mib}MB' if the server's machine has that much"
-
-
-def graph_bytes(rows: int, dimension: int) -> int:
-    """What pgvector's in-memory graph takes at m = 16 (measured: 4 x dim + 720 bytes a row), with a tenth to spare."""
-    return int(rows * (_GRAPH_FLOAT_BYTES * dimension + _GRAPH_ROW_BYTES) * _GRAPH_MARGIN)
+_PARALLEL_FROM_VECTORS = 5000
+"""From here on parallel workers pay, however few pages the table itself has: long vectors are stored beside it, and
+PostgreSQL counts its own pages alone (5,000 x 768 built with one process 1.5 s, with three on two cores 0.9 s)."""
+_OUTGROWN = "hnsw graph no longer fits"
+_SHARED_BESIDE_MIB = 64
+"""Shared memory for everything else that the server runs in parallel."""
 
 
 def invalid(connection: Connection) -> list[str]:
@@ -81,6 +53,11 @@ def missing(connection: Connection) -> list[tuple[str, LiteralString]]:
     """(name, statement) of the plain indexes that do not exist."""
     there = _existing(connection)
     return [(name, statement) for name, statement in _plain() if name not in there]
+
+
+def missing_share(connection: Connection) -> float:
+    """Which share of the plain indexes does not exist, 0 to 1."""
+    return len(missing(connection)) / len(_plain())
 
 
 def check_names(connection: Connection) -> None:
@@ -137,63 +114,54 @@ def needs_hnsw(connection: Connection, dimension: int | None) -> bool:
     return dimension is not None and dimension <= MAX_HNSW_DIMENSION and HNSW_INDEX not in _existing(connection)
 
 
-def choose_memory(connection: Connection, dimension: int) -> HnswMemory:
-    """Memory for the whole graph, bounded by what the server's machine can spare."""
-    row = connection.execute(
-        "SELECT count(embedding), pg_size_bytes(current_setting('maintenance_work_mem')),"
-        " pg_size_bytes(current_setting('effective_cache_size')) FROM knowledge_nodes"
-    ).fetchone()
+def hnsw_memory(connection: Connection, dimension: int) -> HnswMemory:
+    """Memory for the graph of the vectors that are there, by what the server and its machine have."""
+    row = connection.execute("SELECT count(embedding) FROM knowledge_nodes").fetchone()
     assert row is not None
-    rows, current, cache = row
-    wanted = graph_bytes(rows, dimension)
-    free = _free_bytes() if _is_local(connection) else None
-    # A server elsewhere: its own estimate of the memory around it is all there is to go by.
-    spare = int(free * _FREE_SHARE) if free is not None else cache // 4
-    given = max(current // _MIB, min(_mib(wanted), spare // _MIB))
-    return HnswMemory(rows, _mib(wanted), given, free is not None)
-
-
-def _mib(size: int) -> int:
-    return -(-size // _MIB)
-
-
-def _is_local(connection: Connection) -> bool:
-    return connection.info.host.startswith("/") or connection.info.host in (
-        "",
-        "localhost",
-        "127.0.0.1",
-        "::1",
-    )
-
-
-def _free_bytes() -> int | None:
-    try:
-        text = Path("/proc/meminfo").read_text(encoding="ascii")
-    except OSError:
-        return None
-    match = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
-    return int(match.group(1)) * 1024 if match else None
+    return choose_memory(row[0], dimension, read_limits(connection))
 
 
 def hnsw_build(memory: HnswMemory, workers: int, warn: Callable[[str], None]) -> Build:
-    """The build of the HNSW index with this memory and up to `workers` parallel maintenance workers."""
+    """The build of the HNSW index with this memory and up to `workers` parallel maintenance workers.
+
+    `warn` is told when the graph outgrows the memory, and when the build has to do without parallel workers.
+    """
     statement = statements(read_sql("hnsw.sql"))[0]
 
+    def on_notice(notice: Diagnostic) -> None:
+        # pgvector names no row: "hnsw graph no longer fits into maintenance_work_mem after 1234 tuples".
+        if notice.message_primary and notice.message_primary.startswith(_OUTGROWN):
+            warn(f"{notice.message_primary}: the rest takes several times as long; {memory.advice}")
+
     def build(connection: Connection) -> None:
+        connection.add_notice_handler(on_notice)
         try:
-            _build(connection, statement, memory.given_mib, workers)
-        except (errors.DiskFull, errors.OutOfMemory):
+            _build(connection, statement, memory, workers)
+        except (errors.DiskFull, errors.OutOfMemory) as error:
             # A parallel build keeps its graph in shared memory, which a container limits to 64 MB (/dev/shm).
-            warn("the parallel HNSW build found too little shared memory: building it with one process instead")
-            _build(connection, statement, memory.given_mib, 0)
+            warn(
+                "the parallel build of the HNSW index found too little shared memory or disk (SQLSTATE "
+                f"{error.sqlstate}): building it with one process instead, which takes longer. A server in a container "
+                f"takes --shm-size={memory.given_mib + _SHARED_BESIDE_MIB}m"
+            )
+            _build(connection, statement, memory, 0)
+        finally:
+            connection.remove_notice_handler(on_notice)
 
     return build
 
 
-def _build(connection: Connection, statement: LiteralString, memory_mib: int, workers: int) -> None:
+def _build(connection: Connection, statement: LiteralString, memory: HnswMemory, workers: int) -> None:
+    """For this transaction alone: memory, processes, and those also for a table that is small without its vectors."""
+    settings: dict[str, str | int] = {
+        "maintenance_work_mem": f"{memory.given_mib}MB",
+        "max_parallel_maintenance_workers": workers,
+    }
+    if memory.vectors >= _PARALLEL_FROM_VECTORS:
+        settings["min_parallel_table_scan_size"] = 0
     with connection.transaction():
-        connection.execute(sql.SQL("SET LOCAL maintenance_work_mem = {}").format(sql.Literal(f"{memory_mib}MB")))
-        connection.execute(sql.SQL("SET LOCAL max_parallel_maintenance_workers = {}").format(sql.Literal(workers)))
+        for name, value in settings.items():
+            connection.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)))
         connection.execute(statement)
 
 

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from loguru import logger
-from psycopg_pool import ConnectionPool, PoolTimeout
+from psycopg_pool import ConnectionPool
 
 from vestige_migrate.destination import embedded, indexes, registry, rights, schema
 from vestige_migrate.destination.archive import check_archive
@@ -23,7 +23,6 @@ from vestige_migrate.destination.reach import looking_at
 from vestige_migrate.destination.schema import ServerInfo
 from vestige_migrate.destination.shape import check_shape
 from vestige_migrate.destination.watched import WatchedConnection
-from vestige_migrate.errors import DestinationUnusable, Stopped
 from vestige_migrate.paths import default_server_directory
 from vestige_migrate.plan import ModelSignature, SqliteToPostgresPlan
 from vestige_migrate.report import DestinationInfo
@@ -123,11 +122,5 @@ def ready_destination(
         pool.open()
         try:
             yield ReadyDestination(url, info, server, pool, session, model, fresh)
-        except PoolTimeout:
-            failure = DestinationUnusable if plan.dry_run else Stopped
-            raise failure(
-                f"{display} has no connection free for the coordinator: raise the server's max_connections, "
-                "or lower --workers and --max-connections"
-            ) from None
         finally:
             pool.close()

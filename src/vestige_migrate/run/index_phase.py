@@ -10,6 +10,7 @@ from vestige_migrate.destination import indexes, registry
 from vestige_migrate.destination.builds import Build, build_progress, run_builds
 from vestige_migrate.plan import Indexes, SqliteToPostgresPlan
 from vestige_migrate.run.destination import ReadyDestination
+from vestige_migrate.run.heartbeat import Heartbeat
 from vestige_migrate.run.progress import OnProgress, Progress
 
 PLAIN = "indexes"
@@ -75,8 +76,15 @@ class IndexPhase:
             self._run(PLAIN, indexes.plain_builds(wanted))
 
     def _run(self, name: str, builds: Sequence[Build]) -> None:
+        heard = Heartbeat()
+
+        def watch(done: int) -> None:
+            self._advance(name, done, len(builds))
+            if heard.is_due():
+                logger.info("{}: {} of {} built after {:.0f} s", name, done, len(builds), heard.seconds)
+
         self._advance(name, 0, len(builds))
-        run_builds(self._pool, builds, lambda done: self._advance(name, done, len(builds)))
+        run_builds(self._pool, builds, watch)
 
     def _build_hnsw(self) -> None:
         dimension = registry.column_dimension(self._destination.main)
@@ -88,12 +96,13 @@ class IndexPhase:
             )
         if dimension is None or not indexes.needs_hnsw(self._destination.main, dimension):
             return
-        memory = indexes.choose_memory(self._destination.main, dimension)
+        memory = indexes.hnsw_memory(self._destination.main, dimension)
         logger.info(
-            "building the HNSW index of {} vectors: its graph needs {} MiB, maintenance_work_mem is {} MiB",
+            "building the HNSW index of {} vectors: its graph needs {} MiB, maintenance_work_mem is {} MiB ({})",
             memory.vectors,
             memory.wanted_mib,
             memory.given_mib,
+            memory.reason,
         )
         if not memory.fits:
             logger.warning(
@@ -101,19 +110,25 @@ class IndexPhase:
             )
         build = indexes.hnsw_build(memory, self._plan.workers, logger.warning)
         self._advance(HNSW, 0, memory.vectors)
-        run_builds(self._pool, [build], lambda done: self._advance_hnsw(done, memory.vectors))
+        heard = Heartbeat()
+        run_builds(self._pool, [build], lambda done: self._watch_hnsw(done, memory.vectors, heard))
 
-    def _advance_hnsw(self, finished: int, vectors: int) -> None:
+    def _watch_hnsw(self, finished: int, vectors: int, heard: Heartbeat) -> None:
         if finished:
             self._advance(HNSW, vectors, vectors)
             return
-        if self._on_progress is None:
+        due = heard.is_due()
+        if self._on_progress is None and not due:
             return
         seen = build_progress(self._destination.main, indexes.HNSW_INDEX)
-        if seen is not None:
-            # The server's total is the planner's guess of the table's rows; the count is exact.
-            self._advance(HNSW, min(seen.done, vectors), vectors)
+        if seen is None:
+            return
+        # The server's total is the planner's guess of the table's rows; the count is exact.
+        done, detail = min(seen.done, vectors), seen.describe(vectors)
+        self._advance(HNSW, done, vectors, detail)
+        if due:
+            logger.info("{}: {}, {} of {} vectors after {:.0f} s", HNSW, detail, done, vectors, heard.seconds)
 
-    def _advance(self, name: str, done: int, total: int) -> None:
+    def _advance(self, name: str, done: int, total: int, detail: str = "") -> None:
         if self._on_progress is not None:
-            self._on_progress(Progress(name, done, total))
+            self._on_progress(Progress(name, done, total, detail))

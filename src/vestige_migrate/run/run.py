@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import psycopg
 from loguru import logger
@@ -26,10 +26,12 @@ from vestige_migrate.run.index_phase import IndexPhase
 from vestige_migrate.run.load import Load
 from vestige_migrate.run.messages import ErrorsFound
 from vestige_migrate.run.owner import make_owner
+from vestige_migrate.run.phases import timed
 from vestige_migrate.run.pool import backoff_seconds
 from vestige_migrate.run.prepare import PreparedSource
 from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.run.tally import Tally
+from vestige_migrate.source import driver
 from vestige_migrate.source.counts import count_dropped, count_rows, has_user, left_behind
 from vestige_migrate.source.ranges import Range
 from vestige_migrate.source.select import TableSource
@@ -37,6 +39,9 @@ from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import BOOTSTRAP_USER
 from vestige_migrate.tables.lost import NONE_LOST, errors_of_lost, tables_of_lost
 from vestige_migrate.tables.overrides import Overrides
+
+if TYPE_CHECKING:
+    from vestige_migrate.run.estimate import Work
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ class Run:
         self._plan = plan
         self._turn = turn
         self.rows_with_errors = turn.errors_before
+        self.work: Work | None = None
+        """What a dry run found to be done; None where the source could not be sampled."""
         self._source = source
         self._destination = destination
         self._run_name = run_name
@@ -112,6 +119,8 @@ class Run:
                 fill_dry_run(self.report, counts, self._destination, has_local, lost)
                 if self._plan.on_conflict is OnConflict.NEWER:
                     fill_updates(self.report, self._source, self._sources, self._destination)
+            with self._phase("estimate"):
+                self._estimate()
         else:
             self._copy(counts, before)
         self.report.awaiting_reembed = count_awaiting(
@@ -119,6 +128,19 @@ class Run:
         )
         self.report.complete = True
         self._log_end()
+
+    def _estimate(self) -> None:
+        # Here and not above: a copy has no use for it.
+        from vestige_migrate.run.survey import survey, survey_work
+
+        try:
+            self.work = survey_work(self.report, self._source, self._sources, self._destination.fresh)
+        except driver.errors() as error:
+            name = getattr(error, "sqlite_errorname", None) or type(error).__name__
+            logger.warning("no estimate: a sample of the source could not be read ({})", name)
+            return
+        if self._turn.first and self._turn.last:
+            self.report.estimate = survey(self.work, self._plan, self._destination, self._source.layout.dimension)
 
     def _copy(self, counts: dict[str, int], before: object) -> None:
         tally = Tally(self.report, self._plan.max_errors, self._on_progress, self._turn.errors_before)
@@ -204,13 +226,8 @@ class Run:
                 "Run again; if this stays, check the file with PRAGMA integrity_check"
             )
 
-    @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.report.phases[name] = self.report.phases.get(name, 0.0) + time.monotonic() - started
+    def _phase(self, name: str) -> AbstractContextManager[None]:
+        return timed(self.report.phases, name)
 
     def _log_start(self) -> None:
         plan, info = self._plan, self.report.destination

@@ -11,15 +11,18 @@ from itertools import combinations
 from vestige_migrate.combined import CombinedReport
 from vestige_migrate.destination.registry import UNNAMED
 from vestige_migrate.errors import MigrationError, PlanError, SourcesMismatch
+from vestige_migrate.estimate import Estimate
 from vestige_migrate.plan import Embedder, ModelSignature, SqliteToPostgresPlan
 from vestige_migrate.report import MigrationReport, ModelInfo
 from vestige_migrate.run.coordinator import as_migration_error, new_run_name, signature_of
 from vestige_migrate.run.destination import ReadyDestination, check_url, ready_destination
+from vestige_migrate.run.estimate import Work
 from vestige_migrate.run.index_phase import IndexPhase
 from vestige_migrate.run.prepare import FoundSource, PreparedSource, found_source, prepared_source
 from vestige_migrate.run.processes import warm_up
 from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.run.run import Run, Turn
+from vestige_migrate.run.survey import survey
 from vestige_migrate.source.layout import Layout
 
 
@@ -48,8 +51,11 @@ def run_several_to_postgres(
         combined = CombinedReport(destination.info, _model_info(destination.model), len(plans), plans[0].dry_run)
         try:
             with as_migration_error(*(source.file for source in sources)):
-                for report in _copy_each(plans, sources, destination, run_name, on_progress):
+                works = []
+                for report, work in _copy_each(plans, sources, destination, run_name, on_progress):
                     combined.reports.append(report)
+                    works.append(work)
+                combined.estimate = _estimate(works, plans[0], destination, telling_layout(found))
             if plans[0].verify:
                 from vestige_migrate.verify.coordinator import verify_copied
 
@@ -70,7 +76,8 @@ def _copy_each(
     destination: ReadyDestination,
     run_name: str,
     on_progress: OnProgress | None,
-) -> Iterator[MigrationReport]:
+) -> Iterator[tuple[MigrationReport, Work | None]]:
+    """Each file's report, and what a dry run found to be done."""
     # One for all: it builds before the first file and after the last one, by what the destination was at the start.
     indexes = IndexPhase(plans[0], destination, on_progress)
     errors = 0
@@ -86,9 +93,17 @@ def _copy_each(
             raise
         finally:
             run.report.duration_seconds = time.monotonic() - started
-        yield run.report
+        yield run.report, run.work
         errors = run.rows_with_errors
         destination = replace(destination, fresh=destination.fresh and run.report.memories_copied == 0)
+
+
+def _estimate(
+    works: Sequence[Work | None], plan: SqliteToPostgresPlan, destination: ReadyDestination, layout: Layout
+) -> Estimate | None:
+    """Of a dry run of all files together; None for a copy, and where one of them could not be sampled."""
+    known = [work for work in works if work is not None]
+    return survey(sum(known, Work()), plan, destination, layout.dimension) if len(known) == len(works) else None
 
 
 def _model_info(model: ModelSignature | None) -> ModelInfo | None:

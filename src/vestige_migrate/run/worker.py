@@ -220,6 +220,7 @@ class RangeCopier(RangeWorker):
                 break
             done += len(asked)
             rows = plain.encoder.encode(values) if values is not None else None
+            plain.reader.note(odd=rows is None)
             if rows is None:
                 yield asked
             elif len(rows):

@@ -16,8 +16,13 @@ def joined_with(expression: str, null: bytes) -> str:
     return joined(f"ifnull({expression}, x'{null.hex()}')")
 
 
+def presence(expression: str) -> str:
+    """The SQL that writes a 1 for each value, and a 0 for each NULL."""
+    return f"group_concat(({expression}) IS NOT NULL, '')"
+
+
 def joined_blobs(expression: str) -> str:
-    """The SQL that joins blobs without anything between them."""
+    """The SQL that joins blobs without anything between them; NULLs are left out."""
     return f"group_concat({expression}, '')"
 
 

@@ -21,6 +21,9 @@ CHUNK_ROWS = 2500
 _FEW_ROWS = 50
 """Rows that are so wide that no more fit are not worth the trouble."""
 
+_FEWEST_ROWS = 250
+"""Chunks do not get smaller than this where rows among them are odd."""
+
 _UTF8 = "UTF-8"
 
 Values = Sequence[object]
@@ -47,13 +50,21 @@ def text_columns(connection: sqlite3.Connection, table: str) -> frozenset[str]:
 
 @dataclass
 class ChunkReader:
-    """Reads one table. With `joined`, the expressions are aggregates. `rows` is how many fit, learned on the way."""
+    """Reads one table. With `joined`, the expressions are aggregates.
+
+    `rows` is how many are read at a time, and `most` how many fit; both are learned on the way.
+    """
 
     source: TableSource
     expressions: Sequence[str]
     joined: bool
     max_bytes: int
     rows: int = CHUNK_ROWS
+    most: int = CHUNK_ROWS
+
+    def note(self, odd: bool) -> None:
+        """Whether a chunk had an odd row in it: a smaller one has fewer rows beside it that must be read again."""
+        self.rows = max(min(self.most, _FEWEST_ROWS), self.rows // 2) if odd else min(self.most, self.rows * 2)
 
     def read(
         self, connection: sqlite3.Connection, rowids: Sequence[int]
@@ -67,7 +78,7 @@ class ChunkReader:
             pending = sorted(rowids[start : start + self.rows])
             values = self._read(connection, pending)
             if values is None and self.rows > _FEW_ROWS:
-                self.rows //= 2
+                self.most = self.rows = self.rows // 2
                 continue
             yield pending, values
             start += len(pending)

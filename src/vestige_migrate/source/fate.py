@@ -11,15 +11,12 @@ from typing import NamedTuple
 from vestige_migrate.paths import shown
 from vestige_migrate.source import connect, driver
 from vestige_migrate.source.connect import NotTheFile, SourceFile, open_source
+from vestige_migrate.source.header import HEADER_BYTES, change_counter, whole_bytes
 from vestige_migrate.source.sample import draw_rowids
 from vestige_migrate.source.select import quote_identifier
 
 _TABLE = "knowledge_nodes"
 _WITNESSES = 64
-_HEADER_BYTES = 100
-_COUNTER = slice(24, 28)
-_LARGEST_PAGE = 65_536
-"""Written as 1, because the header has two bytes for it."""
 
 
 class Fate(NamedTuple):
@@ -38,7 +35,7 @@ def what_happened(file: SourceFile) -> Fate | None:
     if not file.is_in_place:
         return Fate("was replaced by another file", "the next run copies that one")
     header = _header(file)
-    whole = _whole_bytes(header) if header else 1
+    whole = whole_bytes(header) if header else 1
     if size < whole:
         of = f" of its {whole}" if header else ""
         return Fate(f"was cut short to {size}{of} bytes", "put the whole file back")
@@ -77,16 +74,10 @@ def _header(file: SourceFile) -> bytes:
         return b""
     try:
         with file.path.open("rb") as opened:
-            header = opened.read(_HEADER_BYTES)
+            header = opened.read(HEADER_BYTES)
     except OSError:
         return b""
-    return header if len(header) == _HEADER_BYTES and header.startswith(driver.MAGIC) else b""
-
-
-def _whole_bytes(header: bytes) -> int:
-    """The size that the header says (https://sqlite.org/fileformat2.html, section 1.3)."""
-    page = int.from_bytes(header[16:18], "big")
-    return (_LARGEST_PAGE if page == 1 else page) * int.from_bytes(header[28:32], "big")
+    return header if len(header) == HEADER_BYTES and header.startswith(driver.MAGIC) else b""
 
 
 @dataclass(frozen=True)
@@ -128,4 +119,4 @@ class Witnesses:
 
 def _change_counter(file: SourceFile) -> int:
     """How often the file was written, which is only ever more; 0 where nothing says so."""
-    return int.from_bytes(_header(file)[_COUNTER], "big")
+    return change_counter(_header(file))

@@ -11,14 +11,12 @@ from pathlib import Path
 from vestige_migrate.errors import SourceUnusable
 from vestige_migrate.paths import DATABASE_NAME
 from vestige_migrate.source.driver import KEY_VARIABLE, MAGIC, has_sqlcipher, key_from_environment
+from vestige_migrate.source.header import HEADER_BYTES, size_is_current, whole_bytes
 
-_HEADER_BYTES = 100
 _SAMPLE_BYTES = 4096
 _NOISE = 0.9
 """Of the most there can be: 512 encrypted bytes and more have above 0.93, machine code and office files 0.7."""
 _SMALLEST_PAGE = 512
-_LARGEST_PAGE = 65_536
-"""Written as 1, because the header has two bytes for it."""
 
 
 class Kind(Enum):
@@ -53,7 +51,7 @@ def check_kind(path: Path) -> Kind:
     if not start.startswith(MAGIC):
         _check_encrypted(path, start, found.st_size)
         return Kind.ENCRYPTED
-    if len(start) < _HEADER_BYTES:
+    if len(start) < HEADER_BYTES:
         raise SourceUnusable(f"{path} is a truncated SQLite database: it ends after {len(start)} bytes. {_RESTORE}")
     _check_length(path, start, found.st_size)
     return Kind.PLAIN
@@ -136,10 +134,9 @@ def _check_length(path: Path, header: bytes, size: int) -> None:
     The header's page count is to be believed where the change counter stands beside it unchanged, and where no WAL
     can hold the pages that are missing here.
     """
-    if header[24:28] != header[92:96] or companion(path, "-wal"):
+    if not size_is_current(header) or companion(path, "-wal"):
         return
-    page = int.from_bytes(header[16:18], "big")
-    whole = (_LARGEST_PAGE if page == 1 else page) * int.from_bytes(header[28:32], "big")
+    whole = whole_bytes(header)
     if size < whole:
         raise SourceUnusable(
             f"{path} is a truncated SQLite database: it has {size} of the {whole} bytes in its header. {_RESTORE}"

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from vestige_migrate.decode.vector import FLOAT_BYTES
 from vestige_migrate.plan import MAX_DIMENSION
-from vestige_migrate.source.aggregates import SEPARATOR, count_of_length, joined, joined_blobs, joined_with
+from vestige_migrate.source.aggregates import SEPARATOR, count_of_length, joined, joined_blobs, joined_with, presence
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.select import TableSource, column
 from vestige_migrate.tables.base import Column, Form, Null, Special, Table
@@ -27,6 +27,7 @@ from vestige_migrate.wire.block import Block
 Write = Callable[..., Fields | None]
 """(number of rows, what each expression gave) -> fields; None where a value is not plain."""
 
+_EMPTY_OBJECT = field.jsonb("{}")
 _ROWID = column("rowid")
 _ROWIDS = f"group_concat({_ROWID})"
 
@@ -129,6 +130,8 @@ class _Context:
         if item.form is Form.VECTOR:
             return _vectors(expression, self.layout.dimension)
         write = _JOINED.get(item.form)
+        if item.form is Form.JSON and item.null is Null.DEFAULT and item.default == _EMPTY_OBJECT:
+            expression = f"ifnull({expression}, '{{}}')"
         return write and _Part((joined(expression),), write)
 
     def _few(self, item: Column, null: bytes | None) -> plain.FewValues:
@@ -163,12 +166,21 @@ def _vectors(expression: str, dimension: int | None) -> _Part | None:
     if dimension is None or dimension > MAX_DIMENSION:
         return None
 
-    def write(count: int, blobs: Any, of_right_length: int) -> Fields | None:
-        if not isinstance(blobs, bytes) or of_right_length != count:
+    def write(count: int, blobs: Any, of_right_length: int, marks: Any) -> Fields | None:
+        if of_right_length != marks.count(b"1"):
             return None
-        return plain.vectors(blobs, count, dimension)
+        found = plain.vectors(blobs or b"", of_right_length, dimension)
+        if found is None or of_right_length == count:
+            return found
+        following = iter(found)
+        return [field.NULL if mark == ord("0") else next(following) for mark in marks]
 
-    return _Part((joined_blobs(expression), count_of_length(expression, dimension * FLOAT_BYTES)), write)
+    expressions = (
+        joined_blobs(expression),
+        count_of_length(expression, dimension * FLOAT_BYTES),
+        presence(expression),
+    )
+    return _Part(expressions, write)
 
 
 def _split(value: Any, count: int) -> list[bytes] | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -23,6 +23,7 @@ from vestige_migrate.report import NIL_UUID, ModelInfo
 from vestige_migrate.run.destination import ReadyDestination
 from vestige_migrate.run.messages import WorkerConfig
 from vestige_migrate.run.owner import find_owner
+from vestige_migrate.run.phases import timed
 from vestige_migrate.run.pool import WriterPool
 from vestige_migrate.run.prepare import PreparedSource, found_source, prepared_source
 from vestige_migrate.run.processes import warm_up
@@ -285,13 +286,8 @@ class _Verification:
                         "not complete. Check the file with PRAGMA integrity_check"
                     )
 
-    @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.report.phases[name] = time.monotonic() - started
+    def _phase(self, name: str) -> AbstractContextManager[None]:
+        return timed(self.report.phases, name)
 
 
 def _tables_of(source: PreparedSource) -> dict[str, TableSource]:
