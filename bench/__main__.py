@@ -108,11 +108,10 @@ def _report(console: Console, session: Session, markdown_path: Path | None) -> N
     for scaling in session.scalings:
         print_grid(console, scaling_title(scaling), scaling_grid(scaling))
         console.print(scaling_note(scaling), highlight=False)
-    copies = sum(len(suite.copies) for suite in session.suites)
     others = [run.others_cpu for suite in session.suites for run in suite.copies if run.others_cpu is not None]
     if others:
         console.print(f"others' CPU during one of our copies: {median(others):.1f} s, at most {max(others):.1f} s")
-    console.print(f"every copy is complete and equal to its source ({copies} of ours, and all of the others)")
+    console.print("every copy, ours and the others', is complete and equal to its source")
     path = write_json(settings.results, now, session.server.name, _document(session, judge))
     drawing = settings.results / f"{stem(now)}.svg"
     drawing.write_text(chart(title, table, judge, session.scalings), encoding="utf-8")

@@ -25,14 +25,19 @@ _FIXED_SHARE = 100
 
 @dataclass(frozen=True)
 class Point:
-    """Medians of the copies with so many workers, tables alone. CPU in seconds; None where the server is elsewhere."""
+    """Medians of the copies with so many workers, tables alone. CPU in seconds; None where the server is elsewhere.
+
+    `seconds` are those of the phases that write rows, `analyze` those of one backend after them.
+    """
 
     workers: int
     seconds: float
+    analyze: float
     rows_per_second: float
     wall: float
     client_cpu: float
     server_cpu: float | None
+    others_cpu: float | None
     lock_waits: float
 
     @property
@@ -63,11 +68,12 @@ class Scaling:
 
     def _measured(self, point: Point) -> MeasuredPoint:
         batches = self.all_rows / BATCH_ROWS
+        server_cpu = _loading(point) - _loading(self.fixed)
         return MeasuredPoint(
             point.workers,
             seconds=max(point.seconds - self.fixed.seconds, 1e-6) / batches,
             client_cpu=max(point.client_cpu - self.fixed.client_cpu, 1e-6) / batches,
-            server_cpu=max((point.server_cpu or 0.0) - (self.fixed.server_cpu or 0.0), 1e-6) / batches,
+            server_cpu=max(server_cpu, 1e-6) / batches,
             lock_waits=point.lock_waits,
         )
 
@@ -75,6 +81,11 @@ class Scaling:
         """Rows a second by the simulation, with the measured start-up."""
         batches = self.all_rows / BATCH_ROWS
         return self.all_rows / (self.fixed.seconds + batches / simulate(cost, workers, cores).batches_per_second)
+
+
+def _loading(point: Point) -> float:
+    """CPU of the server without the ANALYZE at the end, which keeps one core busy while nothing is loaded."""
+    return (point.server_cpu or 0.0) - point.analyze
 
 
 def measure_scaling(
@@ -116,13 +127,16 @@ def _copy(server: BenchServer, source: Path, wanted: dict[str, Digest], workers:
 def _point(workers: int, runs: Sequence[tuple[CopyRun, float]]) -> Point:
     copies = [run for run, _ in runs]
     server = [run.server_cpu for run in copies if run.server_cpu is not None]
+    others = [run.others_cpu for run in copies if run.others_cpu is not None]
     seconds = median(run.tables for run in copies)
     return Point(
         workers,
         seconds,
+        analyze=median(run.phases.get("indexes", 0.0) for run in copies),
         rows_per_second=copies[0].all_rows / seconds,
         wall=median(run.wall for run in copies),
         client_cpu=median(run.cost.cpu for run in copies),
         server_cpu=median(server) if server else None,
+        others_cpu=median(others) if others else None,
         lock_waits=median(waits for _, waits in runs),
     )

@@ -99,8 +99,12 @@ def fit(points: Sequence[MeasuredPoint], cores: int) -> Fit | None:
 
 
 def _error(cost: BatchCost, points: Sequence[MeasuredPoint], cores: int) -> float:
-    """Mean of the logarithms' differences, over the points with more than one worker."""
-    several = [point for point in points if point.workers > 1]
+    """Mean of the logarithms' differences, over the points with more than one worker and a core for each.
+
+    Where there are more workers, the kernel takes the core from holders of locks as well, and all others wait for
+    them: that says nothing of hosts with enough cores.
+    """
+    several = [point for point in points if 1 < point.workers <= max(2, cores)]
     logs = [
         abs(math.log((simulate(cost, point.workers, cores).lock_waits + _SAMPLED) / (point.lock_waits + _SAMPLED)))
         for point in several

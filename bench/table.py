@@ -28,17 +28,23 @@ def scaling_grid(scaling: Scaling) -> Grid:
     found = scaling.fit
     hosts = [scaling.cores, *(cores for cores in HOSTS if cores > scaling.cores)] if found else []
     header = (
-        "workers", "rows/s measured", "server's share of both sides' CPU", "of the machine", "waiting for locks",
+        "workers", "rows/s measured", "server's share of both sides' CPU", "of the machine", "others' CPU s",
+        "waiting for locks",
         *(f"simulated, {cores} cores" for cores in hosts),
     )  # fmt: skip
     points = {point.workers: point for point in scaling.points}
     lines = []
     for workers in sorted({*points, *(SIMULATED_WORKERS if found else ())}):
         point = points.get(workers)
-        measured: tuple[str, ...] = ("-",) * 4
+        measured: tuple[str, ...] = ("-",) * 5
         if point is not None:
-            shares = (point.server_share, point.machine_share(scaling.cores), point.lock_waits)
-            measured = (f"{point.rows_per_second:,.0f}", *(_percent(share) for share in shares))
+            measured = (
+                f"{point.rows_per_second:,.0f}",
+                _percent(point.server_share),
+                _percent(point.machine_share(scaling.cores)),
+                "-" if point.others_cpu is None else f"{point.others_cpu:.1f}",
+                _percent(point.lock_waits),
+            )
         simulated = [scaling.predicted(found.best, workers, cores) for cores in hosts] if found else []
         lines.append((str(workers), *measured, *(f"{speed:,.0f}" for speed in simulated)))
     return header, lines

@@ -128,7 +128,7 @@ def test_a_grown_source_has_the_old_rows_and_one_percent_more_and_is_the_same_ev
 
 def _scaling() -> Scaling:
     def point(workers: int, seconds: float) -> Point:
-        return Point(workers, seconds, 300_000 / seconds, seconds + 1, 3.0, 12.0, 0.002 * (workers > 1))
+        return Point(workers, seconds, 0.8, 300_000 / seconds, seconds + 1, 3.0, 12.0, 0.1, 0.002 * (workers > 1))
 
     return Scaling(100_000, 300_000, 2, (point(1, 15.0), point(2, 7.6)), point(1, 0.2))
 
