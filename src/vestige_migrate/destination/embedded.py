@@ -28,8 +28,8 @@ _SHARED_MEMORY = Path("/dev/shm")
 _ROOMY_BYTES = 1024**3
 
 # Written once, into a new data directory. Nothing here trades durability: fsync and full_page_writes stay on. A
-# checkpoint comes after about half of max_wal_size: a copy of 100,000 memories writes 0.4 GB of log (docs/workers.md). The
-# defaults of 8 keep a parallel HNSW build from more processes, on machines that have them.
+# checkpoint begins after about half of max_wal_size; a copy of 100,000 memories writes 0.43 GB of log. The defaults of
+# 8 keep a parallel HNSW build from more processes, on machines that have them. What was tried: docs/workers.md.
 _SETTINGS = """\
 # vestige-migrate: settings of the bundled server
 max_connections = 100
