@@ -12,6 +12,7 @@ import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from statistics import median
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -108,6 +109,9 @@ def _report(console: Console, session: Session, markdown_path: Path | None) -> N
         print_grid(console, scaling_title(scaling), scaling_grid(scaling))
         console.print(scaling_note(scaling), highlight=False)
     copies = sum(len(suite.copies) for suite in session.suites)
+    others = [run.others_cpu for suite in session.suites for run in suite.copies if run.others_cpu is not None]
+    if others:
+        console.print(f"others' CPU during one of our copies: {median(others):.1f} s, at most {max(others):.1f} s")
     console.print(f"every copy is complete and equal to its source ({copies} of ours, and all of the others)")
     path = write_json(settings.results, now, session.server.name, _document(session, judge))
     drawing = settings.results / f"{stem(now)}.svg"

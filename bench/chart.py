@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from xml.sax.saxutils import escape
 
+from bench.bars import K, M
 from bench.rows import Row
 from bench.scaling import HOSTS, SIMULATED_WORKERS, Scaling
 
@@ -81,8 +82,9 @@ def _ratios(rows: Sequence[Row], judge: bool, top: int) -> list[str]:
 
 
 def _label(row: Row) -> str:
-    text = f"{row.rows:,} x {row.dimension}: {row.bar.work}"
-    return text if len(text) <= 74 else f"{text[:73]}…"
+    rows = f"{row.rows // M}M" if row.rows >= M else f"{row.rows // K}k" if row.rows >= K else str(row.rows)
+    text = f"{rows}: {row.bar.work}"
+    return text if len(text) <= 72 else f"{text[:71]}…"
 
 
 def _speeds(scaling: Scaling, top: int) -> list[str]:
@@ -122,11 +124,11 @@ def _speeds(scaling: Scaling, top: int) -> list[str]:
 def _lines(scaling: Scaling) -> list[Line]:
     measured = [(float(point.workers), point.rows_per_second) for point in scaling.points]
     lines: list[Line] = [(f"measured, {scaling.cores} cores", _COLOURS[0], measured, True)]
-    found = scaling.fit()
+    found = scaling.fit
     if found is not None:
         hosts = [scaling.cores, *(cores for cores in HOSTS if cores > scaling.cores)]
         for cores, colour in zip(hosts, _COLOURS[1:], strict=False):
-            speeds = [(float(count), scaling.predicted(found, count, cores)[0]) for count in SIMULATED_WORKERS]
+            speeds = [(float(count), scaling.predicted(found.best, count, cores)) for count in SIMULATED_WORKERS]
             lines.append((f"simulated, {cores} cores", colour, speeds, False))
     return lines
 

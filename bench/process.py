@@ -40,7 +40,7 @@ def run_command(command: list[str], url: str | None = None) -> tuple[Cost, str]:
 
     Raises `CopyFailed` where it left a process behind or did not end; its exit code is the caller's to judge.
     """
-    environment = dict(os.environ) if url is None else {**os.environ, URL_VARIABLE: url}
+    environment = _clean_environment() | ({} if url is None else {URL_VARIABLE: url})
     with tempfile.TemporaryDirectory(prefix="vestige-bench-") as directory:
         account = Path(directory) / "cost.json"
         errors = _run_to_its_end([sys.executable, "-m", "bench.one_copy", str(account), *command], environment)
@@ -55,6 +55,18 @@ def run_command(command: list[str], url: str | None = None) -> tuple[Cost, str]:
         others_mib=found["others_peak_kib"] / _KIB_PER_MIB,
     )
     return cost, errors
+
+
+def _clean_environment() -> dict[str, str]:
+    """Without the settings of a developer's Vestige, and with bytecode kept, as of any program that is installed:
+
+    where Python may write none, each process compiles the package anew, which is most of a small copy's time.
+    """
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("VESTIGE_") and name != "PYTHONDONTWRITEBYTECODE"
+    }
 
 
 def _run_to_its_end(command: list[str], environment: dict[str, str]) -> str:

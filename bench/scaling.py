@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 
 from bench.check import Digest, expected
 from bench.measure import CopyRun, measured_copy
 from bench.server import BenchServer
-from bench.simulate import Fit, MeasuredPoint, fit, simulate
+from bench.simulate import BatchCost, Fit, MeasuredPoint, fit, simulate
 from bench.source import source_file
 from bench.waits import watched_waits
 
@@ -54,6 +55,7 @@ class Scaling:
     points: tuple[Point, ...]
     fixed: Point
 
+    @cached_property
     def fit(self) -> Fit | None:
         """The simulation's costs a batch, start-up taken off."""
         measured = [self._measured(point) for point in self.points if point.server_cpu is not None]
@@ -69,14 +71,10 @@ class Scaling:
             lock_waits=point.lock_waits,
         )
 
-    def predicted(self, found: Fit, workers: int, cores: int) -> tuple[float, float, float]:
-        """Rows a second with the best fit, and the least and the most that fit as well; the same start-up for all."""
-        speeds = [
-            self.all_rows
-            / (self.fixed.seconds + self.all_rows / BATCH_ROWS / simulate(cost, workers, cores).batches_per_second)
-            for cost in (found.best, found.lowest, found.highest)
-        ]
-        return speeds[0], min(speeds), max(speeds)
+    def predicted(self, cost: BatchCost, workers: int, cores: int) -> float:
+        """Rows a second by the simulation, with the measured start-up."""
+        batches = self.all_rows / BATCH_ROWS
+        return self.all_rows / (self.fixed.seconds + batches / simulate(cost, workers, cores).batches_per_second)
 
 
 def measure_scaling(

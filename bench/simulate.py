@@ -16,15 +16,20 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
-_BATCHES_PER_WORKER = 300
-_JITTER = (0.8, 1.2)
+_BATCHES_PER_WORKER, _LEAST_BATCHES = 40, 400
+_PIECES = 8
+"""In so many turns a batch goes through the serial part: one long one would fall into step with the others'."""
+_JITTER = (0.0, 2.0)
+"""Times the mean: how long each piece takes."""
 _SEED = 4
 _SERIAL_SHARES = tuple(step / 50 for step in range(26))
 """Tried by `fit`: 0 to 50% of what the server does for a batch."""
-_AS_GOOD = 0.002
-"""A serial share whose error is so much larger than the best one's still fits."""
+_AS_GOOD = 0.3
+"""A serial share whose error is so much larger than the best one's still fits: the waits are known to a third."""
+_SAMPLED = 0.001
+"""Waits below this are not told from none: of some thousand samples, one a worker."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +99,19 @@ def fit(points: Sequence[MeasuredPoint], cores: int) -> Fit | None:
 
 
 def _error(cost: BatchCost, points: Sequence[MeasuredPoint], cores: int) -> float:
-    """Root mean square of the differences."""
-    waits = [simulate(cost, point.workers, cores).lock_waits - point.lock_waits for point in points]
-    return math.hypot(*waits) / math.sqrt(len(points))
+    """Mean of the logarithms' differences, over the points with more than one worker."""
+    several = [point for point in points if point.workers > 1]
+    logs = [
+        abs(math.log((simulate(cost, point.workers, cores).lock_waits + _SAMPLED) / (point.lock_waits + _SAMPLED)))
+        for point in several
+    ]
+    return sum(logs) / len(logs) if logs else 0.0
 
 
+@cache
 def simulate(cost: BatchCost, workers: int, cores: int) -> Outcome:
-    """So many workers on so many cores."""
-    return _Simulation(cost, workers, cores).run(_BATCHES_PER_WORKER * workers)
+    """So many workers on so many cores; the same every time."""
+    return _Simulation(cost, workers, cores).run(max(_LEAST_BATCHES, _BATCHES_PER_WORKER * workers))
 
 
 class _Simulation:
@@ -118,7 +128,7 @@ class _Simulation:
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._waiting: deque[tuple[float, Callable[[], None]]] = deque()
         self._locked = False
-        self._blocked: deque[float] = deque()
+        self._blocked: deque[tuple[float, int]] = deque()
         self._lock_seconds = 0.0
         self._random = random.Random(_SEED)
 
@@ -132,24 +142,33 @@ class _Simulation:
         return Outcome(batches / self._now, self._lock_seconds / self._now / self._workers)
 
     def _prepared(self) -> None:
-        self._compute(self._cost.server - self._cost.serial, self._want_serial)
+        self._store(_PIECES)
 
-    def _want_serial(self) -> None:
-        if not self._cost.serial:
+    def _store(self, pieces: int) -> None:
+        """The rest of a batch: so many times some work of its own, then its share of the serial part."""
+        if pieces:
+            own = (self._cost.server - self._cost.serial) / _PIECES
+            self._compute(own, partial(self._want_serial, pieces - 1))
+        else:
             self._stored()
+
+    def _want_serial(self, pieces: int) -> None:
+        if not self._cost.serial:
+            self._store(pieces)
         elif self._locked:
-            self._blocked.append(self._now)
+            self._blocked.append((self._now, pieces))
         else:
             self._locked = True
-            self._compute(self._cost.serial, self._leave_serial)
+            self._compute(self._cost.serial / _PIECES, partial(self._leave_serial, pieces))
 
-    def _leave_serial(self) -> None:
+    def _leave_serial(self, pieces: int) -> None:
         if self._blocked:
-            self._lock_seconds += self._now - self._blocked.popleft()
-            self._compute(self._cost.serial, self._leave_serial, woken=True)
+            since, waited = self._blocked.popleft()
+            self._lock_seconds += self._now - since
+            self._compute(self._cost.serial / _PIECES, partial(self._leave_serial, waited), woken=True)
         else:
             self._locked = False
-        self._stored()
+        self._store(pieces)
 
     def _stored(self) -> None:
         self._done += 1

@@ -25,7 +25,7 @@ def bars_grid(rows: Sequence[Row], judge: bool) -> Grid:
 
 def scaling_grid(scaling: Scaling) -> Grid:
     """A line for each number of workers: measured here, and simulated here and on hosts with more cores."""
-    found = scaling.fit()
+    found = scaling.fit
     hosts = [scaling.cores, *(cores for cores in HOSTS if cores > scaling.cores)] if found else []
     header = (
         "workers", "rows/s measured", "server's share of both sides' CPU", "of the machine", "waiting for locks",
@@ -39,20 +39,22 @@ def scaling_grid(scaling: Scaling) -> Grid:
         if point is not None:
             shares = (point.server_share, point.machine_share(scaling.cores), point.lock_waits)
             measured = (f"{point.rows_per_second:,.0f}", *(_percent(share) for share in shares))
-        simulated = [scaling.predicted(found, workers, cores) for cores in hosts] if found else []
-        lines.append((str(workers), *measured, *(f"{speed[0]:,.0f}" for speed in simulated)))
+        simulated = [scaling.predicted(found.best, workers, cores) for cores in hosts] if found else []
+        lines.append((str(workers), *measured, *(f"{speed:,.0f}" for speed in simulated)))
     return header, lines
 
 
 def scaling_note(scaling: Scaling) -> str:
     """What the simulation is made from, and how uncertain it is."""
-    found = scaling.fit()
+    found = scaling.fit
     if found is None:
         return "No simulation: it needs a run with 1 worker against a server on this machine."
     best = found.best
     total = best.server or 1.0
     cores = HOSTS[-1]
-    speed, lowest, highest = scaling.predicted(found, cores, cores)
+    speed, highest, lowest = (
+        scaling.predicted(cost, cores, cores) for cost in (found.best, found.lowest, found.highest)
+    )
     return (
         f"A batch of 500 rows (1 worker, start-up of {scaling.fixed.seconds:.2f} s taken off): "
         f"client {_ms(best.client)}, "
@@ -73,7 +75,7 @@ def _ms(seconds: float) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.0%}"
+    return "-" if share is None else f"{share:.1%}"
 
 
 def print_grid(console: Console, title: str, grid: Grid) -> None:
