@@ -84,7 +84,7 @@ def _ratios(rows: Sequence[Row], judge: bool, top: int) -> list[str]:
 def _label(row: Row) -> str:
     rows = f"{row.rows // M}M" if row.rows >= M else f"{row.rows // K}k" if row.rows >= K else str(row.rows)
     text = f"{rows}: {row.bar.work}"
-    return text if len(text) <= 72 else f"{text[:71]}…"
+    return text if len(text) <= 66 else f"{text[:65]}…"
 
 
 def _speeds(scaling: Scaling, top: int) -> list[str]:
