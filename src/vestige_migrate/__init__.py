@@ -26,6 +26,7 @@ from vestige_migrate.errors import (
     TooManyErrors,
     UnsupportedPair,
 )
+from vestige_migrate.estimate import Estimate, HnswEstimate
 from vestige_migrate.plan import Embedder, Indexes, ModelSignature, OnConflict, SqliteToPostgresPlan
 from vestige_migrate.report import MigrationReport, Outcome, RowError, TableReport
 from vestige_migrate.run.progress import Progress
@@ -44,6 +45,8 @@ __all__ = [
     "DestinationUnusable",
     "Difference",
     "Embedder",
+    "Estimate",
+    "HnswEstimate",
     "Indexes",
     "Interrupted",
     "MigrationError",

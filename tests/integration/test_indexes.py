@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -13,7 +14,7 @@ from tests.conftest import CommandLine, Copier
 from tests.support.compare import assert_same
 from tests.support.running import RunningCopy, advisory_locks, our_sessions, wait_until
 from tests.support.sources import SourceSpec, build_source
-from vestige_migrate import Indexes, Progress, SqliteToPostgresPlan, run_sqlite_to_postgres
+from vestige_migrate import Indexes, Interrupted, Progress, SqliteToPostgresPlan, run_sqlite_to_postgres
 from vestige_migrate.destination.builds import BuildProgress, build_progress
 from vestige_migrate.destination.indexes import HNSW_INDEX, hnsw_build
 from vestige_migrate.destination.memory import HnswMemory
@@ -51,6 +52,31 @@ def test_none_builds_none_and_a_later_run_makes_up_for_it(source: Path, copy: Co
     copy(source)
     assert valid_indexes(copy.database) == ALL
     assert_same(source, copy.database)
+
+
+def test_rows_come_before_indexes_and_a_run_that_ends_between_them_is_repaired(source: Path, copy: Copier) -> None:
+    """On a fresh destination; with `now` it is the other way round, and indexes that are there are kept."""
+    there: list[tuple[str, int]] = []
+
+    def look(at: Progress, end_at: str | None = None) -> None:
+        there.append((at.table, len(valid_indexes(copy.database))))
+        if at.table == end_at:
+            raise KeyboardInterrupt
+
+    plan = SqliteToPostgresPlan(source, copy.database, workers=1)
+    with pytest.raises(Interrupted):
+        run_sqlite_to_postgres(plan, on_progress=lambda at: look(at, end_at="indexes"))
+    assert {count for _, count in there} == {0}
+    assert ("knowledge_nodes", 0) in there
+    assert copy(source).tables["knowledge_nodes"].inserted == 0
+    assert valid_indexes(copy.database) == ALL
+    assert_same(source, copy.database)
+    with psycopg.connect(copy.database, autocommit=True) as connection:
+        connection.execute("TRUNCATE knowledge_nodes CASCADE")
+    drop(copy.database, *PLAIN)
+    there.clear()
+    run_sqlite_to_postgres(replace(plan, indexes=Indexes.NOW), on_progress=look)
+    assert {count for table, count in there if table == "knowledge_nodes"} == {len(ALL)}
 
 
 def test_indexes_that_a_destination_in_use_lost_are_built_again(source: Path, copy: Copier) -> None:

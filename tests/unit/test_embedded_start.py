@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from vestige_migrate.destination.embedded import start_patiently
+from vestige_migrate.destination.embedded import settings, start_patiently
 
 SLOW = subprocess.TimeoutExpired("pg_ctl", 10)
 REFUSED = subprocess.CalledProcessError(1, "pg_ctl")
@@ -44,3 +44,11 @@ def test_the_wait_has_an_end() -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         start_patiently(start, seconds=-1, pause=0)
     assert start.calls == 1
+
+
+def test_a_new_server_keeps_what_it_reported_and_does_without_a_small_dev_shm() -> None:
+    ordinary, container = settings(16 * 1024**3), settings(64 * 1024**2)
+    assert settings(None) == ordinary
+    assert container == ordinary + "dynamic_shared_memory_type = sysv\n"
+    for unsafe in ("fsync", "full_page_writes", "synchronous_commit", "wal_level"):
+        assert unsafe not in container

@@ -1,4 +1,4 @@
-"""Which rows of the source the destination has already, and which of those are outdated there.
+"""Which rows of the source the destination lacks, and which of those that it has are outdated there.
 
 Asked by key, and by the one value that decides, before anything else is read or sent.
 """
@@ -6,6 +6,7 @@ Asked by key, and by the one value that decides, before anything else is read or
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from psycopg import sql
 
@@ -15,8 +16,18 @@ from vestige_migrate.destination.replace import outdated
 from vestige_migrate.tables.base import Refresh, Table
 
 
+class Presence(NamedTuple):
+    """Positions in the list of keys: rows that are absent, and rows that are outdated. The others are there."""
+
+    absent: list[int]
+    outdated: list[int]
+
+
 class PresenceCheck:
-    """Asks which of a list of keys a table holds, and with `refresh` which of those rows are outdated."""
+    """Asks which of a list of keys a table lacks, and with `refresh` which of the other rows are outdated.
+
+    Only these are answered: on a second run they are few.
+    """
 
     def __init__(self, connection: Connection, table: Table, refresh: Refresh | None = None) -> None:
         self._connection = connection
@@ -35,22 +46,27 @@ class PresenceCheck:
             for column, name in zip(table.key, names, strict=True)
         ]
         self._query = sql.SQL(
-            "SELECT k.ordinal, {} FROM unnest({}) WITH ORDINALITY AS k({}, ordinal) JOIN {} AS t ON {}"
+            "SELECT k.ordinal, {} FROM unnest({}) WITH ORDINALITY AS k({}, ordinal) LEFT JOIN {} AS t ON {}"
+            " WHERE t.{} IS NULL OR {}"
         ).format(
             verdict,
             sql.SQL(", ").join([sql.Placeholder()] * len(given)),
             sql.SQL(", ").join(given),
             sql.Identifier(table.name),
             sql.SQL(" AND ").join(matches),
+            sql.Identifier(table.key[0]),
+            verdict,
         )
 
-    def find(self, keys: Sequence[Sequence[bytes]]) -> dict[int, bool]:
-        """The positions that are present -> whether that row is outdated in the destination.
+    def find(self, keys: Sequence[Sequence[bytes]]) -> Presence:
+        """What the table says of the keys.
 
         `keys` holds one sequence of fields for each key column, then with `refresh` the values that decide.
         """
-        if not keys[0]:
-            return {}
+        found = Presence([], [])
+        if not len(keys[0]):
+            return found
         arrays = [binary_array(kind, fields) for kind, fields in zip(self._types, keys, strict=True)]
-        rows = self._connection.execute(self._query, arrays, binary=True)
-        return {ordinal - 1: bool(verdict) for ordinal, verdict in rows}
+        for ordinal, is_outdated in self._connection.execute(self._query, arrays, binary=True):
+            (found.outdated if is_outdated else found.absent).append(ordinal - 1)
+        return found

@@ -15,6 +15,7 @@ from vestige_migrate.source.read import Row, list_keys, list_rowids
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables.base import Refresh, Table
 from vestige_migrate.wire import field as wire
+from vestige_migrate.wire.block import Block
 from vestige_migrate.wire.column import Encoder, texts, uuids
 
 
@@ -52,26 +53,24 @@ class KeyAsker:
         if not rows:
             return Answer([])
         keys = self._encode(rows)
-        # A key that cannot be written (no UUID, NULL) is not there for certain: the row goes its normal way.
         parts = len(self._table.key)
-        askable = [at for at, fields in enumerate(zip(*keys[:parts], strict=True)) if wire.NULL not in fields]
-        asked = [[column[at] for at in askable] for column in keys]
+        askable = _askable(keys[:parts])
+        asked = keys if len(askable) == len(rows) else [[column[at] for at in askable] for column in keys]
         found = PresenceCheck(postgres, self._table, self._refresh).find(asked)
-        present = {askable[at]: outdated for at, outdated in found.items()}
-        outdated = self._first_of_each_key(keys[:parts], [at for at, verdict in present.items() if verdict])
+        absent = [askable[at] for at in found.absent]
+        outdated = self._first_of_each_key(keys[:parts], [askable[at] for at in found.outdated])
+        # A key that cannot be written (no UUID, NULL) is not there for certain: the row goes its normal way.
+        unasked = set(range(len(rows))).difference(askable)
         return Answer(
-            new=[_rowid(row) for at, row in enumerate(rows) if at not in present],
+            new=[_rowid(rows[at]) for at in sorted(unasked.union(absent))],
             outdated=[(_rowid(rows[at]), rows[at][1]) for at in outdated],
-            kept=len(present) - len(outdated),
+            kept=len(askable) - len(absent) - len(outdated),
         )
 
-    def _encode(self, rows: Sequence[Row]) -> list[list[bytes]]:
+    def _encode(self, rows: Sequence[Row]) -> list[Sequence[bytes]]:
         """The keys' columns, then the one that decides; NULL where a value cannot be written."""
         columns = list(zip(*rows, strict=True))[1:]
-        return [
-            [wire.NULL if value is None else value for value in encode(values).fields]
-            for encode, values in zip(self._encoders, columns, strict=True)
-        ]
+        return [_writable(encode(values).fields) for encode, values in zip(self._encoders, columns, strict=True)]
 
     def _first_of_each_key(self, keys: Sequence[Sequence[bytes]], outdated: Sequence[int]) -> list[int]:
         """Of rows that are one row to the destination (ids in two spellings), only the first may replace it."""
@@ -81,6 +80,17 @@ class KeyAsker:
         for at, key in enumerate(zip(*keys, strict=True)):
             first.setdefault(key, at)
         return sorted(set(outdated).intersection(first.values()))
+
+
+def _writable(fields: list[bytes | None] | Block) -> Sequence[bytes]:
+    return fields if isinstance(fields, Block) else [wire.NULL if value is None else value for value in fields]
+
+
+def _askable(keys: Sequence[Sequence[bytes]]) -> Sequence[int]:
+    """The rows whose key can be written whole."""
+    if all(isinstance(column, Block) for column in keys):
+        return range(len(keys[0]))
+    return [at for at, fields in enumerate(zip(*keys, strict=True)) if wire.NULL not in fields]
 
 
 def _rowid(row: Row) -> int:

@@ -92,7 +92,7 @@ def _count_companions(
     rows = read_companions(prepared.connection, source, keys)
     encoded = uuids(keys_of(TABLES[name], source, rows)).fields
     asked = [value for value in encoded if value is not None and value != field.NULL]
-    return len(PresenceCheck(postgres, TABLES[name]).find([asked]))
+    return len(asked) - len(PresenceCheck(postgres, TABLES[name]).find([asked]).absent)
 
 
 def _exists(connection: Connection, table: str) -> bool:
