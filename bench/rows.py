@@ -48,8 +48,8 @@ class Row:
             return self.why_not or "not measured"
         if not judge:
             return "not judged (smoke test)"
-        if self.rows != self.bar.rows:
-            return f"not judged (the bar is for {self.bar.rows:,})"
+        if (self.rows, self.dimension) != (self.bar.rows, self.bar.dimension):
+            return f"not judged (the bar is for {self.bar.rows:,} x {self.bar.dimension})"
         if len(self.measured) < self.bar.rounds:
             return f"not judged (fewer than {self.bar.rounds} rounds)"
         return "met" if self.bar.holds(value) else "MISSED"

@@ -18,6 +18,7 @@ SCALING = "workers"
 """The name, beside those of the bars, of the runs with several numbers of workers."""
 MEASURABLE = (*NAMES, SCALING)
 ROW_BY_ROW = (20 * K, 768)
+"""Memories and dimensions of the source that its bar is stated for; a source of 1,000 is good enough to try it out."""
 _SMALL = K
 _DEFAULT_ROUNDS = {"memories": 3, "tables": 3, "everything": 2, "start": 5}
 _PEAKS = {"memory", "memory_1m", "memory_growth"}
@@ -72,10 +73,10 @@ class Session:
         """All sizes. Raises `CopyFailed`."""
         for rows in self.settings.rows:
             wanted = self.settings.wanted(rows)
-            self._suite(rows, self.settings.dimension, wanted - {"row_by_row", SCALING})
-            if "row_by_row" in wanted:
-                obvious = (rows, ROW_BY_ROW[1]) if self.settings.smoke or rows <= _SMALL else ROW_BY_ROW
-                self._suite(*obvious, frozenset({"row_by_row"}))
+            elsewhere = {"row_by_row"} if "row_by_row" in wanted and rows > _SMALL else set()
+            self._suite(rows, self.settings.dimension, wanted - elsewhere - {SCALING})
+            if elsewhere:
+                self._suite(*ROW_BY_ROW, frozenset(elsewhere))
             if SCALING in wanted:
                 self._scaling(rows)
 

@@ -25,9 +25,11 @@ from bench.table import markdown
 BY_NAME = {bar.name: bar for bar in BARS}
 
 
-def _row(name: str, measured: tuple[float, ...], reference: tuple[float, ...] = (), rows: int | None = None) -> Row:
+def _row(
+    name: str, measured: tuple[float, ...], reference: tuple[float, ...] = (), rows: int = 0, dimension: int = 0
+) -> Row:
     bar = BY_NAME[name]
-    return Row(bar, rows or bar.rows, 256, measured, reference)
+    return Row(bar, rows or bar.rows, dimension or bar.dimension, measured, reference)
 
 
 def test_a_ratio_is_of_medians_of_the_rounds_that_have_both_figures() -> None:
@@ -45,7 +47,8 @@ def test_a_ratio_is_of_medians_of_the_rounds_that_have_both_figures() -> None:
         (_row("memories", (1.3,) * 5, (1.0,) * 5), "met"),
         (_row("memories", (1.31,) * 5, (1.0,) * 5), "MISSED"),
         (_row("memories", (1.0,) * 4, (1.0,) * 4), "not judged (fewer than 5 rounds)"),
-        (_row("memories", (1.0,) * 5, (1.0,) * 5, rows=1_000), "not judged (the bar is for 100,000)"),
+        (_row("memories", (1.0,) * 5, (1.0,) * 5, rows=1_000), "not judged (the bar is for 100,000 x 256)"),
+        (_row("row_by_row", (1.0,) * 5, (7.0,) * 5, dimension=256), "not judged (the bar is for 20,000 x 768)"),
         (_row("pgloader", (1.0,) * 5, (1.0,) * 5), "MISSED"),
         (_row("row_by_row", (1.0,) * 5, (7.0,) * 5), "met"),
         (_row("cpu", (2.1, 2.1, 2.1, 9.0, 9.0)), "met"),
