@@ -98,10 +98,12 @@ def test_every_row_is_in_exactly_one_range(
 
 
 @SEVERAL
-@given(keyed_rows(), affinities, st.integers(1, 6))
-def test_neighbours_share_their_boundary(rows: list[tuple[Stored, Stored]], affinity: str, workers: int) -> None:
+@given(keyed_rows(), affinities, st.integers(1, 6), st.booleans())
+def test_neighbours_share_their_boundary(
+    rows: list[tuple[Stored, Stored]], affinity: str, workers: int, fine_end: bool
+) -> None:
     with split_finely(), table_of(rows, affinity) as connection:
-        found = plan_ranges(connection, "knowledge_nodes", BY_KEY, workers)
+        found = plan_ranges(connection, "knowledge_nodes", BY_KEY, workers, fine_end)
     assert [range_.index for range_ in found] == list(range(len(found)))
     keyed = [range_ for range_ in found if not range_.nulls]
     assert len(found) - len(keyed) <= 1
@@ -245,3 +247,29 @@ def test_ranges_of_a_large_table_are_about_equal(gap: int) -> None:
     assert sum(sizes) == count
     assert len(sizes) == 16
     assert max(sizes) < 1.6 * count / 16
+
+
+@SEVERAL
+@given(keyed_rows(), affinities, indexes, st.integers(1, 6))
+def test_a_fine_end_holds_every_row_once(
+    rows: list[tuple[Stored, Stored]], affinity: str, index: tuple[str, ...], workers: int
+) -> None:
+    with split_finely(), table_of(rows * 4, affinity, index) as connection:
+        found = plan_ranges(connection, "knowledge_nodes", BY_KEY, workers, fine_end=True)
+        parts = rowids(connection, BY_KEY, found)
+        assert Counter(flat(parts)) == Counter(every_rowid(connection))
+
+
+def test_the_end_is_split_into_pieces_that_several_workers_can_share() -> None:
+    count = 4 * MAX_RANGE_ROWS
+    with table_of([(f"t{at:06}", str(at)) for at in range(count)]) as connection:
+        plain, fine = (
+            [len(part) for part in rowids(connection, BY_KEY, plan_ranges(connection, "nodes", BY_KEY, 1, fine_end))]
+            for fine_end in (False, True)
+        )
+        by_rowid = [
+            len(part) for part in rowids(connection, BY_ROWID, plan_ranges(connection, "nodes", BY_ROWID, 1, True))
+        ]
+    assert fine[: len(plain) - 1] == plain[:-1]
+    assert fine[len(plain) - 1 :] == [MIN_RANGE_ROWS] * (plain[-1] // MIN_RANGE_ROWS)
+    assert by_rowid == fine

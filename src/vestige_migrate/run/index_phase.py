@@ -39,11 +39,11 @@ class IndexPhase:
             # Somebody may be using it: what it lost is there again before rows are added.
             self._build_plain()
 
-    def between_loads(self, changed: set[str]) -> None:
+    def between_loads(self, changed: dict[str, int]) -> None:
         """After a file that others follow: ANALYZE makes its batches durable; indexes wait for the last one."""
         self._analyze(changed)
 
-    def after_load(self, changed: set[str]) -> None:
+    def after_load(self, changed: dict[str, int]) -> None:
         """Builds what is missing, then ANALYZE of the changed tables, whose commit makes every batch durable."""
         if self._plan.indexes is Indexes.NONE:
             self._warn_of_missing()
@@ -52,7 +52,7 @@ class IndexPhase:
             self._build_hnsw()
         self._analyze(changed)
 
-    def _analyze(self, changed: set[str]) -> None:
+    def _analyze(self, changed: dict[str, int]) -> None:
         skipped = indexes.analyze(self._destination.main, changed)
         if skipped:
             logger.warning(

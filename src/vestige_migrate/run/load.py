@@ -88,7 +88,8 @@ class Load:
         """The same ones every time: the tally counts by them."""
         if table not in self._ranges:
             source = self._sources[table]
-            self._ranges[table] = plan_ranges(self._source.connection, table, source, self._plan.workers)
+            in_use = not self._destination.fresh
+            self._ranges[table] = plan_ranges(self._source.connection, table, source, self._plan.workers, in_use)
         return self._ranges[table]
 
     def _end_sessions(self) -> None:

@@ -184,7 +184,7 @@ class Run:
             with self._phase("archive"):
                 self._archive.run(tally)
         tally.settle()
-        changed = {name for name, table in self.report.tables.items() if table.inserted or table.updated}
+        changed = {name: table.inserted + table.updated for name, table in self.report.tables.items()}
         with self._phase("indexes"):
             if self._turn.last:
                 self._indexes.after_load(changed)

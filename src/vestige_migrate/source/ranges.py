@@ -78,13 +78,8 @@ class Range:
         if self.nulls:
             terms = [f"NOT ({_has_no_null(names)})"]
             names = _ROWID
-        parameters: list[bytes | int | float | str] = []
-        for operator, key in ((">=", self.lower), ("<", self.upper)):
-            if key is not None:
-                bound = ", ".join("+CAST(? AS TEXT)" if part.is_text else "?" for part in key)
-                terms.append(f"({', '.join(names)}) {operator} ({bound})")
-                parameters.extend(part.value for part in key)
-        return " AND ".join(terms) or "1", parameters
+        within, parameters = _bounded(names, ((">=", self.lower), ("<", self.upper)))
+        return " AND ".join([*terms, *within]) or "1", parameters
 
     def __str__(self) -> str:
         part = f", {len(self.rowids)} rows of it" if self.rowids is not None else ""
@@ -97,8 +92,14 @@ def range_count(rows: int, workers: int) -> int:
     return max(1, min(wanted, -(-rows // MIN_RANGE_ROWS)))
 
 
-def plan_ranges(connection: sqlite3.Connection, table: str, source: TableSource, workers: int) -> list[Range]:
-    """Ranges of about equal size at the quantiles of the key, then those of the NULL keys where there are any."""
+def plan_ranges(
+    connection: sqlite3.Connection, table: str, source: TableSource, workers: int, fine_end: bool = False
+) -> list[Range]:
+    """Ranges of about equal size at the quantiles of the key, then those of the NULL keys where there are any.
+
+    With `fine_end`, the last of the former in small pieces: where most rows are in the destination already, the new
+    ones are the latest, and each costs as much as hundreds of the others if it joins an HNSW graph.
+    """
     names = [column(name) for name in source.order]
     base = f"FROM {quote_identifier(source.base)} AS n"
     (total,) = connection.execute(f"SELECT COUNT(*) {base}").fetchone()
@@ -115,6 +116,8 @@ def plan_ranges(connection: sqlite3.Connection, table: str, source: TableSource,
         keys = _sampled_quantiles(connection, base, names, wanted, count)
     if keys is None:
         keys = _quantiles(connection, keyed, names, -(-count // wanted) if count else 1)
+    if fine_end and count > MIN_RANGE_ROWS:
+        keys = [*keys, *_quantiles_from(connection, base, names, keys[-1] if keys else None)]
     bounds = [(bound, False) for bound in _between(keys)]
     if with_null:
         nulls = f"{base} WHERE NOT ({_has_no_null(names)})"
@@ -136,14 +139,41 @@ def _between(keys: Sequence[Key]) -> list[tuple[Key | None, Key | None]]:
     return list(pairwise(bounds))
 
 
-def _quantiles(connection: sqlite3.Connection, rows: str, names: Sequence[str], step: int) -> list[Key]:
+def _quantiles_from(connection: sqlite3.Connection, base: str, names: Sequence[str], lower: Key | None) -> list[Key]:
+    """The key of every `MIN_RANGE_ROWS`th row from `lower` on."""
+    condition, parameters = _bounded(names, ((">=", lower),))
+    rows = f"{base} WHERE {' AND '.join([_has_no_null(names), *condition])}"
+    return _quantiles(connection, rows, names, MIN_RANGE_ROWS, parameters)
+
+
+def _bounded(
+    names: Sequence[str], bounds: Sequence[tuple[str, Key | None]]
+) -> tuple[list[str], list[bytes | int | float | str]]:
+    """The terms that hold a key within these bounds (None: no bound), and their parameters."""
+    terms: list[str] = []
+    parameters: list[bytes | int | float | str] = []
+    for operator, key in bounds:
+        if key is not None:
+            bound = ", ".join("+CAST(? AS TEXT)" if part.is_text else "?" for part in key)
+            terms.append(f"({', '.join(names)}) {operator} ({bound})")
+            parameters.extend(part.value for part in key)
+    return terms, parameters
+
+
+def _quantiles(
+    connection: sqlite3.Connection,
+    rows: str,
+    names: Sequence[str],
+    step: int,
+    parameters: Sequence[bytes | int | float | str] = (),
+) -> list[Key]:
     """The key of every `step`th row in key order, the first row's left out.
 
     In C: only the boundaries come to Python, whatever the number of rows.
     """
     ranked = f"SELECT {_keys(names)}, ROW_NUMBER() OVER (ORDER BY {', '.join(names)}) - 1 AS at {rows}"
     found = connection.execute(
-        f"SELECT {_typed(names)} FROM ({ranked}) WHERE at > 0 AND at % ? = 0 ORDER BY at", (step,)
+        f"SELECT {_typed(names)} FROM ({ranked}) WHERE at > 0 AND at % ? = 0 ORDER BY at", (*parameters, step)
     )
     return [_key(row) for row in found]
 
