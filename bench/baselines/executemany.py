@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from itertools import islice
+from pathlib import Path
 
 from pgvector.psycopg import register_vector
 
-from bench.baselines.common import BATCH_ROWS, arguments, dimension, open_source, tables
-from bench.byhand import build_indexes, create_tables
+from bench.baselines.common import BATCH_ROWS, finish, from_command_line, open_source, tables
+from bench.byhand import create_tables
 from bench.server import connect
 
 
-def main() -> None:
-    """Copies everything; the indexes are built with the settings that the program chooses."""
-    path, url = arguments()
-    with closing(open_source(path)) as source:
-        dimensions = dimension(source)
-        with connect(url) as connection:
-            create_tables(connection, dimensions)
-            register_vector(connection)
-            connection.autocommit = False
-            with connection.cursor() as cursor:
-                for insert, rows in tables(source):
-                    while batch := list(islice(rows, BATCH_ROWS)):
-                        cursor.executemany(insert, batch)
-                        connection.commit()
-    build_indexes(url, dimensions)
+def run(url: str, source: Path, dimension: int, indexes: bool = True) -> float:
+    """Copies everything into the empty database `url`; returns the seconds that it took.
+
+    The indexes are built with the settings that the program chooses; without them the tables are only analyzed.
+    """
+    started = time.monotonic()
+    with closing(open_source(source)) as opened, connect(url) as connection:
+        create_tables(connection, dimension)
+        register_vector(connection)
+        connection.autocommit = False
+        with connection.cursor() as cursor:
+            for insert, rows in tables(opened):
+                while batch := list(islice(rows, BATCH_ROWS)):
+                    cursor.executemany(insert, batch)
+                    connection.commit()
+    finish(url, dimension, indexes)
+    return time.monotonic() - started
 
 
 if __name__ == "__main__":
-    main()
+    from_command_line(run)

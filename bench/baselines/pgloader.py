@@ -13,17 +13,19 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
-from contextlib import ExitStack, closing
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import LiteralString
 
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-from bench.baselines.common import arguments, dimension, open_source
-from bench.byhand import CONNECTIONS, at_once, build_indexes, create_tables, halves
+from bench.baselines.common import finish, from_command_line
+from bench.byhand import CONNECTIONS, at_once, create_tables, halves
+from bench.check import CopyFailed
 from bench.server import Connection, connect
 from vestige_migrate.destination.schema import statements
 
@@ -42,37 +44,61 @@ def installed() -> bool:
     return shutil.which("pgloader") is not None
 
 
-def main() -> None:
-    """Copies everything."""
-    path, url = arguments()
-    with closing(open_source(path)) as source:
-        dimensions = dimension(source)
-    _load_untyped(path, url)
+@dataclass(frozen=True)
+class Seconds:
+    """Of pgloader itself, of the SQL that moves its rows into the final tables, and of the indexes and ANALYZE."""
+
+    load: float
+    move: float
+    finish: float
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.load + self.move + self.finish
+
+
+def run(url: str, source: Path, dimension: int, indexes: bool = True) -> float:
+    """Copies everything into the empty database `url`; returns the seconds that it took."""
+    return run_in_parts(url, source, dimension, indexes).total
+
+
+def run_in_parts(url: str, source: Path, dimension: int, indexes: bool = True) -> Seconds:
+    """The same, with what each part took."""
+    started = time.monotonic()
+    load_untyped(url, source)
+    loaded = time.monotonic()
+    move(url, dimension)
+    moved = time.monotonic()
+    finish(url, dimension, indexes)
+    return Seconds(loaded - started, moved - loaded, time.monotonic() - moved)
+
+
+def move(url: str, dimension: int) -> None:
+    """From pgloader's tables, which are in public, into the final ones, which take their place."""
     with ExitStack() as stack:
         connections = [stack.enter_context(connect(url)) for _ in range(CONNECTIONS)]
         for connection in connections:
             connection.execute("SET synchronous_commit = off")
         main = connections[0]
-        # Its tables are made in public, and give the name up to the final ones.
         main.execute("ALTER SCHEMA public RENAME TO untyped")
         main.execute("CREATE SCHEMA public")
-        create_tables(main, dimensions)
+        create_tables(main, dimension)
         main.execute("DELETE FROM users")  # the bootstrap user comes with the source
         main.execute("CREATE UNLOGGED TABLE untyped.vectors (id text, embedding vector)")
         for table, column in _VECTORS:
-            _copy_vectors(url, connections, table, column, dimensions)
+            _copy_vectors(url, connections, table, column, dimension)
         for statement in statements(_SQL.read_text(encoding="utf-8")):
             _move(connections, statement)
         main.execute("DROP SCHEMA untyped CASCADE")
-    build_indexes(url, dimensions)
 
 
-def _load_untyped(path: Path, url: str) -> None:
+def load_untyped(url: str, source: Path) -> None:
     """pgloader cannot read libpq's keyword strings; host, port, user and password come to it by libpq's variables."""
     parameters = {name: str(value) for name, value in conninfo_to_dict(url).items() if value is not None}
     variables = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD"}
     environment = {**os.environ, **{variables[name]: parameters[name] for name in variables if name in parameters}}
-    command = f"load database from '{path}' into postgresql:///{parameters['dbname']} with {_OPTIONS};"
+    command = f"load database from '{source.absolute()}' into postgresql:///{parameters['dbname']} with {_OPTIONS};"
     with tempfile.TemporaryDirectory(prefix="pgloader-") as directory:
         file = Path(directory) / "command.load"
         file.write_text(command, encoding="utf-8")
@@ -86,7 +112,7 @@ def _load_untyped(path: Path, url: str) -> None:
     # It ends with 0 also where it could not open the file.
     complaints = [line for line in (done.stdout + done.stderr).splitlines() if _COMPLAINT.search(line)]
     if done.returncode != 0 or complaints:
-        sys.exit(f"pgloader ended with {done.returncode}: {'; '.join(complaints[:3])}")
+        raise CopyFailed(f"pgloader ended with {done.returncode}: {'; '.join(complaints[:3])}")
 
 
 def _copy_vectors(url: str, connections: list[Connection], table: str, column: str, dimensions: int) -> None:
@@ -121,4 +147,4 @@ def _move(connections: list[Connection], statement: LiteralString) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from_command_line(run)
