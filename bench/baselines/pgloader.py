@@ -1,10 +1,13 @@
 """pgloader (Debian's package), then the SQL that brings its untyped copy into the final tables, then the indexes.
 
-The SQL is as fast as it could be made: two connections at once, half of the rows each, and no byte of a vector goes
-through an expression of its own. The file has little-endian floats, PostgreSQL's binary form of a vector is two
+The SQL moves half of the rows on each of two connections at once, and no byte of a vector goes through an expression of
+its own. The file has little-endian floats, PostgreSQL's binary form of a vector is two
 int2 and big-endian floats, and a bytea travels as its plain bytes: so `reverse` makes the bytes right and the order of
 the elements wrong, a COPY from bytea to vector changes the type, and `array_reverse` puts the order right again. Both
-functions are new in PostgreSQL 18; a loop over the floats of 100,000 vectors would take minutes instead of seconds.
+functions are new in PostgreSQL 18. Of five ways that were tried it is the fastest; seconds for 100,000 vectors of 256
+dimensions on one connection, scaled up from 5,000 on a busy machine in four warm runs: this 1.5 to 3.4, string_agg of
+reversed substrings 5.6 to 16, set_byte in PL/pgSQL 8 to 29, regexp_replace on hexadecimal 15 to 33, arithmetic over
+get_byte 24 to 62.
 """
 
 from __future__ import annotations
