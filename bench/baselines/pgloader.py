@@ -113,9 +113,10 @@ def load_untyped(url: str, source: Path) -> None:
             check=False,
         )
     # It ends with 0 also where it could not open the file.
-    complaints = [line for line in (done.stdout + done.stderr).splitlines() if _COMPLAINT.search(line)]
+    said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    complaints = [line for line in said if _COMPLAINT.search(line)]
     if done.returncode != 0 or complaints:
-        raise CopyFailed(f"pgloader ended with {done.returncode}: {'; '.join(complaints[:3])}")
+        raise CopyFailed(f"pgloader ended with {done.returncode}: {'; '.join((complaints or said)[:3])}")
 
 
 def _copy_vectors(url: str, connections: list[Connection], table: str, column: str, dimensions: int) -> None:
