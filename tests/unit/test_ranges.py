@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from vestige_migrate.decode.problem import Raw
 from vestige_migrate.source import ranges
 from vestige_migrate.source.ranges import MAX_RANGE_ROWS, MIN_RANGE_ROWS, Range, plan_ranges, range_count
-from vestige_migrate.source.read import list_keys
+from vestige_migrate.source.read import cover_rowids, list_keys
 from vestige_migrate.source.select import TableSource, column
 
 SEVERAL = settings(max_examples=120, deadline=None)
@@ -273,3 +273,22 @@ def test_the_end_is_split_into_pieces_that_several_workers_can_share() -> None:
     assert fine[: len(plain) - 1] == plain[:-1]
     assert fine[len(plain) - 1 :] == [MIN_RANGE_ROWS] * (plain[-1] // MIN_RANGE_ROWS)
     assert by_rowid == fine
+
+
+@SEVERAL
+@given(st.sets(st.integers(-(2**63), 2**63 - 1) | st.integers(-5, 50), max_size=40), st.integers(1, 6))
+def test_rowids_that_cover_a_range_hold_all_of_its_rows_and_none_of_another(chosen: set[int], workers: int) -> None:
+    with split_finely(), table_of([]) as connection:
+        connection.executemany("INSERT INTO nodes (rowid) VALUES (?)", [(rowid,) for rowid in chosen])
+        covers = [
+            cover_rowids(connection, BY_ROWID, range_) for range_ in plan_ranges(connection, "nodes", BY_ROWID, workers)
+        ]
+    assert sorted(rowid for cover in covers for rowid in cover if rowid in chosen) == sorted(chosen)
+    assert all(len(cover) <= 2 * MAX_RANGE_ROWS for cover in covers)
+
+
+def test_rowids_of_a_range_by_key_are_listed() -> None:
+    with table_of([("t2", "a"), ("t1", "b")]) as connection:
+        (range_,) = plan_ranges(connection, "nodes", BY_KEY, 1)
+        assert list(cover_rowids(connection, BY_KEY, range_)) == [2, 1]
+        assert list(cover_rowids(connection, BY_ROWID, Range("nodes", 0, rowids=(2,)))) == [2]

@@ -24,7 +24,7 @@ class Answer:
     """Rows of a range: rowids that the destination lacks, rowid and first key column of those that are outdated
     there, and how many stay as they are."""
 
-    new: list[int]
+    new: Sequence[int]
     outdated: list[tuple[int, Raw]] = field(default_factory=list)
     kept: int = 0
 

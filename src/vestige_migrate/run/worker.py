@@ -22,7 +22,7 @@ from vestige_migrate.destination.write import TableWriter, Written
 from vestige_migrate.plan import OnConflict
 from vestige_migrate.report import RowError
 from vestige_migrate.run import channel
-from vestige_migrate.run.ask import KeyAsker
+from vestige_migrate.run.ask import Answer, KeyAsker
 from vestige_migrate.run.companions import keys_of, read_companions
 from vestige_migrate.run.messages import (
     BatchDone,
@@ -41,7 +41,7 @@ from vestige_migrate.source.chunks import ChunkReader, can_read_chunks, text_col
 from vestige_migrate.source.connect import open_source
 from vestige_migrate.source.fate import describe_fault, is_locked
 from vestige_migrate.source.ranges import Range
-from vestige_migrate.source.read import Row, read_batches
+from vestige_migrate.source.read import Row, cover_rowids, read_batches
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import Table
@@ -192,7 +192,7 @@ class RangeCopier(RangeWorker):
         postgres = self._open_postgres()
         refresh = table.refresh_from(source) if self._config.on_conflict is OnConflict.NEWER else None
         asker = KeyAsker(table, source, refresh, self._config.layout)
-        answer = asker.ask(sqlite, postgres if task.ask_first else None, range_)
+        answer = asker.ask(sqlite, postgres, range_) if task.ask_first else Answer(cover_rowids(sqlite, source, range_))
         if answer.kept:
             self._send(BatchDone(range_, 0, answer.kept, 0))
         writer = TableWriter(postgres, table, partial(self._report, range_))

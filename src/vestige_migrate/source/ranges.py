@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from vestige_migrate.source.sample import rowid_span
 from vestige_migrate.source.select import TableSource, column, quote_identifier
 
 RANGES_PER_WORKER = 8
@@ -180,8 +181,11 @@ def _quantiles(
 
 def _even_rowids(connection: sqlite3.Connection, base: str, rows: int, count: int) -> list[Key] | None:
     """Rowids that split the table into `count` parts without looking at its rows; None where too many are missing."""
-    lowest, highest = connection.execute(f"SELECT MIN(n.rowid), MAX(n.rowid) {base}").fetchone()
-    if not rows or rows < (highest - lowest + 1) * _DENSE:
+    span = rowid_span(connection, base)
+    if span is None:
+        return None
+    lowest, highest = span
+    if rows < (highest - lowest + 1) * _DENSE:
         return None
     return [(KeyPart(lowest + (highest - lowest + 1) * part // count),) for part in range(1, count)]
 
@@ -194,7 +198,10 @@ def _sampled_quantiles(
     Ranking every row costs 0.5 s at 100,000 rows while no worker has anything to do; this costs 10 ms. Rowids are
     drawn evenly from their whole span, and the ones that no row has are passed over, so that every row is as likely.
     """
-    lowest, highest = connection.execute(f"SELECT MIN(n.rowid), MAX(n.rowid) {base}").fetchone()
+    span = rowid_span(connection, base)
+    if span is None:
+        return None
+    lowest, highest = span
     wanted = count * SAMPLES_PER_RANGE
     if highest - lowest >= rows * _DRAWS_PER_SAMPLE:
         return None

@@ -15,13 +15,17 @@ from contextlib import contextmanager
 from vestige_migrate.decode.problem import Raw
 from vestige_migrate.decode.text import tolerant_text
 from vestige_migrate.source import driver
-from vestige_migrate.source.ranges import Range
+from vestige_migrate.source.ranges import MAX_RANGE_ROWS, Range
+from vestige_migrate.source.sample import rowid_span
 from vestige_migrate.source.select import TableSource, column, quote_identifier
 
 Row = tuple[Raw, ...]
 
 _NARROW_BYTES = 8192
 """Where a batch has room for rows of this size, values up to a row's share of it are read without counting."""
+
+_LARGEST_SPAN = 2 * MAX_RANGE_ROWS
+"""Rowids that far apart have so many missing between them that the rest is better listed."""
 
 _KEYS_AT_ONCE = 10_000
 """Below SQLite's limit of 32,766 parameters a statement."""
@@ -45,6 +49,22 @@ def list_rowids(connection: sqlite3.Connection, source: TableSource, range_: Ran
         f"SELECT n.rowid FROM {quote_identifier(source.base)} AS n WHERE {where} ORDER BY {column(source.order[0])}"
     )
     return [rowid for (rowid,) in connection.execute(statement, parameters)]
+
+
+def cover_rowids(connection: sqlite3.Connection, source: TableSource, range_: Range) -> Sequence[int]:
+    """Rowids in which those of all rows of the range are, ascending or in key order; some may have no row.
+
+    Where the rowids are the key and hardly any is missing, two look-ups say so and no row is listed.
+    """
+    if source.order == ("rowid",) and range_.rowids is None and not range_.nulls:
+        where, parameters = range_.where(source)
+        span = rowid_span(connection, f"FROM {quote_identifier(source.base)} AS n WHERE {where}", parameters)
+        if span is None:
+            return []
+        lowest, highest = span
+        if highest - lowest < _LARGEST_SPAN:
+            return range(lowest, highest + 1)
+    return list_rowids(connection, source, range_)
 
 
 def _fetch_all(connection: sqlite3.Connection, statement: str, parameters: Sequence[Raw]) -> list[Row]:
