@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from vestige_migrate.decode.problem import Raw
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.present import PresenceCheck
+from vestige_migrate.source.aggregates import SEPARATOR, split_rowids
+from vestige_migrate.source.chunks import can_read_chunks, join_keys
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.ranges import Range
 from vestige_migrate.source.read import Row, list_keys, list_rowids
@@ -17,6 +19,7 @@ from vestige_migrate.tables.base import Refresh, Table
 from vestige_migrate.wire import field as wire
 from vestige_migrate.wire.block import Block
 from vestige_migrate.wire.column import Encoder, texts, uuids
+from vestige_migrate.wire.plain import uuids as uuid_block
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,9 @@ class KeyAsker:
         """What the destination says of the range; without one every row is new."""
         if postgres is None:
             return Answer(list_rowids(sqlite, self._source, range_))
+        answer = self._ask_at_once(sqlite, postgres, range_)
+        if answer is not None:
+            return answer
         rows = list_keys(sqlite, self._source, range_, *self._more)
         if not rows:
             return Answer([])
@@ -66,6 +72,23 @@ class KeyAsker:
             outdated=[(_rowid(rows[at]), rows[at][1]) for at in outdated],
             kept=len(askable) - len(absent) - len(outdated),
         )
+
+    def _ask_at_once(self, sqlite: sqlite3.Connection, postgres: Connection, range_: Range) -> Answer | None:
+        """The same without an object a key; None where that does not do: a key is no plain UUID, or more is asked."""
+        if self._refresh is not None or set(self._table.key_types) != {"uuid"} or not can_read_chunks(sqlite):
+            return None
+        count, joined_rowids, joined = join_keys(sqlite, self._source, range_)
+        if not count:
+            return Answer([])
+        keys = [uuid_block(part, SEPARATOR, count) for part in joined if part is not None]
+        asked = [key for key in keys if key is not None]
+        if len(asked) < len(joined):
+            return None
+        absent = PresenceCheck(postgres, self._table).find(asked).absent
+        if not absent:
+            return Answer([], kept=count)
+        rowids = split_rowids(joined_rowids)
+        return Answer([rowids[at] for at in sorted(absent)], kept=count - len(absent))
 
     def _encode(self, rows: Sequence[Row]) -> list[Sequence[bytes]]:
         """The keys' columns, then the one that decides; NULL where a value cannot be written."""

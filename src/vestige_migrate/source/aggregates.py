@@ -16,6 +16,16 @@ def joined_with(expression: str, null: bytes) -> str:
     return joined(f"ifnull({expression}, x'{null.hex()}')")
 
 
+def rowids() -> str:
+    """The SQL that joins the rowids of `n`; `split_rowids` reads it."""
+    return 'group_concat(n."rowid")'
+
+
+def split_rowids(value: bytes | None) -> list[int]:
+    """What `rowids` gave, as numbers."""
+    return [int(part) for part in value.split(b",")] if value else []
+
+
 def presence(expression: str) -> str:
     """The SQL that writes a 1 for each value, and a 0 for each NULL."""
     return f"group_concat(({expression}) IS NOT NULL, '')"

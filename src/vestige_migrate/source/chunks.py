@@ -12,8 +12,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from vestige_migrate.source.aggregates import joined, rowids
+from vestige_migrate.source.ranges import Range
 from vestige_migrate.source.read import among, parameters
-from vestige_migrate.source.select import TableSource
+from vestige_migrate.source.select import TableSource, quote_identifier
 
 CHUNK_ROWS = 2500
 """Several transactions of the destination: what numpy costs a call is then shared by more rows."""
@@ -67,15 +69,15 @@ class ChunkReader:
         self.rows = max(min(self.most, _FEWEST_ROWS), self.rows // 2) if odd else min(self.most, self.rows * 2)
 
     def read(
-        self, connection: sqlite3.Connection, rowids: Sequence[int]
+        self, connection: sqlite3.Connection, wanted: Sequence[int]
     ) -> Iterator[tuple[Sequence[int], Values | None]]:
         """Yields rowids, ascending, and what the expressions give for them, in at most `max_bytes` bytes.
 
         None for rows that do not fit even when they are few.
         """
         start = 0
-        while start < len(rowids):
-            pending = sorted(rowids[start : start + self.rows])
+        while start < len(wanted):
+            pending = sorted(wanted[start : start + self.rows])
             values = self._read(connection, pending)
             if values is None and self.rows > _FEW_ROWS:
                 self.most = self.rows = self.rows // 2
@@ -83,12 +85,12 @@ class ChunkReader:
             yield pending, values
             start += len(pending)
 
-    def _read(self, connection: sqlite3.Connection, rowids: Sequence[int]) -> Values | None:
-        select = f"SELECT {', '.join(self.expressions)} {self.source.from_clause} WHERE {among(rowids)}"
-        widest = self.max_bytes if self.joined else self.max_bytes // len(rowids)
+    def _read(self, connection: sqlite3.Connection, wanted: Sequence[int]) -> Values | None:
+        select = f"SELECT {', '.join(self.expressions)} {self.source.from_clause} WHERE {among(wanted)}"
+        widest = self.max_bytes if self.joined else self.max_bytes // len(wanted)
         with _bytes_up_to(connection, widest):
             try:
-                rows = connection.execute(select, parameters(rowids)).fetchall()
+                rows = connection.execute(select, parameters(wanted)).fetchall()
             except sqlite3.DataError as error:
                 if error.sqlite_errorcode != sqlite3.SQLITE_TOOBIG:
                     raise
@@ -97,6 +99,18 @@ class ChunkReader:
             return list(zip(*rows, strict=True)) if rows else [()] * len(self.expressions)
         values: Values = rows[0]
         return values if sum(len(value) for value in values if isinstance(value, bytes)) <= self.max_bytes else None
+
+
+def join_keys(
+    connection: sqlite3.Connection, source: TableSource, range_: Range
+) -> tuple[int, bytes | None, list[bytes | None]]:
+    """The number of rows of a range, their rowids (comma-separated) and each part of their keys, all in one order."""
+    where, parameters = range_.where(source)
+    expressions = ["count(*)", rowids(), *map(joined, source.key)]
+    select = f"SELECT {', '.join(expressions)} FROM {quote_identifier(source.base)} AS n WHERE {where}"
+    with _bytes_up_to(connection, connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)):
+        count, found, *keys = connection.execute(select, parameters).fetchone()
+    return count, found, keys
 
 
 @contextmanager

@@ -16,7 +16,16 @@ from typing import Any, NamedTuple
 
 from vestige_migrate.decode.vector import FLOAT_BYTES
 from vestige_migrate.plan import MAX_DIMENSION
-from vestige_migrate.source.aggregates import SEPARATOR, count_of_length, joined, joined_blobs, joined_with, presence
+from vestige_migrate.source.aggregates import (
+    SEPARATOR,
+    count_of_length,
+    joined,
+    joined_blobs,
+    joined_with,
+    presence,
+    rowids,
+    split_rowids,
+)
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.select import TableSource, column
 from vestige_migrate.tables.base import Column, Form, Null, Special, Table
@@ -29,7 +38,6 @@ Write = Callable[..., Fields | None]
 
 _EMPTY_OBJECT = field.jsonb("{}")
 _ROWID = column("rowid")
-_ROWIDS = f"group_concat({_ROWID})"
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ class PlainEncoder:
     def __init__(self, parts: Sequence[_Part], joined: bool) -> None:
         self._parts = parts
         self.joined = joined
-        first = ("count(*)", _ROWIDS) if joined else (_ROWID,)
+        first = ("count(*)", rowids()) if joined else (_ROWID,)
         self.expressions = (*first, *(expression for part in parts for expression in part.expressions))
 
     @classmethod
@@ -80,9 +88,9 @@ class PlainEncoder:
         """The rows of a chunk; None where a value is not plain."""
         if self.joined:
             count, joined_rowids = values[0], values[1]
-            rowids = partial(_integers, joined_rowids)
+            found = partial(split_rowids, joined_rowids)
         else:
-            count, rowids = len(values[0]), partial(list, values[0])
+            count, found = len(values[0]), partial(list, values[0])
         at, columns = len(self.expressions) - sum(len(part.expressions) for part in self._parts), []
         if not count:
             return PlainRows(list, [[]])
@@ -93,11 +101,7 @@ class PlainEncoder:
                 return None
             columns.append(fields)
             at = end
-        return PlainRows(rowids, columns)
-
-
-def _integers(joined: bytes) -> list[int]:
-    return [int(part) for part in joined.split(b",")]
+        return PlainRows(found, columns)
 
 
 @dataclass(frozen=True)

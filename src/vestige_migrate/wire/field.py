@@ -76,12 +76,16 @@ def vector(value: NDArray[np.float32]) -> bytes:
     return with_length(struct.pack(">hh", len(value), 0) + value.astype(">f4").tobytes())
 
 
-def array(element_oid: int, elements: Iterable[bytes]) -> bytes:
-    """array_recv: one dimension of fields without NULLs; no dimension at all where it is empty."""
+def array(element_oid: int, elements: Iterable[bytes], count: int | None = None) -> bytes:
+    """array_recv: one dimension of fields without NULLs; no dimension at all where it is empty.
+
+    `count` is the number of fields where `elements` has several of them in one piece.
+    """
     fields = list(elements)
     if not fields:
         return with_length(struct.pack(">iiI", 0, 0, element_oid))
-    return with_length(struct.pack(">iiIii", 1, 0, element_oid, len(fields), 1) + b"".join(fields))
+    size = len(fields) if count is None else count
+    return with_length(struct.pack(">iiIii", 1, 0, element_oid, size, 1) + b"".join(fields))
 
 
 def text_array(values: Iterable[str]) -> bytes:
