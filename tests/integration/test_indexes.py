@@ -182,3 +182,11 @@ def test_tables_have_statistics_after_a_copy_and_after_one_that_added_rows(tmp_p
     assert counted() == {"knowledge_nodes": 30, "edges": 5}
     copy(build_source(tmp_path / "more.db", SourceSpec(memories=50, schedules=50, edges=9, events=0)))
     assert counted() == {"knowledge_nodes": 50, "edges": 5 + 9}
+
+
+def test_a_few_more_rows_leave_the_statistics_as_they_are(tmp_path: Path, copy: Copier) -> None:
+    copy(build_source(tmp_path / "first.db", SourceSpec(memories=60, schedules=60, edges=0, events=0)))
+    copy(build_source(tmp_path / "more.db", SourceSpec(memories=64, schedules=64, edges=0, events=0)))
+    with psycopg.connect(copy.database) as connection:
+        counted = connection.execute("SELECT reltuples FROM pg_class WHERE relname = 'knowledge_nodes'").fetchone()
+    assert counted == (60,)

@@ -18,8 +18,8 @@ from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.tables import TABLES
 
 HNSW_INDEX = "idx_knowledge_nodes_embedding_hnsw"
-_ANALYZE_ROWS, _ANALYZE_SHARE = 50, 0.1
-"""autovacuum_analyze_threshold and autovacuum_analyze_scale_factor."""
+_ANALYZE_SHARE = 0.1
+"""autovacuum_analyze_scale_factor's default."""
 MAX_HNSW_DIMENSION = 2000
 """pgvector's limit of an HNSW index on `vector` (https://github.com/pgvector/pgvector#hnsw)."""
 
@@ -170,7 +170,7 @@ def _build(connection: Connection, statement: LiteralString, memory: HnswMemory,
 def analyze(connection: Connection, changed: dict[str, int]) -> list[str]:
     """ANALYZE of the tables that never had one or changed much; returns those whose owner has not given us the right.
 
-    `changed` is the rows written of each table. Much is what autovacuum calls so with its default settings; below that
+    `changed` is the rows written of each table. Much is a tenth, as autovacuum has it; below that
     the statistics are as good as before, and they cost a second at 100,000 memories.
 
     Then a record in the log that is flushed: it comes after every batch's, so this makes them all durable. (ANALYZE
@@ -184,8 +184,8 @@ def analyze(connection: Connection, changed: dict[str, int]) -> list[str]:
             "   SELECT FROM pg_database WHERE datname = current_database() AND pg_has_role(datdba, 'USAGE'))"
             " FROM unnest(%s::text[], %s::int8[]) AS n(name, written)"
             " JOIN pg_class AS c ON c.oid = to_regclass(quote_ident(name))"
-            " WHERE reltuples < 0 OR written > {} + {} * reltuples ORDER BY name"
-        ).format(sql.SQL(maintains), sql.Literal(_ANALYZE_ROWS), sql.Literal(_ANALYZE_SHARE)),
+            " WHERE reltuples < 0 OR written > {} * reltuples ORDER BY name"
+        ).format(sql.SQL(maintains), sql.Literal(_ANALYZE_SHARE)),
         (list(TABLES), [changed.get(name, 0) for name in TABLES]),
     ).fetchall()
     for table, allowed in rows:
