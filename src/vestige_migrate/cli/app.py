@@ -13,7 +13,7 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from vestige_migrate import __version__
-from vestige_migrate.cli import copy, demo, reembed, server, streams, verify
+from vestige_migrate.cli import copy, demo, ending, reembed, server, streams, verify
 from vestige_migrate.cli.output import describe_os_error
 from vestige_migrate.errors import MigrationError
 
@@ -60,7 +60,7 @@ def _on_terminate(_signum: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def run(app: typer.Typer) -> None:
+def run(app: typer.Typer) -> NoReturn:
     """Runs the app and exits. Every failure prints one `error:` line and no traceback, unless --debug is given."""
     signal.signal(signal.SIGTERM, _on_terminate)
     streams.prepare()
@@ -69,7 +69,7 @@ def run(app: typer.Typer) -> None:
     if unwritten is not None:
         code = _fail(describe_os_error(unwritten), code or _STOPPED, debug=False)
         streams.flush()
-    sys.exit(code)
+    ending.leave(code)
 
 
 def _exit_code(app: typer.Typer) -> int:

@@ -11,7 +11,6 @@ from psycopg.pq import Format
 
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.wire import field
-from vestige_migrate.wire.block import Block
 
 _LENGTH_BYTES = 4
 
@@ -22,6 +21,8 @@ class BinaryArray:
     element_oid: ClassVar[int]
 
     def __init__(self, fields: Sequence[bytes]) -> None:
+        from vestige_migrate.wire.block import Block  # here: it needs numpy, and the coordinator does not (encoders)
+
         # A block is one piece already: 2,500 keys as objects and joined again cost as much as asking for them.
         elements = [fields.rows.tobytes()] if isinstance(fields, Block) and len(fields) else fields
         self.payload = field.array(self.element_oid, elements, len(fields))[_LENGTH_BYTES:]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from psycopg import sql
 
@@ -15,7 +16,9 @@ from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.stage import Stage
 from vestige_migrate.report import RowError
 from vestige_migrate.tables.base import Refresh, Table
-from vestige_migrate.wire.batch import Batch
+
+if TYPE_CHECKING:
+    from vestige_migrate.wire.batch import Batch
 
 
 @dataclass(frozen=True)

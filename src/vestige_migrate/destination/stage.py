@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from psycopg import sql
 
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.tables.base import Table
-from vestige_migrate.wire.batch import Fields, copy_payload
+
+if TYPE_CHECKING:
+    from vestige_migrate.wire.batch import Fields
 
 RowFields = tuple[bytes, ...]
 
@@ -44,6 +47,8 @@ class Stage:
 
 def copy_into(connection: Connection, statement: sql.Composed | sql.SQL, columns: Sequence[Fields]) -> None:
     """Runs a COPY ... FROM STDIN (FORMAT BINARY) with these columns."""
+    from vestige_migrate.wire.batch import copy_payload  # here: it needs numpy, and the coordinator does not (encoders)
+
     copy_stream(connection, statement, copy_payload(columns))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import errors, sql
@@ -22,7 +23,9 @@ from vestige_migrate.destination.spare import spare
 from vestige_migrate.destination.stage import RowFields, Stage, copy_into, copy_stream
 from vestige_migrate.report import Outcome, RowError
 from vestige_migrate.tables.base import Refresh, Table
-from vestige_migrate.wire.batch import Batch
+
+if TYPE_CHECKING:
+    from vestige_migrate.wire.batch import Batch
 
 
 @dataclass

@@ -9,7 +9,7 @@ from vestige_migrate.source.ranges import Range
 from vestige_migrate.source.read import list_keys, list_rowids
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import TABLES
-from vestige_migrate.tables.encoder import name_key
+from vestige_migrate.tables.names import name_key
 
 KILLS_OF_A_RANGE = 3
 KILLS_OF_A_ROW = 3

@@ -20,7 +20,6 @@ from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.read import read_batches
 from vestige_migrate.tables import users
 from vestige_migrate.tables.base import BOOTSTRAP_USER
-from vestige_migrate.tables.encoder import BatchEncoder
 
 OnErrors = Callable[[list[RowError]], None]
 
@@ -84,6 +83,8 @@ def _in_source(connection: sqlite3.Connection, layout: Layout, handle: str) -> t
 def _write(
     destination: Connection, source: PreparedSource, rowid: int, run_start: datetime, on_errors: OnErrors
 ) -> None:
+    from vestige_migrate.tables.encoder import BatchEncoder  # here: it needs numpy, which few runs of ours do
+
     found = users.TABLE.find_source(source.layout)
     assert found is not None  # `_in_source` read it
     encoder = BatchEncoder(users.TABLE, found, source.layout, run_start)

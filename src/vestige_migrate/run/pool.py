@@ -21,7 +21,7 @@ from typing import Any
 from multiprocess.connection import wait
 
 from vestige_migrate.errors import RangeFailed
-from vestige_migrate.run import channel, processes, worker
+from vestige_migrate.run import channel, processes, worker_process
 from vestige_migrate.run.isolate import KILLS_OF_A_RANGE, Isolator, kills_allowed
 from vestige_migrate.run.messages import (
     BatchDone,
@@ -119,7 +119,7 @@ class WriterPool:
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=worker.main, args=(theirs, self._config), name="vestige-migrate worker", daemon=True
+            target=worker_process.main, args=(theirs, self._config), name="vestige-migrate worker", daemon=True
         )
         process.start()
         theirs.close()

@@ -21,7 +21,6 @@ from vestige_migrate.report import MigrationReport, ModelInfo, RowError
 from vestige_migrate.run.archive import ArchivePhase
 from vestige_migrate.run.awaiting import count_awaiting
 from vestige_migrate.run.destination import ReadyDestination
-from vestige_migrate.run.dry_run import fill_dry_run, fill_updates
 from vestige_migrate.run.index_phase import IndexPhase
 from vestige_migrate.run.load import Load
 from vestige_migrate.run.messages import ErrorsFound
@@ -114,6 +113,8 @@ class Run:
         for table in sorted(tables_of_lost(self._source.lost, self._sources)):
             logger.warning("{}: it has no place in the destination, and not all of it can be read", table)
         if self._plan.dry_run:
+            from vestige_migrate.run.dry_run import fill_dry_run, fill_updates  # here: a copy has no use for it
+
             with self._phase("count"):
                 has_local = "users" in counts and has_user(connection, BOOTSTRAP_USER)
                 fill_dry_run(self.report, counts, self._destination, has_local, lost)

@@ -8,7 +8,7 @@ from enum import Enum
 
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.select import TableSource
-from vestige_migrate.wire.column import Encoder
+from vestige_migrate.tables.encoders import MakeEncoder
 
 BOOTSTRAP_USER = "00000000-0000-0000-0000-000000000001"
 """The user `local` that exists on both sides (source-schemas.md)."""
@@ -55,7 +55,7 @@ class Column:
 
     name: str
     pg_type: str
-    encoder: Callable[[Layout], Encoder]
+    encoder: MakeEncoder
     default: bytes | Special
     null: Null = Null.KEPT
     required: bool = False

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.select import TableSource
-from vestige_migrate.tables import columns
+from vestige_migrate.tables import columns, encoders
 from vestige_migrate.tables.base import Column, Table, plain_source
-from vestige_migrate.wire import column as encode
 from vestige_migrate.wire import field
 
 COLUMNS = (
     columns.text_key("id"),
     columns.text("label", ""),
     # No fixed dimension in the destination: old centroids may be of another model than the vectors.
-    Column("centroid", "vector", lambda _: partial(encode.vectors, dimension=None), field.NULL, droppable=True),
+    Column("centroid", "vector", encoders.any_vectors, field.NULL, droppable=True),
     columns.strings("top_terms"),
     columns.int4("memory_count", 0),
     columns.time("created_at"),

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from vestige_migrate.decode.ids import decode_uuid, quote_id
+from vestige_migrate.decode.ids import quote_id
 from vestige_migrate.decode.problem import UNSET, BadValue, Raw
-from vestige_migrate.decode.text import decode_text
-from vestige_migrate.report import NIL_UUID, Outcome, RowError
+from vestige_migrate.report import Outcome, RowError
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables.base import Column, Null, Special, Table
+from vestige_migrate.tables.names import name_key
 from vestige_migrate.wire import field
 from vestige_migrate.wire.batch import Batch
 from vestige_migrate.wire.column import Fields, Values
@@ -129,29 +129,3 @@ class BatchEncoder:
 
     def _row_id(self, raw: list[Values], row: int) -> str:
         return name_key(self._table, [raw[self._table.index(name)][row] for name in self._table.key])
-
-
-def name_key(table: Table, key: Sequence[Raw]) -> str:
-    """A row's key as the destination has it; the nil UUID where a part of it is no UUID."""
-    parts = []
-    for value, pg_type in zip(key, table.key_types, strict=True):
-        part = _uuid_or_none(value) if pg_type == "uuid" else _text_or_none(value)
-        if part is None:
-            return NIL_UUID
-        parts.append(part)
-    return " -> ".join(parts)
-
-
-def _uuid_or_none(raw: Raw) -> str | None:
-    try:
-        value = decode_uuid(raw)
-    except BadValue:
-        return None
-    return None if value is None else str(value)
-
-
-def _text_or_none(raw: Raw) -> str | None:
-    try:
-        return decode_text(raw)
-    except BadValue as problem:
-        return str(problem.instead)

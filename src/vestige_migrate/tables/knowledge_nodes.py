@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from uuid import UUID
 
-from vestige_migrate.decode.problem import BadValue, Raw
-from vestige_migrate.decode.vector import decode_vector
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.select import TableSource, column
-from vestige_migrate.source.vectors import NO_VECTOR, OTHER_MODEL, vector_source
-from vestige_migrate.tables import columns, scheduling
+from vestige_migrate.source.vectors import vector_source
+from vestige_migrate.tables import columns, encoders, scheduling
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Column, Form, Null, Parent, Refresh, Table
-from vestige_migrate.wire import column as encode
 from vestige_migrate.wire import field
-
-
-def _vector_encoder(layout: Layout) -> encode.Encoder:
-    def decode(raw: Raw) -> object:
-        if raw == OTHER_MODEL:
-            raise BadValue(f"belongs to another embedding model than {layout.model}")
-        if raw == NO_VECTOR:
-            raise BadValue("is not a BLOB of float32")
-        return decode_vector(raw, layout.dimension)
-
-    def encode_vectors(values: Sequence[Raw]) -> encode.Encoded:
-        if int in set(map(type, values)):
-            return encode.one_by_one(decode, field.vector, values)
-        return encode.vectors(values, layout.dimension)
-
-    return encode_vectors
-
 
 COLUMNS = (
     columns.uuid_key("id"),
@@ -40,12 +19,12 @@ COLUMNS = (
     columns.json_object("metadata"),
     columns.strings("domains"),
     columns.json_object("domain_scores"),
-    Column("embedding", "vector", _vector_encoder, field.NULL, droppable=True, form=Form.VECTOR),
+    Column("embedding", "vector", encoders.memory_vectors, field.NULL, droppable=True, form=Form.VECTOR),
     columns.optional_text("codebase"),
     Column(
         "owner_user_id",
         "uuid",
-        lambda _: encode.few_uuids(),
+        encoders.few_uuids,
         field.uuid(UUID(BOOTSTRAP_USER)),
         Null.DEFAULT,
         required=True,

@@ -10,7 +10,7 @@ from vestige_migrate.source.salvage import LostRow
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.source.vectors import VECTOR_TABLES
 from vestige_migrate.tables import TABLES
-from vestige_migrate.tables.encoder import name_key
+from vestige_migrate.tables.names import name_key
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.tables import knowledge_nodes
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Column, Null, Table
 from vestige_migrate.wire import field
-from vestige_migrate.wire.column import Encoded, Encoder, Values
+
+if TYPE_CHECKING:
+    from vestige_migrate.wire.column import Encoded, Encoder, Values
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Overrides:
 
 
 def _instead_of_bootstrap(column: Column, layout: Layout, ours: bytes) -> Encoder:
+    from vestige_migrate.wire.column import Encoded  # here: it needs numpy, and the coordinator does not (encoders)
+
     encode = column.encoder(layout)
     bootstrap = field.uuid(UUID(BOOTSTRAP_USER))
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-import numpy as np
-from numpy.typing import NDArray
-
 from vestige_migrate.decode.time import UNIX_EPOCH
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 NULL = b"\xff\xff\xff\xff"
 """A field of length -1."""
