@@ -125,7 +125,7 @@ class Suite:
                 costs["grown"] = self._second(url, grown, self._added_rows(grown))
         return {
             **{name: cost.wall for name, cost in costs.items()},
-            "cpu_per_100k": run.cost.cpu * 100_000 / self.rows,
+            "cpu": run.cost.cpu,
             "peak_mib": max(cost.peak_mib for cost in costs.values()),
         }
 
