@@ -349,3 +349,29 @@ def test_no_row_content_in_report_or_log(source: Path, copy: Copier) -> None:
     assert balanced(report)
     assert MARKER not in json.dumps(report.as_json())
     assert MARKER not in "".join(map(str, lines))
+
+
+@pytest.mark.parametrize("null_first", [True, False])
+def test_a_second_run_is_not_misled_by_ids_that_cannot_be_placed(source: Path, copy: Copier, null_first: bool) -> None:
+    """Keys are joined with a separator: an id with one in it beside an id that is NULL, and new events between."""
+    known = [node_id(source, rowid, "review_events") for rowid in (1, 2)]
+    copy(source)
+    new = [str(UUID(int=at)) for at in (101, 102)]
+    odd: list[object] = [None, "\x1e".join(known)]
+    columns = "memory_id, occurred_at, retrievability_before, retrievability_after, rating, kind, metadata"
+    edit(
+        source,
+        *(
+            (
+                f"INSERT INTO review_events (rowid, id, {columns}) SELECT ?, ?, {columns} FROM review_events"
+                " WHERE rowid = 1",
+                (rowid, id_),  # in front, where ranges are wide
+            )
+            for rowid, id_ in enumerate((odd[not null_first], *new, odd[null_first]), start=-3)
+        ),
+    )
+    report = copy(source)
+    assert report.tables["review_events"].inserted == len(new)
+    assert {(UUID(id_),) for id_ in new} < set(stored(copy.database)["review_events"])
+    assert [(error.id, error.outcome) for error in report.errors] == [(NIL_UUID, LOST)] * 2
+    assert balanced(report)

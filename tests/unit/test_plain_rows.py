@@ -219,6 +219,25 @@ def test_whatever_is_odd_is_left_to_the_careful_encoder(name: str, column_name: 
         assert reading.plain() is None
 
 
+@pytest.mark.parametrize(
+    ("column_name", "two"),
+    [
+        ("id", f"{ID}\x1e{ID}"),
+        ("content", "one\x1etwo"),
+        ("created_at", "2026-05-27T09:35:58Z\x1e2026-05-27T09:35:59Z"),
+        ("metadata", "{}\x1e{}"),
+        ("codebase", "one\x1etwo"),
+        ("tags", "[]\x1e[]"),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_null_does_not_hide_a_separator_too_many(column_name: str, two: str, first: bool) -> None:
+    """The number of parts would be right, and every value between the two rows at its neighbour's."""
+    odd: list[Row] = [{column_name: None}, {column_name: two}]
+    with table_with("knowledge_nodes", [{}, odd[not first], {"content": "between"}, odd[first], {}]) as reading:
+        assert reading.plain() is None
+
+
 @pytest.mark.parametrize("overrides", [Overrides(), Overrides(codebase="repo-x", owner=UUID(int=99))])
 def test_nulls_get_the_defaults_that_the_careful_encoder_gives(overrides: Overrides) -> None:
     absent = ("node_type", "tags", "domains", "codebase", "owner_user_id", "visibility", "shared_with_groups")

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 from vestige_migrate.decode.vector import FLOAT_BYTES
 from vestige_migrate.plan import MAX_DIMENSION
 from vestige_migrate.source.aggregates import (
+    NULL,
     SEPARATOR,
     count_of_length,
     joined,
     joined_blobs,
-    joined_with,
     presence,
     rowids,
     split_rowids,
@@ -130,12 +130,12 @@ class _Context:
             return None  # any other expression of these (`knowledge_nodes.find_source`) yields texts and NULLs alone
         if item.form is Form.FEW:
             null = _marker()
-            return _Part((joined_with(expression, null),), partial(_joined_few, self._few(item, null)))
+            return _Part((joined(expression, null),), partial(_joined_few, self._few(item, null)))
         if item.form is Form.VECTOR:
             return _vectors(expression, self.layout.dimension)
         write = _JOINED.get(item.form)
         if item.form is Form.JSON and item.null is Null.DEFAULT and item.default == _EMPTY_OBJECT:
-            expression = f"ifnull({expression}, '{{}}')"
+            return _Part((joined(expression, b"{}"),), _objects)
         return write and _Part((joined(expression),), write)
 
     def _few(self, item: Column, null: bytes | None) -> plain.FewValues:
@@ -202,7 +202,7 @@ def _times(count: int, value: Any) -> Fields | None:
 
 def _texts(count: int, value: Any) -> Fields | None:
     parts = _split(value, count)
-    return None if parts is None else plain.texts(parts)
+    return None if parts is None or NULL in parts else plain.texts(parts)
 
 
 def _objects(count: int, value: Any) -> Fields | None:
