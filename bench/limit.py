@@ -92,7 +92,7 @@ def measure_limit(server: BenchServer, made: Dump, wanted: dict[str, Digest], wi
     with server.database() as url:
         with connect(url) as main:
             _prepare(main, made)
-            server.settle()
+            server.settle(*made.directory.iterdir())
             workers = [connect(url) for _ in range(CONNECTIONS)]
             try:
                 for worker in workers:

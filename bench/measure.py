@@ -44,7 +44,7 @@ def measured_copy(
     server: BenchServer, url: str, source: Path, wanted: dict[str, Digest], workers: int, with_indexes: bool = True
 ) -> CopyRun:
     """Copies into the database `url`. Raises `CopyFailed` unless all is there and right afterwards."""
-    server.settle()
+    server.settle(source)
     with watched_load(server.postmaster) as load:
         cost, report = _run("copy", source, url, workers, "--indexes", "auto" if with_indexes else "none")
     problems = _problems_of_report(cost, report, wanted) + problems_of_copy(url, wanted)
@@ -65,7 +65,7 @@ def measured_copy(
 
 def measured_verify(server: BenchServer, url: str, source: Path, workers: int) -> Cost:
     """Compares the copy in `url` with its source. Raises `CopyFailed` unless both are found the same."""
-    server.settle()
+    server.settle(source)
     cost, report = _run("verify", source, url, workers)
     if cost.exit_code != 0 or not report["same"]:
         raise CopyFailed(f"{source.name}: verify ended with {cost.exit_code}, {len(report['differences'])} differences")

@@ -142,7 +142,7 @@ class Suite:
 
     def _baseline(self, name: str) -> dict[str, float]:
         with self.server.database() as url:
-            self.server.settle()
+            self.server.settle(self._source)
             command = [sys.executable, "-m", f"bench.baselines.{name}", str(self._source)]
             cost, errors = run_command(command, url)
             if cost.exit_code != 0:
