@@ -66,7 +66,7 @@ class Load:
                         if table.name in self._sources:
                             tally.begin(table.name, self._counts[table.name])
                             self._tell_lost(table.name, tally)
-                            ranges += self._plan_ranges(table.name)
+                            ranges += self._plan_ranges(table.name, table is tables[-1])
                     # The barrier: `run` returns when every range is in, and the session still has the lock.
                     pool.run(ranges, ask_first, tally.handle)
                     session.check()
@@ -84,12 +84,15 @@ class Load:
             tally.handle(ErrorsFound(range_, lost.errors))
             tally.handle(BatchDone(range_, 0, 0, lost.rows))
 
-    def _plan_ranges(self, table: str) -> list[Range]:
-        """The same ones every time: the tally counts by them."""
+    def _plan_ranges(self, table: str, is_last: bool) -> list[Range]:
+        """The same ones every time: the tally counts by them.
+
+        What the phase ends with is in small pieces, so that no worker waits long for the last one.
+        """
         if table not in self._ranges:
             source = self._sources[table]
-            in_use = not self._destination.fresh
-            self._ranges[table] = plan_ranges(self._source.connection, table, source, self._plan.workers, in_use)
+            fine_end = is_last or not self._destination.fresh
+            self._ranges[table] = plan_ranges(self._source.connection, table, source, self._plan.workers, fine_end)
         return self._ranges[table]
 
     def _end_sessions(self) -> None:
