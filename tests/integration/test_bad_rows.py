@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import struct
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -30,9 +32,6 @@ def balanced(report: MigrationReport) -> bool:
 
 
 def node_id(path: Path, rowid: int, table: str = "knowledge_nodes", column: str = "id") -> str:
-    import sqlite3
-    from contextlib import closing
-
     with closing(sqlite3.connect(path)) as connection:
         (found,) = connection.execute(f"SELECT {column} FROM {table} WHERE rowid = ?", (rowid,)).fetchone()
     return str(found)
@@ -374,4 +373,51 @@ def test_a_second_run_is_not_misled_by_ids_that_cannot_be_placed(source: Path, c
     assert report.tables["review_events"].inserted == len(new)
     assert {(UUID(id_),) for id_ in new} < set(stored(copy.database)["review_events"])
     assert [(error.id, error.outcome) for error in report.errors] == [(NIL_UUID, LOST)] * 2
+    assert balanced(report)
+
+
+def test_contents_stay_with_their_memories_where_one_has_a_separator_and_one_is_null(
+    source: Path, copy: Copier
+) -> None:
+    edit(
+        source,
+        ("UPDATE knowledge_nodes SET content = 'a' || char(30) || 'b' WHERE rowid = 3", ()),
+        ("UPDATE knowledge_nodes SET content = NULL WHERE rowid = 30", ()),
+    )
+    report = copy(source)
+    there = {str(key[0]): row["content"] for key, row in stored(copy.database)["knowledge_nodes"].items()}
+    expected = {key: text or "" for key, text in _contents(source).items()}
+    assert {key for key in expected if there[key] != expected[key]} == set()
+    assert len(report.errors) == 1
+
+
+def _contents(path: Path) -> dict[str, str | None]:
+    with closing(sqlite3.connect(path)) as connection:
+        return dict(connection.execute("SELECT id, content FROM knowledge_nodes ORDER BY rowid"))
+
+
+@pytest.mark.parametrize("refused_beside", [False, True])
+def test_rows_that_a_trigger_of_the_destination_drops_are_not_called_inserted(
+    source: Path, copy: Copier, refused_beside: bool
+) -> None:
+    copy(source)
+    with psycopg.connect(copy.database, autocommit=True) as connection:
+        connection.execute("DELETE FROM review_events")
+        connection.execute(
+            "CREATE FUNCTION drop_some() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN IF NEW.rating >= 3 THEN RETURN NULL; END IF; RETURN NEW; END $$"
+        )
+        connection.execute(
+            "CREATE TRIGGER drop_some BEFORE INSERT ON review_events FOR EACH ROW EXECUTE FUNCTION drop_some()"
+        )
+    if refused_beside:
+        edit(source, ("UPDATE review_events SET kind = 'a' || char(0) WHERE rowid = 1", ()))
+    report = copy(source)
+    events = report.tables["review_events"]
+    there = stored(copy.database)["review_events"]
+    assert (events.inserted + events.skipped, events.source_rows) == (len(there), 10)
+    dropped = [error for error in report.errors if error.outcome is LOST]
+    assert events.failed == len(dropped) == 10 - len(there) > 0
+    assert all(error.table == "review_events" and "trigger" in error.message for error in dropped)
+    assert not {(UUID(error.id),) for error in dropped} & set(there)
     assert balanced(report)

@@ -103,7 +103,7 @@ class Reading:
 
 def is_left_to_postgres(message: str) -> bool:
     """Whether PostgreSQL refuses what the careful encoder objects to here."""
-    return any(part in message for part in ("NUL", "UTF-8", "JSON", "\\u0000", "surrogate", "NaN"))
+    return any(part in message for part in ("NUL character", "UTF-8", "JSON", "\\u0000", "surrogate", "NaN"))
 
 
 def assert_alike(plain: PlainRows, careful: Batch, rowids: Sequence[int]) -> None:

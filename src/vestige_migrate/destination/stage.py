@@ -45,14 +45,16 @@ class Stage:
         copy_into(self._connection, self._copy, [ordinals, *columns])
 
 
-def copy_into(connection: Connection, statement: sql.Composed | sql.SQL, columns: Sequence[Fields]) -> None:
-    """Runs a COPY ... FROM STDIN (FORMAT BINARY) with these columns."""
+def copy_into(connection: Connection, statement: sql.Composed | sql.SQL, columns: Sequence[Fields]) -> int:
+    """Runs a COPY ... FROM STDIN (FORMAT BINARY) with these columns; the number of rows that were stored."""
     from vestige_migrate.wire.batch import copy_payload  # here: it needs numpy, and the coordinator does not (encoders)
 
-    copy_stream(connection, statement, copy_payload(columns))
+    return copy_stream(connection, statement, copy_payload(columns))
 
 
-def copy_stream(connection: Connection, statement: sql.Composed | sql.SQL, stream: bytes) -> None:
-    """Runs a COPY ... FROM STDIN (FORMAT BINARY) with this stream."""
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.write(stream)
+def copy_stream(connection: Connection, statement: sql.Composed | sql.SQL, stream: bytes) -> int:
+    """Runs a COPY ... FROM STDIN (FORMAT BINARY) with this stream; the number of rows that were stored."""
+    with connection.cursor() as cursor:
+        with cursor.copy(statement) as copy:
+            copy.write(stream)
+        return cursor.rowcount

@@ -4,6 +4,8 @@ The cheap way first: COPY straight into the table, one statement, which is its o
 if any row conflicts or is refused. Then the batch is staged: COPY into a temporary table, rows whose parents are
 missing are told apart by one query, and INSERT ... ON CONFLICT DO NOTHING takes the rest. If PostgreSQL refuses a
 row there as well, halving finds it; it is given up only where leaving values out does not help (spare.py).
+A trigger of the destination's own may drop rows without a word: where fewer are stored than were sent, the staged way
+asks which of them are not there, and they are refused like any other.
 Rows that are known to be outdated in the destination are staged at once and updated there (replace.py).
 """
 
@@ -50,11 +52,18 @@ class Written:
 
 @dataclass(frozen=True)
 class _Placed:
-    """What one INSERT did: orphans (ordinal -> constraint), rows inserted, rows brought up to date."""
+    """What one INSERT did: orphans (ordinal -> constraint), rows inserted, rows brought up to date, rows dropped."""
 
     orphans: dict[int, str]
     inserted: int
     replaced: Replaced
+    dropped: frozenset[int] = frozenset()
+    """Ordinals of rows that are not there though PostgreSQL did not refuse them."""
+
+    @property
+    def absent(self) -> int:
+        """How many rows are not there."""
+        return len(self.orphans) + len(self.dropped)
 
 
 Replace = Callable[[list[int]], Replaced]
@@ -86,19 +95,18 @@ class TableWriter:
         """Whether no row of this table was found there already."""
         return self._direct
 
-    def write_plain(self, stream: bytes) -> bool:
-        """Writes a COPY stream of rows without errors, all or none; False where PostgreSQL refuses one.
+    def write_plain(self, stream: bytes, rows: int) -> bool:
+        """Writes a COPY stream of so many rows without errors; False where they are not all there afterwards.
 
         Raises as `write` does.
         """
         try:
-            copy_stream(self._connection, self._statements.copy, stream)
+            return copy_stream(self._connection, self._statements.copy, stream) == rows
         except psycopg.Error as error:
             if not is_row_fault(error):
                 raise
             self._note(error)
             return False
-        return True
 
     def _note(self, error: psycopg.Error) -> None:
         # Rows that exist come in runs (a retried range): stay with staging for this table from now on.
@@ -111,8 +119,8 @@ class TableWriter:
             return Written()
         if self._direct:
             try:
-                self._write_directly(batch)
-                return Written(inserted=len(batch))
+                if self._write_directly(batch):
+                    return Written(inserted=len(batch))
             except psycopg.Error as error:
                 if not is_row_fault(error):
                     raise
@@ -130,14 +138,18 @@ class TableWriter:
         replacer.make_stage()
         return self._write_staged(batch, lambda barred: replacer.apply(barred, companions))
 
-    def _write_directly(self, batch: Batch) -> None:
+    def _write_directly(self, batch: Batch) -> bool:
+        """Whether all rows are there; where a trigger dropped some, those that it kept may be there."""
         found = batch.unplaced + batch.errors_of_stored(())
         if not found:
-            copy_into(self._connection, self._statements.copy, batch.columns)
-            return
-        with self._connection.transaction():
-            copy_into(self._connection, self._statements.copy, batch.columns)
+            return copy_into(self._connection, self._statements.copy, batch.columns) == len(batch)
+        stored = 0
+        with self._connection.transaction() as transaction:
+            stored = copy_into(self._connection, self._statements.copy, batch.columns)
+            if stored < len(batch):
+                raise psycopg.Rollback(transaction)
             self._before_commit(found)
+        return stored == len(batch)
 
     def _write_staged(self, batch: Batch, replace: Replace = _keep) -> Written:
         self._stage.make()
@@ -170,8 +182,8 @@ class TableWriter:
             self._place(rows[:middle], batch, written, replace)
             self._place(rows[middle:], batch, written, replace)
             return
-        self._refuse_orphans(placed, batch, written)
-        written.add(len(rows) - len(placed.orphans), placed)
+        self._refuse_absent(placed, batch, written)
+        written.add(len(rows) - placed.absent, placed)
 
     def _insert(self, rows: list[tuple[int, RowFields]], replace: Replace) -> _Placed:
         """Stages and inserts what is not there, then brings what was there up to date."""
@@ -180,7 +192,11 @@ class TableWriter:
         for each in self._statements.orphans:
             orphans.update({ordinal: each.constraint for (ordinal,) in self._connection.execute(each.query)})
         inserted = self._connection.execute(self._statements.insert, (list(orphans),)).rowcount
-        return _Placed(orphans, inserted, replace(list(orphans)))
+        dropped: frozenset[int] = frozenset()
+        if inserted < len(rows) - len(orphans):  # there already, nearly always
+            absent = self._connection.execute(self._statements.absent, (list(orphans),))
+            dropped = frozenset(ordinal for (ordinal,) in absent)
+        return _Placed(orphans, inserted, replace(list(orphans)), dropped)
 
     def _parent_column(self, constraint: str) -> str:
         return next(parent.column for parent in self._table.parents if parent.constraint == constraint)
@@ -196,8 +212,8 @@ class TableWriter:
             return
         kept, lost = found
         placed = self._insert([(ordinal, kept)], replace)
-        self._refuse_orphans(placed, batch, written)
-        if not placed.orphans:
+        self._refuse_absent(placed, batch, written)
+        if not placed.absent:
             written.add(1, placed)
             written.altered += [
                 self._refusal(batch, ordinal, error, self._table.columns[at].name, Outcome.COPIED_WITHOUT_VALUE)
@@ -215,7 +231,15 @@ class TableWriter:
             return error
         return None
 
-    def _refuse_orphans(self, placed: _Placed, batch: Batch, written: Written) -> None:
+    def _refuse_absent(self, placed: _Placed, batch: Batch, written: Written) -> None:
+        for ordinal in placed.dropped:
+            written.refused[ordinal] = RowError(
+                table=self._table.name,
+                id=batch.id_of(ordinal),
+                column=None,
+                message="is not there after its INSERT: a trigger of the destination's own dropped it",
+                outcome=Outcome.NOT_COPIED,
+            )
         for ordinal, constraint in placed.orphans.items():
             written.refused[ordinal] = RowError(
                 table=self._table.name,
@@ -252,6 +276,13 @@ class _Statements:
             "INSERT INTO {} ({}) SELECT {} FROM {} WHERE ordinal <> ALL(%s::int[]) ORDER BY ordinal"
             " ON CONFLICT ({}) DO NOTHING"
         ).format(name, columns, columns, stage, key)
+        self.absent = sql.SQL(
+            "SELECT ordinal FROM {} AS s WHERE ordinal <> ALL(%s::int[]) AND NOT EXISTS (SELECT FROM {} AS t WHERE {})"
+        ).format(
+            stage,
+            name,
+            sql.SQL(" AND ").join(sql.SQL("t.{0} = s.{0}").format(sql.Identifier(part)) for part in table.key),
+        )
         self.orphans = [
             _OrphanQuery(
                 parent.constraint,

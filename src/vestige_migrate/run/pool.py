@@ -170,7 +170,7 @@ class WriterPool:
     def _receive(self, item: _Worker, queue: _Queue, handle: Handle) -> None:
         try:
             message: Message = channel.receive(item.pipe)
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # OSError: it was killed in the middle of a message
             self._bury(item, queue, handle)
             return
         self._take(item, message, queue, handle)

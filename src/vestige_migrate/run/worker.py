@@ -231,7 +231,7 @@ class RangeCopier(RangeWorker):
         size = self._config.batch_rows
         for at, stream in enumerate(copy_payloads(rows.columns, size)):
             batch = range(at * size, min((at + 1) * size, len(rows)))
-            if writer.is_direct and writer.write_plain(stream):
+            if writer.is_direct and writer.write_plain(stream, len(batch)):
                 self._send(BatchDone(range_, len(batch), 0, 0))
             else:
                 yield rows.rowids()[batch.start : batch.stop]

@@ -98,8 +98,9 @@ def plan_ranges(
 ) -> list[Range]:
     """Ranges of about equal size at the quantiles of the key, then those of the NULL keys where there are any.
 
-    With `fine_end`, the last of the former in small pieces: where most rows are in the destination already, the new
-    ones are the latest, and each costs as much as hundreds of the others if it joins an HNSW graph.
+    With `fine_end`, the last of the former in small pieces: nobody waits long for the last piece of work, and where
+    most rows are in the destination already, the new ones are the latest, and each costs as much as hundreds of the
+    others if it joins an HNSW graph.
     """
     names = [column(name) for name in source.order]
     base = f"FROM {quote_identifier(source.base)} AS n"

@@ -138,7 +138,8 @@ class FewValues:
         try:
             return list(map(self._known.__getitem__, values))
         except KeyError:
-            return self._learn(values)
+            pass  # out of here before anything else can fail: this error names a value
+        return self._learn(values)
 
     def _learn(self, values: Sequence[Raw]) -> list[bytes] | None:
         known = self._known
