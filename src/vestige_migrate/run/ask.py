@@ -80,7 +80,7 @@ class KeyAsker:
         count, joined_rowids, joined = join_keys(sqlite, self._source, range_)
         if not count:
             return Answer([])
-        keys = [uuid_block(part, SEPARATOR, count) for part in joined if part is not None]
+        keys = [uuid_block(part, SEPARATOR, count) for part in joined]
         asked = [key for key in keys if key is not None]
         if len(asked) < len(joined):
             return None

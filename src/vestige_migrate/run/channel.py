@@ -16,5 +16,9 @@ def send(pipe: Any, message: object) -> None:
 
 
 def receive(pipe: Any) -> Any:
-    """Waits for a message. Raises EOFError or ConnectionResetError where the other end is gone."""
-    return pickle.loads(pipe.recv_bytes())  # from a process of our own, over a pipe that only it has
+    """Waits for a message. Raises EOFError where the other end is gone, in the middle of a message too."""
+    try:
+        message = pipe.recv_bytes()
+    except OSError as error:  # a reset connection, or the end of the file behind half a message
+        raise EOFError from error
+    return pickle.loads(message)  # from a process of our own, over a pipe that only it has

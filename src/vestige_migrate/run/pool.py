@@ -170,7 +170,7 @@ class WriterPool:
     def _receive(self, item: _Worker, queue: _Queue, handle: Handle) -> None:
         try:
             message: Message = channel.receive(item.pipe)
-        except (EOFError, OSError):  # OSError: it was killed in the middle of a message
+        except EOFError:
             self._bury(item, queue, handle)
             return
         self._take(item, message, queue, handle)
@@ -197,7 +197,7 @@ class WriterPool:
         while item.range is not None and _has_message(item.pipe):
             try:
                 message: Message = channel.receive(item.pipe)
-            except (EOFError, OSError):
+            except EOFError:
                 break
             self._take(item, message, queue, handle)
         item.process.join()
@@ -271,7 +271,7 @@ class WriterPool:
             while handle is not None and _has_message(item.pipe):
                 try:
                     handle(channel.receive(item.pipe))
-                except (EOFError, OSError):
+                except (EOFError, OSError):  # OSError: of whoever hears it
                     break
             item.pipe.close()
         self._workers.clear()

@@ -20,7 +20,7 @@ def rowids() -> str:
     return 'group_concat(n."rowid")'
 
 
-def split_rowids(value: bytes | None) -> list[int]:
+def split_rowids(value: bytes) -> list[int]:
     """What `rowids` gave, as numbers."""
     return [int(part) for part in value.split(b",")] if value else []
 

@@ -101,16 +101,17 @@ class ChunkReader:
         return values if sum(len(value) for value in values if isinstance(value, bytes)) <= self.max_bytes else None
 
 
-def join_keys(
-    connection: sqlite3.Connection, source: TableSource, range_: Range
-) -> tuple[int, bytes | None, list[bytes | None]]:
-    """The number of rows of a range, their rowids (comma-separated) and each part of their keys, all in one order."""
+def join_keys(connection: sqlite3.Connection, source: TableSource, range_: Range) -> tuple[int, bytes, list[bytes]]:
+    """The number of rows of a range, their rowids (comma-separated) and each part of their keys, all in one order.
+
+    Without rows there is nothing to join, and all of it is empty.
+    """
     where, parameters = range_.where(source)
     expressions = ["count(*)", rowids(), *map(joined, source.key)]
     select = f"SELECT {', '.join(expressions)} FROM {quote_identifier(source.base)} AS n WHERE {where}"
     with _bytes_up_to(connection, connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)):
         count, found, *keys = connection.execute(select, parameters).fetchone()
-    return count, found, keys
+    return count, found or b"", [part or b"" for part in keys]
 
 
 @contextmanager
