@@ -12,6 +12,7 @@ from psycopg import errors, sql
 from vestige_migrate.destination.blame import Blame, place_by_halves
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.faults import describe
+from vestige_migrate.destination.read_back import not_kept
 from vestige_migrate.destination.schema import read_sql
 from vestige_migrate.destination.stage import copy_into
 from vestige_migrate.destination.triggers import check_now, triggers_of
@@ -96,6 +97,8 @@ def create_archive(connection: Connection) -> None:
             f"--archive needs the table {ARCHIVE} and this role may not create it: let the database's owner run this "
             "command once, or copy without --archive"
         ) from None
+    if connection.execute("SELECT to_regclass(%s)", (ARCHIVE,)).fetchone() == (None,):
+        raise not_kept(f"the table {ARCHIVE}")
 
 
 class ArchiveWriter:

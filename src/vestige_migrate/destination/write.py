@@ -75,6 +75,9 @@ class _Placed:
 
 _NOT_THERE = "is not there after its INSERT: a trigger of the destination's own dropped it, or changed its key"
 
+_FEW = 50
+"""Of so many rows, each may be tried to be left out."""
+
 _Row = tuple[int, RowFields]
 """An ordinal within the batch, and the row."""
 
@@ -244,8 +247,24 @@ class TableWriter:
             if len(self._late) < len(late):
                 continue
             late, self._late = self._late, []
+            culprit = self._only_culprit([row for row, _ in late], batch, written, replace)
             for row, error in late:
-                self._spare(row, batch, written, replace, error)
+                if culprit is None or row is culprit:
+                    self._spare(row, batch, written, replace, error)
+
+    def _only_culprit(self, rows: list[_Row], batch: Batch, written: Written, replace: Replace) -> _Row | None:
+        """The row without which the others, which refer to each other, go in together; they are placed then."""
+        if not 2 < len(rows) <= _FEW:
+            return None
+        for culprit in rows:
+            try:
+                self._place_whole([row for row in rows if row is not culprit], batch, written, replace)
+            except psycopg.Error as error:
+                if not self._blame.may_be_a_rows(error):
+                    raise
+            else:
+                return culprit
+        return None
 
     def _insert(self, rows: Sequence[_Row], replace: Replace) -> _Placed:
         """Stages and inserts what is not there, then brings what was there up to date."""
