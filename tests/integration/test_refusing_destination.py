@@ -420,3 +420,50 @@ def test_a_local_user_with_another_id_is_said_by_name_and_does_for_a_copy_with_a
 def _handle(path: Path) -> str:
     with closing(sqlite3.connect(path)) as connection:
         return str(connection.execute("SELECT handle FROM users WHERE handle <> 'local'").fetchone()[0])
+
+
+@pytest.mark.parametrize(
+    ("table", "rule"),
+    [
+        ("edges", "ON INSERT TO edges DO INSTEAD NOTHING"),
+        ("users", "ON UPDATE TO users DO ALSO SELECT 1"),
+        ("vestige_archive", "ON INSERT TO vestige_archive DO INSTEAD NOTHING"),
+    ],
+)
+def test_rules_that_would_swallow_rows_are_refused_before_anything_is_written(
+    source: Path, copy: Copier, made: str, table: str, rule: str
+) -> None:
+    with_intentions(source)
+    copy(build_source(source.parent / "other.db", EMPTY), archive=True)
+    run_sql(made, f"CREATE RULE own AS {rule}")
+    with pytest.raises(DestinationUnusable, match=rf"{table} .*rule"):
+        copy(source, archive=True)
+    assert stored(made)["knowledge_nodes"] == {}
+
+
+def test_an_archive_that_is_closed_is_said_by_name(source: Path, copy: Copier, made: str) -> None:
+    with_intentions(source)
+    copy(build_source(source.parent / "other.db", EMPTY), archive=True)
+    add_trigger(made, "RAISE EXCEPTION 'closed';", "vestige_archive", level="STATEMENT")
+    with pytest.raises(WriteNotKept, match="rows of intentions in vestige_archive"):
+        copy(source, archive=True)
+
+
+def test_a_value_that_a_trigger_refuses_is_left_out_where_the_memory_goes_in_without_it(
+    source: Path, copy: Copier, made: str
+) -> None:
+    """One of the triggers speaks at once, the other when the transaction ends."""
+    add_trigger(made, "IF NEW.tags @> '{now}' THEN RAISE EXCEPTION 'x'; END IF; RETURN NEW;", "knowledge_nodes")
+    add_trigger(made, "IF NEW.domains @> '{late}' THEN RAISE EXCEPTION 'x'; END IF; RETURN NEW;", "knowledge_nodes",
+                kind="CONSTRAINT", when="AFTER INSERT DEFERRABLE INITIALLY DEFERRED")  # fmt: skip
+    edit(
+        source,
+        ("UPDATE knowledge_nodes SET tags = '[\"now\"]' WHERE rowid = 3", ()),
+        ("UPDATE knowledge_nodes SET domains = '[\"late\"]' WHERE rowid = 4", ()),
+    )
+    report = copy(source)
+    assert {(error.id, error.column, error.outcome) for error in report.errors} == {
+        (node_id(source, 3), "tags", Outcome.COPIED_WITHOUT_VALUE),
+        (node_id(source, 4), "domains", Outcome.COPIED_WITHOUT_VALUE),
+    }
+    assert_the_others_are_there(report, source, made, *TABLES)

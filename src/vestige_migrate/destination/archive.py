@@ -12,7 +12,7 @@ from psycopg import errors, sql
 from vestige_migrate.destination.blame import Blame, place_by_halves
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.faults import describe
-from vestige_migrate.destination.read_back import not_kept
+from vestige_migrate.destination.read_back import naming, not_kept
 from vestige_migrate.destination.schema import read_sql
 from vestige_migrate.destination.stage import copy_into
 from vestige_migrate.destination.triggers import check_now, triggers_of
@@ -79,6 +79,15 @@ def check_archive(connection: Connection) -> None:
         " WHERE c.conrelid = to_regclass(%s) AND c.contype = 'p'",
         (ARCHIVE,),
     ).fetchone()
+    rules = connection.execute(
+        "SELECT FROM pg_rewrite WHERE ev_class = to_regclass(%s) AND ev_type IN ('2', '3') AND ev_enabled <> 'D'",
+        (ARCHIVE,),
+    ).fetchall()
+    if rules:
+        raise DestinationUnusable(
+            f"the table {ARCHIVE} in the destination has rules for INSERT or UPDATE, beside which no row can be "
+            "written there just once: drop them, or copy without --archive"
+        )
     if not _COLUMNS.items() <= found.items() or key != (["row_key", "table_name"],):
         raise DestinationUnusable(
             f"the destination has a table {ARCHIVE} that is not the one this program makes (table_name text, "
@@ -102,7 +111,10 @@ def create_archive(connection: Connection) -> None:
 
 
 class ArchiveWriter:
-    """Writes rows of one table into the archive, a transaction a batch; what is not there afterwards is refused."""
+    """Writes rows of one table into the archive, a transaction a batch; what is not there afterwards is refused.
+
+    Raises `WriteNotKept` where that fails without any row.
+    """
 
     def __init__(self, connection: Connection, table: str) -> None:
         self._connection = connection
@@ -114,7 +126,7 @@ class ArchiveWriter:
     def write(self, rows: Sequence[ArchiveRow]) -> Archived:
         """Archives the rows. Raises psycopg.Error only for what is no row's fault; nothing is committed then."""
         archived = Archived()
-        with self._connection.transaction():
+        with naming(f"rows of {self._table} in {ARCHIVE}"), self._connection.transaction():
             self._blame.begin()
             place_by_halves(
                 rows,
