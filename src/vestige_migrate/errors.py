@@ -15,6 +15,7 @@
     ├── Stopped                    4    stopped in the middle; running again resumes
     │   ├── TooManyErrors               --max-errors was passed
     │   ├── RangeFailed                 a range failed on every try
+    │   ├── WriteNotKept                what was written is not there: the destination's own triggers
     │   ├── SourceIncomplete            fewer rows were read than the source holds
     │   └── SourceReplaced              another database was written over the source
     └── Interrupted                130  Ctrl-C or SIGTERM
@@ -148,6 +149,10 @@ class TooManyErrors(Stopped):
 
 class RangeFailed(Stopped):
     """One range of rows failed on every try."""
+
+
+class WriteNotKept(Stopped):
+    """The destination refused, dropped or changed what the run cannot do without: the registered model, an owner."""
 
 
 class SourceIncomplete(Stopped):

@@ -11,7 +11,13 @@ from psycopg.errors import Error
 from psycopg.pq import DiagnosticField
 from psycopg_pool import PoolTimeout
 
-from vestige_migrate.destination.faults import describe, is_row_fault, is_session_lost, is_transient
+from vestige_migrate.destination.faults import (
+    describe,
+    is_row_fault,
+    is_session_lost,
+    is_transient,
+    may_be_a_rows,
+)
 
 MARKER = "QXZJ"
 EVERY_CLASS = sorted(
@@ -185,6 +191,26 @@ def test_a_server_that_cannot_write_its_files_blames_no_row(source_file: str) ->
     assert not is_row_fault(error)
     assert "quota" in describe(error)
     assert is_row_fault(made(errors.InternalError_, SOURCE_FILE="hnswutils.c"))
+
+
+@pytest.mark.parametrize("source_file", ["pl_exec.c", "plpy_elog.c", "plperl.c"])
+@pytest.mark.parametrize("state", ["P0001", "42501", "U0001", "57014", "57P01", "08006", "40001", "53100"])
+def test_whatever_a_function_raises_may_be_due_to_a_row_and_its_names_are_not_shown(
+    state: str, source_file: str
+) -> None:
+    error = made(psycopg.DatabaseError, SQLSTATE=state, SOURCE_FILE=source_file, CONSTRAINT_NAME=MARKER)
+    assert may_be_a_rows(error, last_try=True)
+    assert may_be_a_rows(error, last_try=False) is not is_transient(error)
+    assert not is_session_lost(error)
+    assert MARKER not in describe(error)
+    assert state in describe(error)
+
+
+@pytest.mark.parametrize("kind", [errors.DiskFull, errors.OutOfMemory, errors.AdminShutdown, errors.QueryCanceled])
+def test_what_the_server_itself_lacks_is_never_blamed_on_a_row(kind: type[Error]) -> None:
+    assert not may_be_a_rows(made(kind), last_try=True)
+    assert not may_be_a_rows(psycopg.OperationalError("consuming input failed"), last_try=True)
+    assert not may_be_a_rows(made(errors.InsufficientPrivilege, SEVERITY_NONLOCALIZED="FATAL"), last_try=True)
 
 
 def test_what_an_operator_can_do_is_said() -> None:

@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg import errors, sql
 
+from vestige_migrate.destination.blame import Blame, place_by_halves
 from vestige_migrate.destination.connect import Connection
-from vestige_migrate.destination.faults import describe, is_row_fault
+from vestige_migrate.destination.faults import describe
+from vestige_migrate.destination.read_back import naming, not_kept
 from vestige_migrate.destination.schema import read_sql
 from vestige_migrate.destination.stage import copy_into
+from vestige_migrate.destination.triggers import check_now, triggers_of
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.report import Outcome, RowError
 from vestige_migrate.wire import field as wire
@@ -23,18 +26,24 @@ _COLUMNS = {"table_name": "text", "row_key": "text", "row": "jsonb"}
 _MAKE_STAGE = sql.SQL("CREATE TEMP TABLE IF NOT EXISTS vestige_stage_archive (ordinal int, row_key text, row jsonb)")
 _EMPTY_STAGE = sql.SQL("TRUNCATE vestige_stage_archive")
 _COPY_STAGE = sql.SQL("COPY vestige_stage_archive (ordinal, row_key, row) FROM STDIN (FORMAT BINARY)")
+_BESIDE_KEY = sql.SQL("s.row_key || '#' || left(encode(sha256(convert_to(s.row::text, 'UTF8')), 'hex'), 32)")
 _INSERT = sql.SQL(
     "INSERT INTO vestige_archive (table_name, row_key, row) SELECT %s, row_key, row FROM vestige_stage_archive"
-    " ORDER BY ordinal ON CONFLICT (table_name, row_key) DO NOTHING"
+    " WHERE ordinal <> ALL(%s::int[]) ORDER BY ordinal ON CONFLICT (table_name, row_key) DO NOTHING"
 )
 # Another row has the key: the same row at another time, or one of another file. Both are kept. jsonb takes 1 and 1.0
 # for equal, so the texts are compared; jsonb writes every value in one way only.
 _INSERT_BESIDE = sql.SQL(
-    "INSERT INTO vestige_archive (table_name, row_key, row)"
-    " SELECT a.table_name, s.row_key || '#' || left(encode(sha256(convert_to(s.row::text, 'UTF8')), 'hex'), 32), s.row"
+    "INSERT INTO vestige_archive (table_name, row_key, row) SELECT a.table_name, {}, s.row"
     " FROM vestige_stage_archive AS s JOIN vestige_archive AS a ON a.table_name = %s AND a.row_key = s.row_key"
-    " WHERE a.row::text <> s.row::text ORDER BY s.ordinal ON CONFLICT (table_name, row_key) DO NOTHING"
-)
+    " WHERE s.ordinal <> ALL(%s::int[]) AND a.row::text <> s.row::text"
+    " ORDER BY s.ordinal ON CONFLICT (table_name, row_key) DO NOTHING"
+).format(_BESIDE_KEY)
+_ABSENT = sql.SQL(
+    "SELECT s.ordinal FROM vestige_stage_archive AS s WHERE NOT EXISTS (SELECT FROM vestige_archive AS a"
+    " WHERE a.table_name = %s AND a.row_key IN (s.row_key, {}) AND a.row::text = s.row::text)"
+).format(_BESIDE_KEY)
+_NOT_THERE = f"is not in {ARCHIVE} after its INSERT: a trigger of the destination's own dropped or changed it"
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,15 @@ def check_archive(connection: Connection) -> None:
         " WHERE c.conrelid = to_regclass(%s) AND c.contype = 'p'",
         (ARCHIVE,),
     ).fetchone()
+    rules = connection.execute(
+        "SELECT FROM pg_rewrite WHERE ev_class = to_regclass(%s) AND ev_type IN ('2', '3') AND ev_enabled <> 'D'",
+        (ARCHIVE,),
+    ).fetchall()
+    if rules:
+        raise DestinationUnusable(
+            f"the table {ARCHIVE} in the destination has rules for INSERT or UPDATE, beside which no row can be "
+            "written there just once: drop them, or copy without --archive"
+        )
     if not _COLUMNS.items() <= found.items() or key != (["row_key", "table_name"],):
         raise DestinationUnusable(
             f"the destination has a table {ARCHIVE} that is not the one this program makes (table_name text, "
@@ -88,43 +106,55 @@ def create_archive(connection: Connection) -> None:
             f"--archive needs the table {ARCHIVE} and this role may not create it: let the database's owner run this "
             "command once, or copy without --archive"
         ) from None
+    if connection.execute("SELECT to_regclass(%s)", (ARCHIVE,)).fetchone() == (None,):
+        raise not_kept(f"the table {ARCHIVE}")
 
 
 class ArchiveWriter:
-    """Writes rows of one table into the archive, a transaction a batch."""
+    """Writes rows of one table into the archive, a transaction a batch; what is not there afterwards is refused.
+
+    Raises `WriteNotKept` where that fails without any row.
+    """
 
     def __init__(self, connection: Connection, table: str) -> None:
         self._connection = connection
         self._table = table
+        self._triggers = triggers_of(connection, ARCHIVE)
+        self._blame = Blame(self._try_without_rows, lambda: False, last_try=True)
         connection.execute(_MAKE_STAGE)
 
     def write(self, rows: Sequence[ArchiveRow]) -> Archived:
         """Archives the rows. Raises psycopg.Error only for what is no row's fault; nothing is committed then."""
         archived = Archived()
-        with self._connection.transaction():
-            self._place(rows, archived)
+        with naming(f"rows of {self._table} in {ARCHIVE}"), self._connection.transaction():
+            self._blame.begin()
+            place_by_halves(
+                rows,
+                lambda part: self._place(part, archived),
+                lambda row, error: archived.refused.append(self._refusal(row, describe(error), error.sqlstate)),
+                self._blame,
+            )
+            self._blame.conclude()
         return archived
 
     def _place(self, rows: Sequence[ArchiveRow], archived: Archived) -> None:
-        """Inserts the rows, halving down to the ones that PostgreSQL refuses (jsonb holds 255 MiB)."""
-        try:
-            with self._connection.transaction():
-                inserted = self._insert(rows)
-        except psycopg.Error as error:
-            if not is_row_fault(error):
-                raise
-            if len(rows) == 1:
-                archived.refused.append(
-                    RowError(self._table, rows[0].key, None, describe(error), Outcome.NOT_COPIED, error.sqlstate)
-                )
-                return
-            middle = len(rows) // 2
-            self._place(rows[:middle], archived)
-            self._place(rows[middle:], archived)
-            return
-        archived.inserted += inserted
+        """Inserts the rows, all that no trigger drops or changes."""
+        with self._connection.transaction() as savepoint:
+            inserted, dropped, strays = self._insert(rows)
+            if strays > 0:
+                raise psycopg.Rollback(savepoint)  # nothing is ever overwritten: what is there would stay as it is
+        rest = [row for at, row in enumerate(rows) if at not in dropped]
+        if strays > 0 and rest:
+            self._place(rest, archived)
+        elif strays <= 0:
+            archived.inserted += inserted
+            if rest:
+                self._blame.on_placed()
+        archived.refused += [self._refusal(rows[at], _NOT_THERE, None) for at in sorted(dropped)]
 
-    def _insert(self, rows: Sequence[ArchiveRow]) -> int:
+    def _insert(self, rows: Sequence[ArchiveRow]) -> tuple[int, set[int], int]:
+        """The number of rows that are new; the positions of those that are not there as they are; how many of those
+        are there otherwise."""
         self._connection.execute(_EMPTY_STAGE)
         columns = [
             [struct.pack(">ii", 4, ordinal) for ordinal in range(len(rows))],
@@ -132,5 +162,30 @@ class ArchiveWriter:
             [wire.jsonb(row.row) for row in rows],
         ]
         copy_into(self._connection, _COPY_STAGE, columns)
-        inserted = self._connection.execute(_INSERT, (self._table,)).rowcount
-        return inserted + self._connection.execute(_INSERT_BESIDE, (self._table,)).rowcount
+        wanted = self._absent() if self._triggers.own else set(range(len(rows)))
+        if not wanted:
+            return 0, set(), 0
+        there = [at for at in range(len(rows)) if at not in wanted]
+        inserted = self._connection.execute(_INSERT, (self._table, there)).rowcount
+        if inserted < len(wanted):
+            inserted += self._connection.execute(_INSERT_BESIDE, (self._table, there)).rowcount
+        if self._triggers.at_commit:
+            check_now(self._connection)
+        if inserted == len(rows) and not self._triggers.own:
+            return inserted, set(), 0
+        dropped = self._absent()
+        return inserted, dropped, inserted - len(wanted) + len(dropped) if self._triggers.own else 0
+
+    def _absent(self) -> set[int]:
+        """The ordinals of the staged rows that are not in the archive as they are."""
+        return {ordinal for (ordinal,) in self._connection.execute(_ABSENT, (self._table,))}
+
+    def _try_without_rows(self) -> None:
+        with self._connection.transaction(force_rollback=True):
+            self._connection.execute(_EMPTY_STAGE)
+            self._connection.execute(_INSERT, (self._table, []))
+            if self._triggers.at_commit:
+                check_now(self._connection)
+
+    def _refusal(self, row: ArchiveRow, message: str, state: str | None) -> RowError:
+        return RowError(self._table, row.key, None, message, Outcome.NOT_COPIED, state)

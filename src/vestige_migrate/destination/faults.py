@@ -23,8 +23,16 @@ _TRANSIENT_STATES = {"55P03", "55006"}
 _PERMANENT_STATES = {"57014"}
 """Query cancelled by statement_timeout or by hand. (It is in class 57, but trying again meets it again.)"""
 
-_ROW_CLASSES = {"22", "23", "54", "XX", "0A"}
-"""Data, integrity, program limits, and pgvector's or the server's own objections to a value."""
+_ROW_CLASSES = {"22", "23", "54", "XX", "0A", "P0", "2F", "38", "39"}
+"""Data, integrity, program limits, pgvector's or the server's own objections to a value, and what functions raise
+unless they choose a class: PL/pgSQL's own, and those of routines in SQL and in other languages."""
+
+_NO_ROWS_DOING = {"53", "57"}
+"""Transient classes that never speak of one row, unless a function raises them."""
+
+_LANGUAGE_SOURCES = {"pl_exec.c", "plperl.c", "plpy_elog.c", "plpy_plpymodule.c", "pltcl.c"}
+"""Source files of the server's procedural languages, whence an error comes that a function raises: RAISE, ASSERT,
+`plpy.error`. A function may give it any SQLSTATE."""
 
 _STORAGE_SOURCES = {
     "buffile.c", "bufmgr.c", "copydir.c", "fd.c", "logtape.c", "md.c", "sharedfileset.c", "slru.c", "smgr.c", "xlog.c",
@@ -50,12 +58,41 @@ def is_session_lost(error: psycopg.Error) -> bool:
     """Whether the session is gone, or was never there: another one may do what this one could not."""
     if isinstance(error, PoolTimeout):
         return False
-    return is_transient(error) and (error.sqlstate is None or error.sqlstate[:2] in _LOST_CLASSES)
+    if not is_transient(error):
+        return False
+    return error.sqlstate is None or (error.sqlstate[:2] in _LOST_CLASSES and not _is_raised(error))
 
 
 def is_row_fault(error: psycopg.Error) -> bool:
-    """Whether PostgreSQL objects to a row, and not to the statement or the connection."""
+    """Whether PostgreSQL objects to a row, and not to the statement or the connection, by what it says."""
     return error.sqlstate is not None and error.sqlstate[:2] in _ROW_CLASSES and not _is_of_storage(error)
+
+
+def may_be_a_rows(error: psycopg.Error, last_try: bool) -> bool:
+    """Whether it may be due to a row: a trigger may run into any error for one row, and raise any SQLSTATE.
+
+    Then the session is alive, and the statement without that row is worth a try. What may pass by itself is not
+    looked into before the last try.
+    """
+    state = error.sqlstate
+    if state is None or error.diag.severity_nonlocalized in _ENDINGS or _is_of_storage(error):
+        return False
+    if is_transient(error):
+        return last_try and (_is_raised(error) or state[:2] not in _NO_ROWS_DOING)
+    return state not in _PERMANENT_STATES or _is_raised(error)
+
+
+_ENDINGS = {"FATAL", "PANIC"}
+"""Severities with which the session ends."""
+
+
+def is_of_functions(error: psycopg.Error) -> bool:
+    """Whether a function of the destination's own wrote the error: then even its names may quote the row."""
+    return _is_raised(error) or (error.sqlstate or "")[:2] == "P0"
+
+
+def _is_raised(error: psycopg.Error) -> bool:
+    return error.diag.source_file in _LANGUAGE_SOURCES
 
 
 def _is_of_storage(error: psycopg.Error) -> bool:
@@ -75,6 +112,8 @@ def describe(error: BaseException) -> str:
         return f"the server could not write its files (SQLSTATE {error.sqlstate}): {_MAKE_ROOM}"
     if error.sqlstate is None:
         return "the connection was lost" if isinstance(error, psycopg.OperationalError) else type(error).__name__
+    if is_of_functions(error):
+        return f"{_words(error)} (SQLSTATE {error.sqlstate}): a trigger or function of the destination's own raised it"
     constraint = error.diag.constraint_name
     if constraint:
         return f'violates {_KINDS.get(error.sqlstate, "constraint")} "{constraint}"'

@@ -7,6 +7,7 @@ from itertools import combinations
 from psycopg import sql
 
 from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.read_back import naming, not_kept
 from vestige_migrate.errors import DestinationUnusable, ModelMismatch
 from vestige_migrate.plan import MAX_DIMENSION, ModelSignature
 
@@ -91,14 +92,18 @@ def stamp(connection: Connection, model: ModelSignature | None, dimension: int |
     """Registers the model and gives the vector column its dimension, where they have none yet.
 
     A dimension that pgvector cannot store is left out of the column: the decoder refuses each such vector.
+    Raises `WriteNotKept` where the destination does not have them afterwards; nothing is stamped then.
     """
-    with connection.transaction():
+    with naming("the model in embedding_model"), connection.transaction():
         if model is not None:
             connection.execute(
                 "INSERT INTO embedding_model (id, name, dimension, hash) VALUES (1, %s, %s, %s)"
                 " ON CONFLICT (id) DO NOTHING",
                 (model.name, model.dimension, model.hash),
             )
+            found = read_registry(connection)
+            if found is None or not model.matches(found):
+                raise not_kept("the model in embedding_model")
         storable = dimension is not None and dimension <= MAX_DIMENSION
         if storable and column_dimension(connection) is None:
             connection.execute(
@@ -106,3 +111,5 @@ def stamp(connection: Connection, model: ModelSignature | None, dimension: int |
                     sql.Literal(dimension)
                 )
             )
+            if column_dimension(connection) != dimension:
+                raise not_kept("the dimension of knowledge_nodes.embedding")

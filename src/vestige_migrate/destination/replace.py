@@ -14,7 +14,8 @@ from psycopg import sql
 
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.stage import Stage
-from vestige_migrate.report import RowError
+from vestige_migrate.destination.triggers import triggers_of
+from vestige_migrate.report import Outcome, RowError
 from vestige_migrate.tables.base import Refresh, Table
 
 if TYPE_CHECKING:
@@ -23,14 +24,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Replaced:
-    """Rows and companions that took the source's values, and the errors of those companions."""
+    """Rows and companions that took the source's values, and the errors of those companions.
+
+    `dropped` are the ordinals of rows that are outdated still: a trigger of the destination's own kept them so.
+    """
 
     rows: int = 0
     companions: int = 0
     errors: list[RowError] = field(default_factory=list)
+    dropped: frozenset[int] = frozenset()
 
 
 NOTHING = Replaced()
+NOT_REPLACED = "is not changed by its UPDATE: a trigger of the destination's own dropped that"
 
 
 def outdated(refresh: Refresh, theirs: sql.Composable, ours: sql.Composable) -> sql.Composed:
@@ -46,18 +52,21 @@ class Replacer:
         self, connection: Connection, table: Table, refresh: Refresh, stage: Stage, companion: Table | None
     ) -> None:
         self._connection = connection
+        self._has_triggers = triggers_of(connection, table.name).own
         decides = sql.Identifier(refresh.decides)
-        self._update = sql.SQL(
-            "UPDATE {} AS t SET {} FROM {} AS s WHERE {} AND s.ordinal <> ALL(%s::int[]) AND {} RETURNING s.ordinal"
-        ).format(
-            sql.Identifier(table.name),
-            _assignments(refresh.columns),
-            stage.name,
+        condition = sql.SQL("{} AND s.ordinal <> ALL(%s::int[]) AND {}").format(
             sql.SQL(" AND ").join(sql.SQL("t.{0} = s.{0}").format(sql.Identifier(name)) for name in table.key),
             outdated(refresh, sql.SQL("t.{}").format(decides), sql.SQL("s.{}").format(decides)),
         )
+        name = sql.Identifier(table.name)
+        self._update = sql.SQL("UPDATE {} AS t SET {} FROM {} AS s WHERE {} RETURNING s.ordinal").format(
+            name, _assignments(refresh.columns), stage.name, condition
+        )
+        self._outdated = sql.SQL("SELECT s.ordinal FROM {} AS t, {} AS s WHERE {}").format(name, stage.name, condition)
         self._companions = None
         if companion is not None:
+            self._companion = companion
+            self._companions_have_triggers = triggers_of(connection, companion.name).own
             self._stage = Stage(connection, companion)
             (key,), (own,) = companion.key, table.key
             self._companions = sql.SQL(
@@ -69,6 +78,14 @@ class Replacer:
                 self._stage.name,
                 stage.name,
                 *map(sql.Identifier, (own, key, key, key)),
+            )
+            self._companions_there = sql.SQL(
+                "SELECT s.ordinal FROM {} AS s JOIN {} AS n ON n.{} = s.{}"
+                " WHERE n.ordinal = ANY(%s::int[]) AND EXISTS (SELECT FROM {} AS t WHERE t.{} = s.{})"
+            ).format(
+                self._stage.name,
+                stage.name,
+                *map(sql.Identifier, (own, key, companion.name, key, key)),
             )
 
     def make_stage(self) -> None:
@@ -82,12 +99,22 @@ class Replacer:
         Companions that the destination lacks are not inserted: they come with their own table.
         """
         ordinals = [ordinal for (ordinal,) in self._connection.execute(self._update, (list(barred),))]
+        dropped: frozenset[int] = frozenset()
+        if self._has_triggers:
+            still = self._connection.execute(self._outdated, ([*barred, *ordinals],))
+            dropped = frozenset(ordinal for (ordinal,) in still)
         if not ordinals or self._companions is None or companions is None or not len(companions):
-            return Replaced(rows=len(ordinals))
+            return Replaced(rows=len(ordinals), dropped=dropped)
         self._stage.fill(list(enumerate(companions.rows())))
         found = {ordinal for (ordinal,) in self._connection.execute(self._companions, (ordinals,))}
         errors = [error for row, error in companions.errors if row in found]
-        return Replaced(len(ordinals), len(found), errors)
+        if self._companions_have_triggers:
+            there = {ordinal for (ordinal,) in self._connection.execute(self._companions_there, (ordinals,))}
+            errors += [self._not_replaced(companions.id_of(ordinal)) for ordinal in sorted(there - found)]
+        return Replaced(len(ordinals), len(found), errors, dropped)
+
+    def _not_replaced(self, id_: str) -> RowError:
+        return RowError(self._companion.name, id_, None, NOT_REPLACED, Outcome.NOT_COPIED)
 
 
 def _assignments(names: Sequence[str]) -> sql.Composed:

@@ -12,7 +12,7 @@ from psycopg import errors, sql
 from psycopg.pq import TransactionStatus
 
 from vestige_migrate.destination.connect import Connection
-from vestige_migrate.destination.faults import describe, is_transient
+from vestige_migrate.destination.faults import describe, is_of_functions, is_transient, may_be_a_rows
 from vestige_migrate.errors import DestinationBusy, DestinationUnusable
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import BOOTSTRAP_USER
@@ -168,17 +168,24 @@ def _existing_columns(connection: Connection) -> dict[str, dict[str, str]]:
     return found
 
 
-def create(connection: Connection, server: ServerInfo) -> None:
-    """Creates what is missing; a role without DDL rights passes where everything is there already."""
-    if server.pgvector is not None and _is_complete(connection):
-        if connection.execute("SELECT FROM users WHERE handle = 'local'").fetchone() is None:
-            connection.execute(_BOOTSTRAP)
-        return
+def create(connection: Connection, server: ServerInfo, needs_local: bool) -> None:
+    """Creates what is missing; a role without DDL rights passes where everything is there already.
+
+    `needs_local`: memories that belong to nobody need the user `local`. Raises `DestinationUnusable` where something
+    cannot be created; nothing was written then.
+    """
+    with connection.transaction():
+        if server.pgvector is None or not _is_complete(connection):
+            _create_tables(connection, server)
+        if not _has_local(connection):
+            _make_local(connection, needs_local)
+
+
+def _create_tables(connection: Connection, server: ServerInfo) -> None:
     try:
-        with connection.transaction():
-            if server.pgvector is None:
-                connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-            connection.execute(read_sql("schema.sql"))
+        if server.pgvector is None:
+            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        connection.execute(read_sql("schema.sql"))
     except errors.InsufficientPrivilege:
         raise DestinationUnusable(
             "the destination lacks tables and this role may not create them: grant it CREATE on the schema, "
@@ -188,6 +195,27 @@ def create(connection: Connection, server: ServerInfo) -> None:
         if is_transient(error):
             raise
         raise DestinationUnusable(f"the destination's tables could not be created: {describe(error)}") from None
+
+
+def _make_local(connection: Connection, needed: bool) -> None:
+    """Makes the user again that somebody deleted."""
+    reason = "another user has the handle local, or a trigger of the table users dropped it"
+    try:
+        with connection.transaction():
+            connection.execute(_BOOTSTRAP)
+    except psycopg.Error as error:
+        if not (is_of_functions(error) or may_be_a_rows(error, last_try=False)):
+            raise
+        reason = describe(error)
+    if needed and not _has_local(connection):
+        raise DestinationUnusable(
+            f"the destination lacks the user {BOOTSTRAP_USER} (local), who owns memories that name no owner, and it "
+            f"cannot be made: {reason}. Change that, or copy with --owner"
+        )
+
+
+def _has_local(connection: Connection) -> bool:
+    return connection.execute("SELECT FROM users WHERE id = %s", (BOOTSTRAP_USER,)).fetchone() is not None
 
 
 def _is_complete(connection: Connection) -> bool:

@@ -50,6 +50,11 @@ _CHECKS: LiteralString = (
     "SELECT name, attname FROM ours JOIN pg_constraint AS c ON conrelid = ours.id"
     " JOIN pg_attribute AS a ON attrelid = conrelid AND attnum = ANY (conkey) WHERE contype = 'c'"
 )
+_RULES: LiteralString = (
+    "SELECT name, rulename FROM ours JOIN pg_rewrite ON ev_class = ours.id"
+    " WHERE ev_type IN ('2', '3') AND ev_enabled <> 'D' ORDER BY name, rulename"
+)
+"""Rules for UPDATE and INSERT (PostgreSQL's catalog/pg_rewrite.h): ON CONFLICT cannot be used beside them."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +81,18 @@ class _Catalog:
         self.uniques = {(table, frozenset(names)) for table, names in ask(_UNIQUES)}  # type: ignore[call-overload]
         self.references = set(ask(_REFERENCES))
         self.checks = set(ask(_CHECKS))
+        self.rules = ask(_RULES)
 
 
 def check_shape(connection: Connection) -> None:
     """Raises `DestinationUnusable` with every difference where a table that is there is not as ours."""
     catalog = _Catalog(connection)
     problems = [f"{name} is not a table" for name in sorted(map(str, catalog.no_tables))]
+    problems += [
+        f"{table} has the rule {rule} for INSERT or UPDATE"
+        for table, rule in catalog.rules
+        if table not in catalog.no_tables
+    ]
     for table in TABLES.values():
         if table.name in catalog.columns and table.name not in catalog.no_tables:
             problems += _judge_columns(table, catalog.columns[table.name])

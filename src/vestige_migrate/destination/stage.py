@@ -37,11 +37,15 @@ class Stage:
             self._connection.execute(self._make)
             self._made = True
 
+    def empty(self) -> None:
+        """Takes all rows away."""
+        self._connection.execute(self._empty)
+
     def fill(self, rows: Sequence[tuple[int, RowFields]]) -> None:
         """Puts these rows, each with its ordinal, in place of what is there. There must be one at the least."""
         columns = list(zip(*(fields for _, fields in rows), strict=True))
         ordinals = [struct.pack(">ii", 4, ordinal) for ordinal, _ in rows]
-        self._connection.execute(self._empty)
+        self.empty()
         copy_into(self._connection, self._copy, [ordinals, *columns])
 
 

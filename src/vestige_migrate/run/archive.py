@@ -63,7 +63,8 @@ class ArchivePhase:
                 tally.handle(ErrorsFound(Range(name, 0), tuple(archived.refused)))
                 inserted += archived.inserted
                 self._count(name, rows, rows - len(archived.refused))
-            logger.info("archived {}: {} rows, {} of them new", name, self._read[name], inserted)
+            there = self._report.archived[name]
+            logger.info("archived {}: {} of {} rows are there, {} of them new", name, there, self._read[name], inserted)
 
     def check_complete(self) -> None:
         """Raises `SourceIncomplete` where other rows were read than the source holds, unless it changed meanwhile."""

@@ -14,6 +14,7 @@ from vestige_migrate.plan import BATCH_BYTES, SqliteToPostgresPlan
 from vestige_migrate.run.destination import ReadyDestination
 from vestige_migrate.run.isolate import Isolator
 from vestige_migrate.run.messages import BatchDone, ErrorsFound, WorkerConfig
+from vestige_migrate.run.owner import check_owner
 from vestige_migrate.run.pool import WriterPool
 from vestige_migrate.run.prepare import PreparedSource
 from vestige_migrate.run.tally import Tally
@@ -70,6 +71,8 @@ class Load:
                     # The barrier: `run` returns when every range is in, and the session still has the lock.
                     pool.run(ranges, ask_first, tally.handle)
                     session.check()
+                if name == PHASES[0][0] and overrides.owner is not None:
+                    check_owner(session.connection, overrides.owner)
             pool.stop()
         except BaseException:
             pool.kill(tally.handle_last)

@@ -36,10 +36,14 @@ class WorkerConfig:
 
 @dataclass(frozen=True)
 class Task:
-    """Copy or compare this range. `ask_first`: the destination may hold some of its rows, so ask before reading."""
+    """Copy or compare this range. `ask_first`: the destination may hold some of its rows, so ask before reading.
+
+    `last_try`: a fault that might pass by itself ends the run this time, so look for a row that it is due to.
+    """
 
     range: Range
     ask_first: bool
+    last_try: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from loguru import logger
 from vestige_migrate.decode.ids import decode_uuid
 from vestige_migrate.decode.problem import BadValue
 from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.read_back import naming, not_kept
 from vestige_migrate.destination.write import TableWriter
+from vestige_migrate.errors import WriteNotKept
 from vestige_migrate.plan import BATCH_BYTES
 from vestige_migrate.report import RowError
 from vestige_migrate.run.prepare import PreparedSource
@@ -55,11 +57,24 @@ def make_owner(
         theirs = _in_source(other.connection, other.layout, handle)
         if theirs is not None:
             _write(destination, other, theirs[1], run_start, on_errors)
+            check_owner(destination, theirs[0])
             return theirs[0]
     made = uuid4()
-    destination.execute("INSERT INTO users (id, handle) VALUES (%s, %s)", (made, handle))
+    with naming(f"the user {handle} (--owner)"), destination.transaction():
+        destination.execute("INSERT INTO users (id, handle) VALUES (%s, %s)", (made, handle))
+        if find_owner(destination, handle) != made:
+            raise not_kept(f"the user {handle} (--owner)")
     logger.info("made the user {} with the id {}", handle, made)
     return made
+
+
+def check_owner(destination: Connection, owner: UUID) -> None:
+    """Raises `WriteNotKept` where the owner, who came with the users, is not there to be given memories."""
+    if destination.execute("SELECT FROM users WHERE id = %s", (owner,)).fetchone() is None:
+        raise WriteNotKept(
+            f"the user of --owner ({owner}) is not in the destination: the errors above say why it was not copied. "
+            "Change that, or give another --owner, then run again; what was committed stays"
+        )
 
 
 def _in_source(connection: sqlite3.Connection, layout: Layout, handle: str) -> tuple[UUID, int] | None:
@@ -88,6 +103,6 @@ def _write(
     found = users.TABLE.find_source(source.layout)
     assert found is not None  # `_in_source` read it
     encoder = BatchEncoder(users.TABLE, found, source.layout, run_start)
-    writer = TableWriter(destination, users.TABLE, on_errors)
+    writer = TableWriter(destination, users.TABLE, on_errors, last_try=True)
     for rows, _ in read_batches(source.connection, found, [rowid], 1, BATCH_BYTES):
         writer.write(encoder.encode(rows))

@@ -165,7 +165,8 @@ class WriterPool:
             item.range = range_
             with suppress(BrokenPipeError, ConnectionResetError):  # its sentinel tells next
                 again = queue.attempts[range_] > 1 or range_.rowids is not None
-                channel.send(item.pipe, Task(range_, ask_first or again))
+                last_try = queue.attempts[range_] >= self._retries
+                channel.send(item.pipe, Task(range_, ask_first or again, last_try))
 
     def _receive(self, item: _Worker, queue: _Queue, handle: Handle) -> None:
         try:

@@ -194,7 +194,7 @@ class Run:
 
     def _prepare(self) -> None:
         destination = self._destination
-        schema.create(destination.main, destination.server)
+        schema.create(destination.main, destination.server, needs_local=self._plan.owner is None)
         if self._plan.archive:
             create_archive(destination.main)
         dimension = self._source.layout.dimension or (destination.model.dimension if destination.model else None)

@@ -42,6 +42,7 @@ from vestige_migrate.source.connect import open_source
 from vestige_migrate.source.fate import describe_fault, is_locked
 from vestige_migrate.source.ranges import Range
 from vestige_migrate.source.read import Row, cover_rowids, read_batches
+from vestige_migrate.source.sample import draw_rowids
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import Table
@@ -50,6 +51,9 @@ from vestige_migrate.tables.plain import PlainEncoder, PlainRows
 from vestige_migrate.wire.batch import Batch, copy_payloads
 
 Send = Callable[[Message], None]
+
+SAMPLED_ROWS = 100
+"""Rows that are tried where it is to be known whether any row of a table goes in."""
 
 
 def main(pipe: Any, config: WorkerConfig) -> None:
@@ -195,7 +199,8 @@ class RangeCopier(RangeWorker):
         answer = asker.ask(sqlite, postgres, range_) if task.ask_first else Answer(cover_rowids(sqlite, source, range_))
         if answer.kept:
             self._send(BatchDone(range_, 0, answer.kept, 0))
-        writer = TableWriter(postgres, table, partial(self._report, range_))
+        others = partial(self._sample, table, source)
+        writer = TableWriter(postgres, table, partial(self._report, range_), others, task.last_try)
         for rowids in self._write_plain(range_, table, source, writer, answer.new):
             for _, batch in self._batches(table, source, rowids):
                 self._tell(range_, batch, writer.write(batch))
@@ -257,6 +262,12 @@ class RangeCopier(RangeWorker):
         for rows, _ in read_batches(self._open_sqlite(), source, rowids, config.batch_rows, config.batch_bytes):
             if rows:
                 yield rows, encoder.encode(rows)
+
+    def _sample(self, table: Table, source: TableSource) -> Batch | None:
+        """Rows from all over the table."""
+        rowids = draw_rowids(self._open_sqlite(), source.base, SAMPLED_ROWS)
+        batches = (batch for _, batch in self._batches(table, source, rowids))
+        return next((batch for batch in batches if len(batch)), None)
 
     def _companions(self, companion: Table | None, table: Table, source: TableSource, rows: list[Row]) -> Batch | None:
         theirs = companion.find_source(self._config.layout) if companion is not None else None
