@@ -100,7 +100,7 @@ def test_every_row_is_there_or_named_whichever_page_is_damaged(whole: Path) -> N
         whole.write_bytes(intact)
         damage(whole, page, GARBAGE if page % 2 else ZEROS)
         try:
-            with find_source(whole) as (file, found), closing(open_source(file)) as connection:
+            with find_source(whole) as (file, found, _), closing(open_source(file)) as connection:
                 read = tables(connection)
                 lost = {(row.table, row.rowid): dict(row.known) for row in found.lost} if found else {}
         except SourceUnusable:
@@ -125,7 +125,7 @@ def test_a_copy_of_a_damaged_file_names_what_it_lacks(whole: Path, copy: Copier,
     with closing(sqlite3.connect(whole)) as connection:
         intact = tables(connection)["knowledge_nodes"]
     damage(whole, pages_of(whole, "knowledge_nodes")[3])
-    with find_source(whole) as (_, found):
+    with find_source(whole) as (_, found, _):
         assert found is not None
         lost = {str(intact[row.rowid][0]) for row in found.lost if row.rowid is not None}
     assert lost

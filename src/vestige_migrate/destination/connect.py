@@ -119,8 +119,12 @@ def _from_outside() -> set[str]:
 def connect(url: str, application_name: str, silence_seconds: float = SILENCE_SECONDS) -> WatchedConnection:
     """An autocommit connection that notices when it hangs. Raises psycopg.OperationalError where there is no server."""
     connection = WatchedConnection.connect(connection_string(url, application_name), autocommit=True)
-    prepare_session(connection)
-    watch(connection, url, application_name, silence_seconds)
+    try:
+        prepare_session(connection)
+        watch(connection, url, application_name, silence_seconds)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

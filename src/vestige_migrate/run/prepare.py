@@ -12,7 +12,7 @@ from loguru import logger
 
 from vestige_migrate.errors import SourceReplaced, SourceUnusable
 from vestige_migrate.paths import shown
-from vestige_migrate.plan import SqliteToPostgresPlan
+from vestige_migrate.plan import OnConflict, SqliteToPostgresPlan
 from vestige_migrate.report import SourceInfo
 from vestige_migrate.source import driver
 from vestige_migrate.source.connect import SourceFile, open_source
@@ -28,6 +28,7 @@ from vestige_migrate.source.lineage import (
     is_newer_than_known,
     is_readable,
 )
+from vestige_migrate.source.oddities import describe
 from vestige_migrate.source.salvage import LostRow
 from vestige_migrate.source.snapshot import no_snapshot, take_snapshot
 from vestige_migrate.source.upgrade import upgrade, upgrade_in_place
@@ -100,7 +101,7 @@ def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
     every refusal comes before the first write, of an upgrade as well.
     """
     path = plan.sqlite_path
-    with find_source(path) as (unpinned, damage):
+    with find_source(path, by_key=plan.on_conflict is OnConflict.NEWER) as (unpinned, damage, oddities):
         file = _pinned(unpinned, path)
         layout = _inspect(file, path)
         if damage is not None:
@@ -115,6 +116,11 @@ def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
             )
         if plan.allow_source_upgrade:
             check_upgradable(layout, path)
+            if oddities and not plan.snapshot and not is_readable(layout):
+                raise SourceUnusable(
+                    f"{path} is at V{layout.version} and cannot be upgraded in place ({describe(oddities)}): use "
+                    "--snapshot instead, which upgrades a private copy and never touches the file"
+                )
         elif not plan.snapshot:
             check_readable(layout, path)
         if is_newer_than_known(layout.lineage, layout.version):

@@ -154,7 +154,11 @@ class RangeWorker(ABC):
             postgres = connect(config.postgres_url, config.application_name, config.silence_seconds)
             postgres.say = self._say
             # Safe because the coordinator's last commit is synchronous: its flush covers every commit before it.
-            postgres.execute("SET synchronous_commit = off")
+            try:
+                postgres.execute("SET synchronous_commit = off")
+            except BaseException:
+                postgres.close()
+                raise
             self._postgres = postgres
             if self._range is not None:
                 self._send(Connected(self._range, postgres.server_pid))

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 from vestige_migrate.decode.problem import Raw
 from vestige_migrate.decode.text import tolerant_text
-from vestige_migrate.source import driver
+from vestige_migrate.source import schema
 from vestige_migrate.source.select import EVERY_ROW, column, quote_identifier
 
-_ROWID_NAMES = ("_rowid_", "rowid", "oid")
 _ORDINARY_VALUE_BYTES = 8
 
 
@@ -35,23 +34,12 @@ class AnyTable:
         self._connection = connection
         connection.text_factory = tolerant_text
         self._name = quote_identifier(name)
-        found = connection.execute(f"PRAGMA table_info({self._name})").fetchall()
-        self.columns = [str(row[1]) for row in found]
-        self._key = [at for _, at in sorted((row[5], at) for at, row in enumerate(found) if row[5])]
-        self._rowid = self._find_rowid()
-
-    def _find_rowid(self) -> str | None:
-        """The rowid as an expression; None for a table WITHOUT ROWID."""
-        taken = {name.lower() for name in self.columns}
-        for name in _ROWID_NAMES:
-            if name in taken:
-                continue
-            try:
-                self._connection.execute(f"SELECT {column(name)} FROM {self._name} AS n LIMIT 0").close()
-            except driver.operational_errors():
-                return None
-            return column(name)
-        return None
+        found = schema.columns_of(connection, name)
+        self.columns = [item.name for item in found]
+        self._key = [at for _, at in sorted((item.key, at) for at, item in enumerate(found) if item.key)]
+        rowid = schema.rowid_name(connection, name, found)
+        # As an expression; None for a table WITHOUT ROWID.
+        self._rowid = None if rowid is None else column(rowid)
 
     def batches(self, where: str, rows: int, size: int) -> Iterator[list[AnyRow]]:
         """The rows for which `where` holds, at most `rows` rows or about `size` bytes at a time."""
@@ -78,7 +66,9 @@ class AnyTable:
     def _chosen(self, rowid: str, where: str, rows: int, size: int) -> Iterator[list[AnyRow]]:
         """The condition is judged once, for 8 bytes a row: asked again for each batch, it reads the table each time
         (measured on 16,000 of 32,000 vectors: 6 s)."""
-        listed = self._connection.execute(f"SELECT {rowid} FROM {self._name} AS n WHERE {where} ORDER BY {rowid}")
+        listed = self._connection.execute(
+            f"SELECT {rowid} FROM {self._name} AS n NOT INDEXED WHERE {where} ORDER BY {rowid}"
+        )
         chosen = array("q", (at for (at,) in listed))
         start = 0
         while start < len(chosen):
@@ -95,7 +85,9 @@ class AnyTable:
 
     def _select(self, rowid: str, rest: str, *parameters: str) -> sqlite3.Cursor:
         selected = ", ".join(column(name) for name in self.columns)
-        return self._connection.execute(f"SELECT {rowid}, {selected} FROM {self._name} AS n {rest}", parameters)
+        # An index may lack rows (`source.oddities`), and a table of no particular meaning is not looked over for it.
+        statement = f"SELECT {rowid}, {selected} FROM {self._name} AS n NOT INDEXED {rest}"
+        return self._connection.execute(statement, parameters)
 
     def _take(self, cursor: sqlite3.Cursor, rows: int, size: int) -> list[AnyRow]:
         batch: list[AnyRow] = []

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from vestige_migrate.source.aggregates import joined, rowids
 from vestige_migrate.source.ranges import Range
 from vestige_migrate.source.read import among, parameters
-from vestige_migrate.source.select import TableSource, quote_identifier
+from vestige_migrate.source.select import TableSource
 
 CHUNK_ROWS = 2500
 """Several transactions of the destination: what numpy costs a call is then shared by more rows."""
@@ -44,7 +44,7 @@ def text_columns(connection: sqlite3.Connection, table: str) -> frozenset[str]:
     Rule 2 of https://www.sqlite.org/datatype3.html#determination_of_column_affinity, where rule 1 does not hold. A REAL
     would be joined in SQLite's spelling, which has fewer digits than Python's.
     """
-    rows = connection.execute("SELECT name, upper(type) FROM pragma_table_info(?)", (table,))
+    rows = connection.execute("SELECT name, upper(type) FROM pragma_table_xinfo(?)", (table,))
     return frozenset(
         name for name, kind in rows if "INT" not in kind and any(word in kind for word in ("CHAR", "CLOB", "TEXT"))
     )
@@ -108,7 +108,7 @@ def join_keys(connection: sqlite3.Connection, source: TableSource, range_: Range
     """
     where, parameters = range_.where(source)
     expressions = ["count(*)", rowids(), *map(joined, source.key)]
-    select = f"SELECT {', '.join(expressions)} FROM {quote_identifier(source.base)} AS n WHERE {where}"
+    select = f"SELECT {', '.join(expressions)} {source.rows_clause(where)}"
     with _bytes_up_to(connection, connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)):
         count, found, *keys = connection.execute(select, parameters).fetchone()
     return count, found or b"", [part or b"" for part in keys]

@@ -66,9 +66,9 @@ def open_source(file: SourceFile) -> sqlite3.Connection:
     connection = driver.connect(
         file.uri, file.cipher, uri=True, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
     )
-    if not file.is_in_place:  # looked at now that it is open: what took its place before is found, too
-        connection.close()
-        raise NotTheFile(f"{file.path} is another file now, or gone")
-    connection.execute("PRAGMA query_only = ON")
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    with driver.closed_on_error(connection):
+        if not file.is_in_place:  # looked at now that it is open: what took its place before is found, too
+            raise NotTheFile(f"{file.path} is another file now, or gone")
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     return connection

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -61,13 +63,24 @@ def connect(database: Path | str, cipher: Cipher | None, **options: Any) -> sqli
         connection = sqlite3.connect(database, **options)
         return connection
     connection = import_module(_DRIVER).connect(str(database), **options)
-    # Its own log goes to standard error, past ours.
-    connection.execute("PRAGMA cipher_log_level = NONE")
-    # As Vestige gives it: a passphrase, or 64 hex digits as x'...', which SQLCipher reads out of the text itself
-    # (https://www.zetetic.net/sqlcipher/sqlcipher-api/#PRAGMA_key).
-    connection.execute(f"PRAGMA key = {quote_text(cipher.key)}")
-    connection.execute(f"PRAGMA cipher_page_size = {cipher.page_size}")
+    with closed_on_error(connection):
+        # Its own log goes to standard error, past ours.
+        connection.execute("PRAGMA cipher_log_level = NONE")
+        # As Vestige gives it: a passphrase, or 64 hex digits as x'...', which SQLCipher reads out of the text itself
+        # (https://www.zetetic.net/sqlcipher/sqlcipher-api/#PRAGMA_key).
+        connection.execute(f"PRAGMA key = {quote_text(cipher.key)}")
+        connection.execute(f"PRAGMA cipher_page_size = {cipher.page_size}")
     return connection
+
+
+@contextmanager
+def closed_on_error(connection: sqlite3.Connection) -> Iterator[None]:
+    """Closes a connection that nobody will get because making it ready failed; what failed goes on."""
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
 
 
 def file_errors() -> tuple[type[OSError | sqlite3.Error], ...]:
@@ -88,6 +101,11 @@ def database_errors() -> tuple[type[sqlite3.DatabaseError], ...]:
 def operational_errors() -> tuple[type[sqlite3.OperationalError], ...]:
     """`OperationalError` of every driver in use."""
     return _of("OperationalError")
+
+
+def integrity_errors() -> tuple[type[sqlite3.IntegrityError], ...]:
+    """`IntegrityError` of every driver in use."""
+    return _of("IntegrityError")
 
 
 def _of(name: str) -> tuple[Any, ...]:

@@ -8,31 +8,46 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from loguru import logger
 
 from vestige_migrate.errors import SourceUnusable
 from vestige_migrate.paths import shown
-from vestige_migrate.source import driver
+from vestige_migrate.source import driver, schema
 from vestige_migrate.source.connect import SourceFile, open_source
 from vestige_migrate.source.inspect import damaged, unreadable
 from vestige_migrate.source.kind import Kind, check_kind, companion
+from vestige_migrate.source.oddities import Oddities, check, find_oddities
 from vestige_migrate.source.private import check_space, private_folder
+from vestige_migrate.source.rebuild import rebuild
 from vestige_migrate.source.salvage import Damage, is_damage, salvage
+from vestige_migrate.source.select import quote_identifier
 
 _BESIDE = ("-wal", "-journal")
 _COPY_TRIES = 3
+_OF_THE_FILE = "*** in database"
+"""How a finding of PRAGMA quick_check begins that is about the file, and not about a row."""
+
+
+class Found(NamedTuple):
+    """The file to read, which may be a private copy: of what can be read of a damaged one (`damage` has the rest), and
+    of one that would be misread in place, because of its `oddities`."""
+
+    file: SourceFile
+    damage: Damage | None
+    oddities: Oddities
 
 
 @contextmanager
-def find_source(path: Path) -> Iterator[tuple[SourceFile, Damage | None]]:
+def find_source(path: Path, by_key: bool = False) -> Iterator[Found]:
     """The file, looked at and opened once. Raises `SourceUnusable` with the reason where that cannot be done.
 
     SQLite reads a file in WAL mode with the help of a `-shm` file, and one that a crash left in the middle of a write
     only after repairing it. Where the folder or the file is read-only it can do neither. Then a file with nothing
     beside it is opened as one that nobody is writing, and one with changes in its `-wal` or `-journal` is read from
-    a private copy, so that those are neither lost nor half read. Of a damaged file, what can be read is in a private
-    copy, and `Damage` has the rest.
+    a private copy, so that those are neither lost nor half read. `by_key` says that single rows will be looked up by
+    their ids, so that those of the indexes are looked over, too.
     """
     kind = check_kind(path)
     file = SourceFile(path.resolve())
@@ -51,16 +66,50 @@ def find_source(path: Path) -> Iterator[tuple[SourceFile, Damage | None]]:
                 finding = _look(file, path)
             except _WantsToWrite:
                 raise SourceUnusable(_cannot_open(path, want.error)) from None
-        if finding is None:
-            yield file, None
-            return
-        if file.cipher is not None:
-            raise SourceUnusable(damaged(path, finding))
+        damage = None
+        if finding is not None:
+            if file.cipher is not None:
+                raise SourceUnusable(damaged(path, finding))
+            try:
+                file, damage = opened.enter_context(salvage(file, finding))
+            except driver.database_errors() as error:
+                raise unreadable(path, error) from None
         try:
-            salvaged = opened.enter_context(salvage(file, finding))
+            oddities = find_oddities(file, by_key)
+            if oddities:
+                file = opened.enter_context(rebuild(file, path, oddities))
+                _say(path, oddities)
         except driver.database_errors() as error:
             raise unreadable(path, error) from None
-        yield salvaged
+        yield Found(file, damage, oddities)
+
+
+def _say(path: Path, oddities: Oddities) -> None:
+    """One line for each thing that keeps a file from being read in place."""
+    name = shown(path)
+    for index, table in oddities.indexes:
+        logger.warning(
+            "{}: index {} of {} lacks rows that the table has, or has others: every row is read without it. REINDEX "
+            "repairs it: sqlite3 FILE REINDEX",
+            name,
+            index,
+            table,
+        )
+    for table, column in oddities.left_out:
+        logger.warning(
+            "{}: {}.{} is computed from other columns by a function that this SQLite does not have. It stores nothing "
+            "of its own, and is left out",
+            name,
+            table,
+            column,
+        )
+    for collation in oddities.collations:
+        logger.info(
+            "{} names the collation {}, which this SQLite does not have: rows are read without it", name, collation
+        )
+    for clause in oddities.clauses:
+        logger.info("{}: {}", name, clause)
+    logger.info("{} is read from a private copy in which every table is an ordinary one", name)
 
 
 class _WantsToWrite(Exception):
@@ -110,7 +159,7 @@ def _look(file: SourceFile, path: Path) -> str | None:
     try:
         with closing(open_source(file)) as connection:
             connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
-            finding = connection.execute("PRAGMA quick_check(1)").fetchone()
+            finding = _quick_check(connection)
     except driver.operational_errors() as error:
         if _is_for_want_of_writing(error):
             raise _WantsToWrite(error) from None
@@ -120,8 +169,23 @@ def _look(file: SourceFile, path: Path) -> str | None:
             return str(error)
         raise unreadable(path, error) from None
     # Only what begins so is about the file; the rest is about rows (a NULL where none may be), which are copied.
-    if finding is not None and str(finding[0]).startswith("*** in database"):
+    if finding is not None and str(finding[0]).startswith(_OF_THE_FILE):
         return " ".join(str(finding[0]).splitlines()[1:2])
+    return None
+
+
+def _quick_check(connection: sqlite3.Connection) -> tuple[str] | None:
+    """What SQLite finds first. A virtual table of a module or tokenizer that it lacks is not looked at."""
+    try:
+        return check(connection, "PRAGMA quick_check(1)")
+    except driver.operational_errors() as error:
+        if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_ERROR:
+            raise
+    for entry in schema.entries(connection):
+        if entry.kind is schema.Kind.TABLE:
+            row = check(connection, f"PRAGMA quick_check({quote_identifier(entry.name)})")
+            if row is not None and row[0].startswith(_OF_THE_FILE):
+                return row
     return None
 
 

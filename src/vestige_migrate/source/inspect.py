@@ -6,15 +6,12 @@ import sqlite3
 from pathlib import Path
 
 from vestige_migrate.errors import SourceUnusable
-from vestige_migrate.source import driver
+from vestige_migrate.source import driver, schema
 from vestige_migrate.source.kind import begins_plain
+from vestige_migrate.source.known import NEEDED_COLUMNS, NEEDED_TABLE
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.lineage import find_lineage
 from vestige_migrate.source.models import with_model
-from vestige_migrate.source.select import quote_identifier
-
-NEEDED_TABLE, NEEDED_COLUMNS = "knowledge_nodes", frozenset({"id", "content"})
-"""What every Vestige file has had since V1, and without which there is nothing to copy."""
 
 _NAMED_TABLES = 5
 
@@ -24,7 +21,7 @@ def inspect_source(connection: sqlite3.Connection, path: Path) -> Layout:
     try:
         tables = _tables(connection)
         if not set(tables.get(NEEDED_TABLE, ())) >= NEEDED_COLUMNS:
-            raise SourceUnusable(_no_vestige_file(path, tables))
+            raise SourceUnusable(_no_vestige_file(path, tables, _instead(connection)))
         version = _version(connection, tables)
         return with_model(connection, Layout(tables, version, find_lineage(tables, version)))
     except driver.database_errors() as error:
@@ -40,6 +37,12 @@ def unreadable(path: Path, error: sqlite3.DatabaseError) -> SourceUnusable:
         return SourceUnusable(f"{path} cannot be read from its disk ({name}): check the disk, then run again")
     # sqlite3 quotes what it could not decode, which goes nowhere.
     undecodable = str(error).startswith("Could not decode")
+    if not undecodable and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+        # The statement could not be prepared: the schema names what this SQLite does not have, and the pages are whole.
+        return SourceUnusable(
+            f"{path} cannot be read here: its schema needs what this SQLite ({sqlite3.sqlite_version}) does not have "
+            f"({error}). The file is whole: copy it where that is there"
+        )
     return SourceUnusable(damaged(path, "a name in it is no valid UTF-8" if undecodable else str(error)))
 
 
@@ -52,20 +55,21 @@ def damaged(path: Path, finding: str) -> str:
 
 def _tables(connection: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
     """Columns of every table. A virtual table is left out: its rows are in its shadow tables, which are listed."""
-    rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall()
-    names = [name for name, sql in rows if not _is_virtual(sql)]
     return {
-        name: tuple(row[1] for row in connection.execute(f"PRAGMA table_info({quote_identifier(name)})"))
-        for name in names
+        entry.name: tuple(item.name for item in schema.columns_of(connection, entry.name))
+        for entry in schema.entries(connection)
+        if entry.kind is schema.Kind.TABLE
     }
 
 
-def _is_virtual(sql: object) -> bool:
-    return isinstance(sql, str) and sql.lstrip()[:14].upper() == "CREATE VIRTUAL"
+def _instead(connection: sqlite3.Connection) -> str:
+    """What has the name of the table that is needed, where that is no table."""
+    kinds = [item.kind.value for item in schema.entries(connection) if item.name.lower() == NEEDED_TABLE]
+    return f" (a {kinds[0]} has that name)" if kinds and kinds[0] != schema.Kind.TABLE.value else ""
 
 
-def _no_vestige_file(path: Path, tables: dict[str, tuple[str, ...]]) -> str:
-    missing = f"it has no table {NEEDED_TABLE} with {' and '.join(sorted(NEEDED_COLUMNS, reverse=True))}"
+def _no_vestige_file(path: Path, tables: dict[str, tuple[str, ...]], instead: str) -> str:
+    missing = f"it has no table {NEEDED_TABLE} with {' and '.join(sorted(NEEDED_COLUMNS, reverse=True))}{instead}"
     own = sorted(name for name in tables if not name.startswith("sqlite_"))
     if not own:
         return f"{path} is an SQLite database without any table, and no Vestige file: {missing}"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from vestige_migrate.source.sample import rowid_span
-from vestige_migrate.source.select import TableSource, column, quote_identifier
+from vestige_migrate.source.select import EVERY_ROW, TableSource, column
 
 RANGES_PER_WORKER = 8
 """Several a worker, so that one slow range at the end does not leave the others idle."""
@@ -80,7 +80,7 @@ class Range:
             terms = [f"NOT ({_has_no_null(names)})"]
             names = _ROWID
         within, parameters = _bounded(names, ((">=", self.lower), ("<", self.upper)))
-        return " AND ".join([*terms, *within]) or "1", parameters
+        return " AND ".join([*terms, *within]) or EVERY_ROW, parameters
 
     def __str__(self) -> str:
         part = f", {len(self.rowids)} rows of it" if self.rowids is not None else ""
@@ -103,7 +103,7 @@ def plan_ranges(
     others if it joins an HNSW graph.
     """
     names = [column(name) for name in source.order]
-    base = f"FROM {quote_identifier(source.base)} AS n"
+    base = source.base_clause
     (total,) = connection.execute(f"SELECT COUNT(*) {base}").fetchone()
     with_null = any(
         connection.execute(f"SELECT EXISTS (SELECT 1 {base} WHERE {name} IS NULL)").fetchone()[0] for name in names

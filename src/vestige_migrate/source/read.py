@@ -17,7 +17,7 @@ from vestige_migrate.decode.text import tolerant_text
 from vestige_migrate.source import driver
 from vestige_migrate.source.ranges import MAX_RANGE_ROWS, Range
 from vestige_migrate.source.sample import rowid_span
-from vestige_migrate.source.select import TableSource, column, quote_identifier
+from vestige_migrate.source.select import TableSource, column
 
 Row = tuple[Raw, ...]
 
@@ -35,19 +35,14 @@ def list_keys(connection: sqlite3.Connection, source: TableSource, range_: Range
     """(rowid, *key, *more) of every row of the range, in key order; `more` are expressions."""
     where, parameters = range_.where(source)
     order = ", ".join(column(name) for name in source.order)
-    statement = (
-        f"SELECT {', '.join(('n.rowid', *source.key, *more))} FROM {quote_identifier(source.base)} AS n"
-        f" WHERE {where} ORDER BY {order}"
-    )
+    statement = f"SELECT {', '.join(('n.rowid', *source.key, *more))} {source.rows_clause(where)} ORDER BY {order}"
     return _fetch_all(connection, statement, parameters)
 
 
 def list_rowids(connection: sqlite3.Connection, source: TableSource, range_: Range) -> list[int]:
     """The rowid of every row of the range, in the order of the key's first column: an index alone may answer."""
     where, parameters = range_.where(source)
-    statement = (
-        f"SELECT n.rowid FROM {quote_identifier(source.base)} AS n WHERE {where} ORDER BY {column(source.order[0])}"
-    )
+    statement = f"SELECT n.rowid {source.rows_clause(where)} ORDER BY {column(source.order[0])}"
     return [rowid for (rowid,) in connection.execute(statement, parameters)]
 
 
@@ -58,7 +53,7 @@ def cover_rowids(connection: sqlite3.Connection, source: TableSource, range_: Ra
     """
     if source.order == ("rowid",) and range_.rowids is None and not range_.nulls:
         where, parameters = range_.where(source)
-        span = rowid_span(connection, f"FROM {quote_identifier(source.base)} AS n WHERE {where}", parameters)
+        span = rowid_span(connection, source.rows_clause(where), parameters)
         if span is None:
             return []
         lowest, highest = span
@@ -128,7 +123,7 @@ def read_by_key(connection: sqlite3.Connection, source: TableSource, keys: Seque
         some = keys[start : start + _KEYS_AT_ONCE]
         marks = ",".join("?" * len(some))
         statement = (
-            f"SELECT {', '.join(_expressions(source))} {source.from_clause}"
+            f"SELECT {', '.join(_expressions(source))} {source.lookup_clause}"
             f" WHERE {source.key[0]} IN ({marks}) ORDER BY n.rowid"
         )
         rows += _fetch_all(connection, statement, some)

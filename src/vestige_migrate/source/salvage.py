@@ -17,6 +17,7 @@ from vestige_migrate.decode.problem import Raw
 from vestige_migrate.errors import SourceUnusable
 from vestige_migrate.source.connect import SourceFile
 from vestige_migrate.source.private import check_space, private_folder
+from vestige_migrate.source.schema import affinity, is_strict
 from vestige_migrate.source.select import quote_identifier
 
 Known = tuple[tuple[str, Raw], ...]
@@ -117,12 +118,13 @@ class _Table:
         self._name = name
         quoted = quote_identifier(name)
         self._source, self._copy = f"damaged.{quoted}", f"main.{quoted}"
+        strict = is_strict(connection, name)
         columns = [
-            (column, _affinity(declared))
+            (column, affinity(declared, strict))
             for _, column, declared, *_ in connection.execute(f"PRAGMA damaged.table_xinfo({quoted})")
         ]
         self._columns = ", ".join(quote_identifier(column) for column, _ in columns)
-        declared = ", ".join(f"{quote_identifier(column)} {affinity}" for column, affinity in columns)
+        declared = ", ".join(f"{quote_identifier(column)} {kind}" for column, kind in columns)
         connection.execute(f"CREATE TABLE {self._copy} ({declared})")
         self._has_rowid = self._find_rowid([column for column, _ in columns])
 
@@ -302,14 +304,3 @@ class _Table:
             ).fetchone()
             return row[0] if row else _END
         return None
-
-
-def _affinity(declared: str) -> str:
-    """A type of the same affinity (https://sqlite.org/datatype3.html, 3.1); what the file calls it may be anything."""
-    upper = declared.upper()
-    for affinity, marks in (("INTEGER", ("INT",)), ("TEXT", ("CHAR", "CLOB", "TEXT")), ("BLOB", ("BLOB",))):
-        if any(mark in upper for mark in marks):
-            return affinity
-    if not upper:
-        return "BLOB"
-    return "REAL" if any(mark in upper for mark in ("REAL", "FLOA", "DOUB")) else "NUMERIC"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 EVERY_ROW = "1"
 """The condition that holds for every row."""
@@ -20,6 +20,9 @@ def quote_text(value: str) -> str:
     return f"'{escaped}'"
 
 
+_BY_ROWID = ("rowid",)
+
+
 @dataclass(frozen=True)
 class TableSource:
     """Where a destination table's rows come from.
@@ -35,14 +38,32 @@ class TableSource:
     values: tuple[str | None, ...]
     key: tuple[str, ...]
     joins: str = ""
-    order: tuple[str, ...] = ("rowid",)
+    order: tuple[str, ...] = _BY_ROWID
     extras: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
 
     @property
+    def base_clause(self) -> str:
+        """FROM the base table alone, as `n`. Where rows are found by their rowid, by no index: one may lack rows."""
+        return f"FROM {quote_identifier(self.base)} AS n{' NOT INDEXED' if self.order == _BY_ROWID else ''}"
+
+    @property
     def from_clause(self) -> str:
-        """FROM, with the base table as `n`."""
+        """FROM, with the base table as `n` and what is joined to it."""
+        return f"{self.base_clause} {self.joins}"
+
+    @property
+    def lookup_clause(self) -> str:
+        """FROM for rows that are found by their key."""
         return f"FROM {quote_identifier(self.base)} AS n {self.joins}"
+
+    def rows_clause(self, where: str) -> str:
+        """FROM the base table alone for the rows for which `where` holds; for all of them by no index, either."""
+        return f"{self.by_rowid().base_clause if where == EVERY_ROW else self.base_clause} WHERE {where}"
+
+    def by_rowid(self) -> TableSource:
+        """The same rows, split and found by their rowids, whatever an index of the base table holds."""
+        return replace(self, order=_BY_ROWID)
 
 
 def column(name: str, alias: str = "n") -> str:

@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 
 from vestige_migrate.errors import SourceUnusable
-from vestige_migrate.source import driver
+from vestige_migrate.source import driver, schema
 from vestige_migrate.source.connect import SourceFile, open_source
 from vestige_migrate.source.inspect import inspect_source
 from vestige_migrate.source.lineage import READABLE_VERSION, check_upgradable, is_readable
@@ -144,7 +144,7 @@ def _flush_directory(directory: Path) -> None:
 
 
 def _statements(connection: sqlite3.Connection) -> list[str]:
-    present = {row[1] for row in connection.execute("PRAGMA table_info(knowledge_nodes)")}
+    present = {item.name for item in schema.columns_of(connection, "knowledge_nodes")}
     text = resources.files("vestige_migrate.source").joinpath("sql", "upgrade_v15.sql").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if not line.startswith("--")]
     # Columns first: the tables and the bootstrap user depend on nothing.

@@ -291,4 +291,5 @@ class _Verification:
 
 
 def _tables_of(source: PreparedSource) -> dict[str, TableSource]:
-    return {name: found for name, table in TABLES.items() if (found := table.find_source(source.layout))}
+    """By rowid, whatever the indexes hold by which the copy found its rows: it is not believed here."""
+    return {name: found.by_rowid() for name, table in TABLES.items() if (found := table.find_source(source.layout))}

@@ -40,6 +40,7 @@ class RangeVerifier(RangeWorker):
         table = self._config.overrides.apply(TABLES[range_.table])
         source = table.find_source(self._config.layout)
         assert source is not None
+        source = source.by_rowid()
         sqlite, postgres = self._open_sqlite(), self._open_postgres()
         if self._between != (sqlite, postgres):
             self._between = (sqlite, postgres)
