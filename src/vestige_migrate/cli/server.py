@@ -25,6 +25,7 @@ Directory = Annotated[
         metavar="DIR",
         help="Its data directory (default: postgres/ in Vestige's data dir).",
         show_default=False,
+        readable=False,  # whose it is, is said in better words
     ),
 ]
 

@@ -31,7 +31,7 @@ _HOST = "vestige.host"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _MACHINE = Path("/etc/machine-id")
 _READY = ("ready", "standby")
-_SAME_START_SECONDS = 5.0
+_SAME_START_SECONDS = 2.0
 _NOT_SEEN = 0
 """The number of a process in another container, as the kernel tells it."""
 _ANSWER_SECONDS = 5.0
@@ -110,6 +110,16 @@ def find_server(data: Path) -> Running | None:
             f"data would destroy it. If none runs there, remove {data / PID_FILE} and run again"
         )
     return None
+
+
+def lives(pid: int) -> bool:
+    """Whether a process is there and is not only waiting to be asked how it ended."""
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _candidates(data: Path, pid: int | None) -> list[psutil.Process]:

@@ -209,7 +209,7 @@ def settle(place: Place, account: Account) -> Place:
     if account.uid == os.geteuid() or place.moved:
         return place
     start = place.data if place.content is not Content.NOTHING else _above(place.data)
-    closed = closed_to(account, start.parent if place.content is Content.EMPTY else start)
+    closed = closed_to(account, start.parent if place.content in (Content.EMPTY, Content.HALF) else start)
     if closed is None:
         return place
     if place.content in (Content.DATA, Content.HALF):

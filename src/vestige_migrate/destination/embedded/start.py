@@ -25,6 +25,7 @@ from vestige_migrate.destination.embedded.account import (
 from vestige_migrate.destination.embedded.address import (
     DATABASE,
     MAINTENANCE,
+    PORT,
     EmbeddedServer,
     psql_command,
     url_of,
@@ -42,7 +43,7 @@ from vestige_migrate.destination.embedded.place import (
     unmake,
 )
 from vestige_migrate.destination.embedded.programs import bundled, environment, programs_for
-from vestige_migrate.destination.embedded.stop import end, status
+from vestige_migrate.destination.embedded.stop import end, is_guarded, status
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.paths import shown
 
@@ -128,7 +129,7 @@ def _log_of(data: Path) -> str:
 def _start(place: Place, programs: Path, account: Account, starter: Account) -> EmbeddedServer:
     data = place.data
     running = identity.find_server(data)
-    if running is not None and not _is_guarded(data, running, account):
+    if running is not None and not is_guarded(data, running, account):
         logger.warning("the server on {} runs with an earlier version's settings: it is started again", data)
         end(data, running)
         running = None
@@ -141,7 +142,8 @@ def _start(place: Place, programs: Path, account: Account, starter: Account) -> 
         running = _launch(data, programs, account, starter)
     else:
         link(place)
-        running = _until_ready(data, running.pid, None)
+        if not running.ready:
+            running = _until_ready(data, running.pid, None)
     assert running.sockets is not None
     try:
         _ensure_database(running.sockets, running.port)
@@ -165,11 +167,6 @@ def _make(place: Place, programs: Path, account: Account) -> None:
         raise
 
 
-def _is_guarded(data: Path, running: identity.Running, account: Account) -> bool:
-    folder = running.sockets
-    return folder is not None and sockets.is_safe(folder, account) and access.is_ours(data)
-
-
 def _launch(data: Path, programs: Path, account: Account, starter: Account) -> identity.Running:
     """Starts the server and waits until it takes connections. Raises `DestinationUnusable` with what its log says."""
     alive = take_alive(data, account)
@@ -182,8 +179,10 @@ def _launch(data: Path, programs: Path, account: Account, starter: Account) -> i
         identity.sign(data, account)
         folder = sockets.choose(data, account)
         guards = access.guard(data, folder, account, starter)
-        # It was proved that no server has it: PostgreSQL itself would believe the number where a process has it.
+        # It was proved that no server has them: PostgreSQL itself would believe the number where a process has it, and
+        # where a container's first process never asks for its dead children.
         (data / identity.PID_FILE).unlink(missing_ok=True)
+        (folder / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
         begin = os.fstat(log).st_size
         # The shell ends at once and leaves the server behind in a session of its own, as pg_ctl does; no path goes
         # through its grammar. stdout is a pipe for the number only.
@@ -212,7 +211,7 @@ def _until_ready(data: Path, pid: int, log_from: int | None) -> identity.Running
         file = identity.read_pid_file(data)
         if file is not None and file.pid == pid and file.ready:
             return identity.Running(pid, file.sockets or sockets.remembered(data), file.port or 0, True)
-        if not _lives(pid):
+        if not identity.lives(pid):
             raise DestinationUnusable(
                 f"the bundled PostgreSQL on {data} ended as it started: {_last_words(data, log_from)}{_log_of(data)}"
             )
@@ -226,16 +225,6 @@ def _until_ready(data: Path, pid: int, log_from: int | None) -> identity.Running
             said = now
             logger.info("the bundled PostgreSQL is starting: {}", _last_words(data, log_from))
         time.sleep(_PAUSE)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _last_words(data: Path, log_from: int | None) -> str:

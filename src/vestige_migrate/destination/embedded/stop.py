@@ -9,8 +9,8 @@ from pathlib import Path
 import psycopg
 from loguru import logger
 
-from vestige_migrate.destination.embedded import identity, sockets
-from vestige_migrate.destination.embedded.account import check_system, known_server_account
+from vestige_migrate.destination.embedded import access, identity, sockets
+from vestige_migrate.destination.embedded.account import Account, check_system, known_server_account
 from vestige_migrate.destination.embedded.address import EmbeddedServer, psql_command, url_of
 from vestige_migrate.destination.embedded.lock import one_at_a_time
 from vestige_migrate.destination.embedded.place import Content, Place, find_place
@@ -38,8 +38,21 @@ def status(directory: Path) -> EmbeddedServer | None:
             f"a server runs on {place.name} (process {running.pid}) whose {identity.PID_FILE} does not name its "
             "socket: stop it and start it again"
         )
+    account = known_server_account()
+    if account is not None and not is_guarded(place.data, running, account):
+        logger.warning(
+            "the server on {} runs with an earlier version's settings, and every account of this host may get in: "
+            "vestige-migrate server start on it puts that right",
+            place.name,
+        )
     url = url_of(running.sockets, running.port)
     return EmbeddedServer(place.asked, url, psql_command(bundled(), url))
+
+
+def is_guarded(data: Path, running: identity.Running, account: Account) -> bool:
+    """Whether nobody but its owners can connect to it."""
+    folder = running.sockets
+    return folder is not None and sockets.is_safe(folder, account) and access.is_ours(data)
 
 
 def stop(directory: Path) -> bool:
