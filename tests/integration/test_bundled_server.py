@@ -269,9 +269,7 @@ def test_a_refused_run_stops_the_server_that_it_started_and_no_other(data: Path,
         assert embedded.status(data) is not None
 
 
-def test_a_dry_run_starts_nothing_and_makes_nothing(
-    data: Path, folder: Path, source: Path, command: CommandLine
-) -> None:
+def test_a_dry_run_starts_and_makes_nothing(data: Path, folder: Path, source: Path, command: CommandLine) -> None:
     fresh = command(*copy_of(source, f"embedded:{folder / 'new' / 'pg'}"), "--dry-run", "--archive", "--report", "-")
     assert fresh.returncode == 0, fresh.stderr
     assert '"url": "the bundled PostgreSQL 18, not made yet"' in fresh.stdout
