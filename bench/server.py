@@ -79,6 +79,7 @@ def running_server() -> Iterator[BenchServer]:
         yield BenchServer(given, _version(given, SERVER_VARIABLE))
         return
     home = Path(tempfile.mkdtemp(prefix="vestige-bench-"))
+    home.chmod(0o711)  # as root the server runs as another account, which has to pass it
     try:
         server = embedded.start(home / "postgres")
         try:

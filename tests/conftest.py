@@ -11,8 +11,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -24,16 +24,18 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from tests.support.running import end_all
+from tests.support.server_folder import server_folder
 from tests.support.sources import SourceSpec, build_source
 from vestige_migrate import MigrationReport, SqliteToPostgresPlan, run_sqlite_to_postgres
 from vestige_migrate.destination import embedded
+from vestige_migrate.destination.embedded.state import STATE
 
 # A suite started in the background (`&`, nohup) has SIGINT ignored, and so would have every command that a test starts
 # and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-_SERVER_BYTES = 8 * 1024**3
 SERVER_VARIABLE = "VESTIGE_TEST_POSTGRES_URL"
+COPIES = "postgresql-*"
 ROOT = Path(__file__).parent.parent
 
 for _name in [name for name in os.environ if name.startswith("VESTIGE_") and name != SERVER_VARIABLE]:
@@ -51,18 +53,26 @@ def server_url() -> Iterator[str]:
     if given:
         yield given
         return
-    with tempfile.TemporaryDirectory(prefix="vestige-test-", dir=in_memory()) as directory:
-        server = embedded.start(Path(directory) / "postgres")
+    with server_folder() as directory:
+        server = embedded.start(directory / "postgres")
         yield make_conninfo(server.url, dbname="postgres")
         embedded.stop(server.data_directory)
 
 
-def in_memory() -> Path | None:
-    """A folder for the test server, where the machine has one in memory with room: a database a test is thousands of
-    files made and deleted, which took a disk half of the suite's time."""
-    folder = Path("/dev/shm")
-    roomy = folder.is_dir() and os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > _SERVER_BYTES
-    return folder if roomy else None
+def pytest_configure(config: pytest.Config) -> None:
+    """Where root's environment is in a closed folder, the servers' programs are copied to a place that stays: a suite
+    that made it takes it away."""
+    if not hasattr(config, "workerinput") and not list(STATE.glob(COPIES)):
+        config.add_cleanup(remove_copies)
+
+
+def remove_copies() -> None:
+    """The programs only: a folder with anybody's data in it stays, and so do the folders above it."""
+    for copied in STATE.glob(COPIES):
+        shutil.rmtree(copied)
+    for folder in (STATE / "servers", STATE):
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def pytest_report_header() -> str:

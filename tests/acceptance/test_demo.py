@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from tests.conftest import CommandLine
+from tests.support.server_folder import server_folder
 from vestige_migrate.demo.queries import KEYWORDS
 from vestige_migrate.destination import embedded
 
@@ -34,17 +35,17 @@ class Demo:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory, module_command: CommandLine) -> Iterator[Demo]:
-    data = tmp_path_factory.mktemp("data")
-    directory = data / "migrate-demo"
-    try:
-        yield Demo(
-            directory,
-            module_command("migrate", "demo", script="vestige", VESTIGE_DATA_DIR=str(data)),
-            module_command("demo", VESTIGE_DATA_DIR=str(data)),
-        )
-    finally:
-        embedded.stop(directory / "postgres")
+def demo(module_command: CommandLine) -> Iterator[Demo]:
+    with server_folder() as data:
+        directory = data / "migrate-demo"
+        try:
+            yield Demo(
+                directory,
+                module_command("migrate", "demo", script="vestige", VESTIGE_DATA_DIR=str(data)),
+                module_command("demo", VESTIGE_DATA_DIR=str(data)),
+            )
+        finally:
+            embedded.stop(directory / "postgres")
 
 
 def rows(done: CompletedProcess[str]) -> dict[str, list[int]]:

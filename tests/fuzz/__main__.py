@@ -48,6 +48,7 @@ def _server() -> Iterator[tuple[Path, str]]:
     """A folder, in memory where there is one, and the URL of a server in it."""
     shared = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="vestige-fuzz-", dir=shared if shared.is_dir() else None) as folder:
+        Path(folder).chmod(0o711)  # as root the server runs as another account, which has to pass it
         server = embedded.start(Path(folder) / "postgres")
         try:
             yield Path(folder), make_conninfo(server.url, dbname="postgres")

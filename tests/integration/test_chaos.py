@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.chaos.campaign import Bench
-from tests.conftest import in_memory
 from tests.support.own_server import own_server
+from tests.support.server_folder import server_folder
 from tests.support.sources import SourceSpec, build_source
 
 MEMORIES = 600
@@ -20,8 +18,8 @@ MEMORIES = 600
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     with (
-        tempfile.TemporaryDirectory(prefix="vestige-test-", dir=in_memory()) as folder,
-        own_server(Path(folder)) as server,
+        server_folder() as folder,
+        own_server(folder) as server,
     ):
         server.set("wal_writer_delay", "2s")
         home = tmp_path_factory.mktemp("chaos")

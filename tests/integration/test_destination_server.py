@@ -7,7 +7,6 @@ import os
 import shutil
 import ssl
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -19,10 +18,11 @@ import trustme
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tests.conftest import CommandLine, Copier, in_memory
+from tests.conftest import CommandLine, Copier
 from tests.support.compare import assert_same
 from tests.support.own_server import OwnServer, own_server, server_user
 from tests.support.running import RunningCopy, advisory_locks, our_sessions, wait_until
+from tests.support.server_folder import server_folder
 from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.tls_front import tls_front
 from tests.support.verifying import Verifier
@@ -37,8 +37,8 @@ SPEC = SourceSpec(memories=200, schedules=200)
 @pytest.fixture(scope="module")
 def server() -> Iterator[OwnServer]:
     with (
-        tempfile.TemporaryDirectory(prefix="vestige-test-", dir=in_memory()) as folder,
-        own_server(Path(folder)) as own,
+        server_folder() as folder,
+        own_server(folder) as own,
     ):
         yield own
 
@@ -235,8 +235,7 @@ def test_a_standby_is_refused_by_copy_and_taken_by_verify(server: OwnServer, url
     if (user := server_user()) is not None:
         shutil.chown(folder, user)
     server.run("pg_basebackup", "-D", folder, "-R", "-c", "fast", "-X", "stream", "-d", server.url)
-    for ours in (".s.PGSQL.5432.lock", ".handle_pids.json"):  # of the running server, whose socket is in its folder
-        (folder / ours).unlink()
+    (folder / ".s.PGSQL.5432.lock").unlink()  # of the running server, whose socket is in its folder
     standby = embedded.start(folder)
     try:
         there = make_conninfo(standby.url, **{name: conninfo_to_dict(url)[name] for name in ("user", "dbname")})

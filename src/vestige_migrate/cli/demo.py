@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Annotated, Optional
@@ -16,8 +19,8 @@ from vestige_migrate.cli import options
 from vestige_migrate.cli.copy import run_with_progress
 from vestige_migrate.cli.output import configure_logging, print_report
 from vestige_migrate.cli.streams import SteadyConsole
-from vestige_migrate.errors import PlanError
-from vestige_migrate.paths import default_database, vestige_data_dir
+from vestige_migrate.errors import PlanError, Refused
+from vestige_migrate.paths import default_database, expanded, shown, vestige_data_dir
 from vestige_migrate.plan import SqliteToPostgresPlan
 from vestige_migrate.run.temporary import usual_folder
 
@@ -51,22 +54,37 @@ def demo(
     from vestige_migrate.demo.sample import build_sample
     from vestige_migrate.destination import embedded
 
-    where = (directory.expanduser() if directory else vestige_data_dir() / DEMO_DIRECTORY).absolute()
-    try:
-        where.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PlanError(f"--dir {where} cannot be made: {error.strerror}") from None
+    where = (expanded(directory) if directory else vestige_data_dir() / DEMO_DIRECTORY).absolute()
     console, errors_to = SteadyConsole(), SteadyConsole(stderr=True)
     configure_logging("INFO", None, errors_to, debug)
+    _make_folder(where)
     sample = build_sample(where / "sample.db", memories)
     console.print(Text(f"made a sample with {memories} memories: {sample}"), soft_wrap=True)
     server = embedded.start(where / "postgres")
     plan = SqliteToPostgresPlan(sample, server.url)
-    report = run_with_progress(plan, None, errors_to, sys.stderr.isatty(), None)
+    try:
+        report = run_with_progress(plan, None, errors_to, sys.stderr.isatty(), None)
+    except Refused:
+        if server.started:
+            embedded.stop_unused(server)
+        raise
     print_report(report, console)
     _ask(server.url, console)
     _say_next(server, where, console)
     return report.exit_code
+
+
+def _make_folder(where: Path) -> None:
+    """Makes the folder of the sample and its server. Raises `Refused` before that where no server can be there."""
+    from vestige_migrate.destination import embedded
+
+    try:
+        with suppress(FileNotFoundError):
+            os.scandir(where).close()  # raises where a file is in the way
+        embedded.check(where / "postgres")
+        where.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PlanError(f"--dir {shown(where)} cannot be made: {error.strerror}") from None
 
 
 def _ask(url: str, console: Console) -> None:
@@ -96,15 +114,15 @@ def _program() -> str:
 
 
 def _say_next(server: EmbeddedServer, where: Path, console: Console) -> None:
-    program = _program()
+    program = shlex.quote(_program())
     lines = (
         "",
         "look around with psql:",
         f"  {server.psql}",
         "copy your own memory into a bundled PostgreSQL of its own:",
-        f"  {program} copy --sqlite-path {default_database()} --postgres-url embedded",
+        f"  {program} copy --sqlite-path {shlex.quote(shown(default_database()))} --postgres-url embedded",
         "the demo's server keeps running; stop it with:",
-        f"  {program} server stop {where / 'postgres'}",
+        f"  {program} server stop {shlex.quote(shown(where / 'postgres'))}",
     )
     for line in lines:
         console.print(Text(line), soft_wrap=True)

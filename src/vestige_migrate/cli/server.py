@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from vestige_migrate.cli.options import Debug
-from vestige_migrate.paths import default_server_directory
+from vestige_migrate.cli.output import configure_logging
+from vestige_migrate.cli.streams import SteadyConsole
+from vestige_migrate.paths import default_server_directory, expanded, shown
 
 if TYPE_CHECKING:
     from vestige_migrate.destination.embedded import EmbeddedServer
@@ -23,6 +25,7 @@ Directory = Annotated[
         metavar="DIR",
         help="Its data directory (default: postgres/ in Vestige's data dir).",
         show_default=False,
+        readable=False,  # whose it is, is said in better words
     ),
 ]
 
@@ -30,7 +33,7 @@ _NOT_RUNNING = 1
 
 
 def _resolve(directory: Path | None) -> Path:
-    return directory.expanduser().absolute() if directory else default_server_directory()
+    return expanded(directory).absolute() if directory else default_server_directory()
 
 
 def _embedded() -> ModuleType:
@@ -39,7 +42,7 @@ def _embedded() -> ModuleType:
 
 
 def _describe(server: EmbeddedServer) -> None:
-    typer.echo(f"running on {server.data_directory}")
+    typer.echo(f"running on {shown(server.data_directory)}")
     typer.echo(f"URL:  {server.url}")
     typer.echo(f"psql: {server.psql}")
 
@@ -47,14 +50,17 @@ def _describe(server: EmbeddedServer) -> None:
 @app.command()
 def start(directory: Directory = None, debug: Debug = False) -> None:
     """Start it (it is made where it does not exist) and leave it running."""
+    configure_logging("INFO", None, SteadyConsole(stderr=True), debug)
     _describe(_embedded().start(_resolve(directory)))
 
 
 @app.command()
 def stop(directory: Directory = None, debug: Debug = False) -> None:
     """Stop it; its data stays."""
+    configure_logging("INFO", None, SteadyConsole(stderr=True), debug)
     where = _resolve(directory)
-    typer.echo(f"stopped {where}" if _embedded().stop(where) else f"no server runs on {where}")
+    stopped = _embedded().stop(where)
+    typer.echo(f"stopped {shown(where)}" if stopped else f"no server runs on {shown(where)}")
 
 
 @app.command()
@@ -63,7 +69,7 @@ def status(directory: Directory = None, debug: Debug = False) -> int:
     where = _resolve(directory)
     server = _embedded().status(where)
     if server is None:
-        typer.echo(f"no server runs on {where}")
+        typer.echo(f"no server runs on {shown(where)}")
         return _NOT_RUNNING
     _describe(server)
     return 0

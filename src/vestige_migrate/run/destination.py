@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from loguru import logger
 from psycopg_pool import ConnectionPool
@@ -23,7 +24,8 @@ from vestige_migrate.destination.reach import looking_at
 from vestige_migrate.destination.schema import ServerInfo
 from vestige_migrate.destination.shape import check_shape
 from vestige_migrate.destination.watched import WatchedConnection
-from vestige_migrate.paths import default_server_directory
+from vestige_migrate.errors import DestinationUnusable, PlanError, Refused
+from vestige_migrate.paths import default_server_directory, shown
 from vestige_migrate.plan import ModelSignature, SqliteToPostgresPlan
 from vestige_migrate.report import DestinationInfo
 from vestige_migrate.run.session import MainSession
@@ -40,9 +42,20 @@ class ReadyDestination:
     info: DestinationInfo
     server: ServerInfo
     pool: ConnectionPool[WatchedConnection]
-    session: MainSession
+    opened: MainSession | None
     model: ModelSignature | None
     fresh: bool
+
+    @property
+    def made(self) -> bool:
+        """False for a bundled server that a copy would make: a dry run has nobody to ask there."""
+        return self.opened is not None
+
+    @property
+    def session(self) -> MainSession:
+        """The session that holds the lock."""
+        assert self.opened is not None, "a destination that is not made yet was asked"
+        return self.opened
 
     @property
     def main(self) -> Connection:
@@ -56,25 +69,85 @@ def check_url(plan: SqliteToPostgresPlan) -> None:
         parse_url(plan.postgres_url)
 
 
-def resolve_url(plan: SqliteToPostgresPlan) -> str:
-    """The libpq URL of the plan; starts the bundled server where that is asked for."""
+@contextmanager
+def resolved_url(plan: SqliteToPostgresPlan, make: bool = True) -> Iterator[str]:
+    """The libpq URL of the plan; starts the bundled server where that is asked for.
+
+    A server that was started here is stopped again where the run is refused. Without `make` there has to be one with
+    data already. Raises `DestinationUnusable`.
+    """
     if not embedded.is_embedded(plan.postgres_url):
-        return plan.postgres_url
-    server = embedded.start(embedded.data_directory(plan.postgres_url, default_server_directory()))
+        yield plan.postgres_url
+        return
+    directory = bundled_directory(plan)
+    if not make and not embedded.has_data(directory):
+        raise DestinationUnusable(
+            f"there is no bundled PostgreSQL on {shown(directory)} yet, so that nothing was copied there. Run vestige "
+            "migrate copy first, or check the directory"
+        )
+    server = embedded.start(directory)
+    _say_where(server)
+    try:
+        yield server.url
+    except (Refused, PlanError):
+        if server.started and embedded.stop_unused(server):
+            logger.info("stopped the bundled PostgreSQL again, which this run had started")
+        raise
+
+
+def bundled_directory(plan: SqliteToPostgresPlan) -> Path:
+    """The data directory of the bundled server that the plan asks for."""
+    return embedded.data_directory(plan.postgres_url, default_server_directory())
+
+
+def _say_where(server: embedded.EmbeddedServer) -> None:
     logger.info(
         "the bundled PostgreSQL runs on {} and stays running; connect with: {}",
-        server.data_directory,
+        shown(server.data_directory),
         server.psql,
     )
-    return server.url
 
 
 @contextmanager
 def ready_destination(
     plan: SqliteToPostgresPlan, layout: Layout, embedder: ModelSignature | None, run_name: str
 ) -> Iterator[ReadyDestination]:
-    """The destination, checked against the source. Raises `ModelMismatch` or `DestinationUnusable`."""
-    url = resolve_url(plan)
+    """The destination, checked against the source. Raises `ModelMismatch` or `DestinationUnusable`.
+
+    A dry run starts no bundled server: it asks one that runs, and does without one that is not made yet.
+    """
+    if plan.dry_run and embedded.is_embedded(plan.postgres_url):
+        running = embedded.look(bundled_directory(plan))
+        if running is None:
+            registry.check_models(layout.model, layout.dimension, embedder, None)
+            yield _not_made(plan, layout.model or embedder)
+            return
+        _say_where(running)
+        plan = replace(plan, postgres_url=running.url)
+    with resolved_url(plan) as url, _ready(plan, url, layout, embedder, run_name) as ready:
+        yield ready
+
+
+def _not_made(plan: SqliteToPostgresPlan, model: ModelSignature | None) -> ReadyDestination:
+    name = f"the bundled PostgreSQL {embedded.MAJOR}, not made yet"
+    version, pgvector = str(embedded.MAJOR), embedded.pgvector_version()
+    pool = ConnectionPool("", min_size=0, max_size=1, connection_class=WatchedConnection, open=False)
+    server = ServerInfo(
+        version,
+        embedded.MAJOR * 10_000,
+        None,
+        pgvector,
+        may_create_extension=True,
+        read_only=False,
+        connections=plan.max_connections + plan.workers,
+    )
+    return ReadyDestination(name, DestinationInfo(name, version, pgvector), server, pool, None, model, fresh=True)
+
+
+@contextmanager
+def _ready(
+    plan: SqliteToPostgresPlan, url: str, layout: Layout, embedder: ModelSignature | None, run_name: str
+) -> Iterator[ReadyDestination]:
     display = display_url(url)
     name = f"{run_name} coordinator"
     session = MainSession(url, run_name, plan.answer_timeout)

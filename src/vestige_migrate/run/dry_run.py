@@ -44,8 +44,10 @@ def fill_dry_run(
             row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))).fetchone()
             return int(row[0]) if row else 0
 
-    with ThreadPoolExecutor(max_workers=destination.pool.max_size, thread_name_prefix="count") as threads:
-        there = dict(zip(counts, threads.map(count, counts), strict=True))
+    there = dict.fromkeys(counts, 0)
+    if destination.made:
+        with ThreadPoolExecutor(max_workers=destination.pool.max_size, thread_name_prefix="count") as threads:
+            there = dict(zip(counts, threads.map(count, counts), strict=True))
     if "users" in there and bootstrap:
         # The one user that a copy does not insert into an empty destination: the schema has it.
         there["users"] = max(1, there["users"])

@@ -118,7 +118,7 @@ class Run:
             with self._phase("count"):
                 has_local = "users" in counts and has_user(connection, BOOTSTRAP_USER)
                 fill_dry_run(self.report, counts, self._destination, has_local, lost)
-                if self._plan.on_conflict is OnConflict.NEWER:
+                if self._plan.on_conflict is OnConflict.NEWER and self._destination.made:
                     fill_updates(self.report, self._source, self._sources, self._destination)
             with self._phase("estimate"):
                 self._estimate()
@@ -131,6 +131,9 @@ class Run:
         self._log_end()
 
     def _estimate(self) -> None:
+        if not self._destination.made:
+            logger.info("no estimate: it is measured on the server, which a copy would make")
+            return
         # Here and not above: a copy has no use for it.
         from vestige_migrate.run.survey import survey, survey_work
 

@@ -14,7 +14,7 @@ from vestige_migrate.destination.shape import check_columns
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.plan import ModelSignature, SqliteToPostgresPlan
 from vestige_migrate.report import DestinationInfo
-from vestige_migrate.run.destination import ReadyDestination, resolve_url
+from vestige_migrate.run.destination import ReadyDestination, resolved_url
 from vestige_migrate.source.layout import Layout
 
 
@@ -34,9 +34,9 @@ def open_destination(plan: SqliteToPostgresPlan, layouts: Sequence[Layout], run_
 
     Raises `ModelMismatch` or `DestinationUnusable`.
     """
-    url = resolve_url(plan)
-    main = reach(url, f"{run_name} coordinator", plan.answer_timeout)
-    with main, ExitStack() as held:
+    with ExitStack() as held:
+        url = held.enter_context(resolved_url(plan, make=False))
+        main = held.enter_context(reach(url, f"{run_name} coordinator", plan.answer_timeout))
         with looking_at(display_url(url)):
             server = schema.probe(main)
             _check(main, server, plan)

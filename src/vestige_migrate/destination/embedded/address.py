@@ -1,0 +1,56 @@
+"""How the bundled server is asked for, and how it is reached."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from vestige_migrate.paths import expanded
+
+PREFIX = "embedded"
+DATABASE = "vestige"
+MAINTENANCE = "postgres"
+PORT = 5432
+"""Only a part of the socket's name: the server listens on no network."""
+
+
+@dataclass(frozen=True)
+class EmbeddedServer:
+    """A running bundled server. `started` says that this call started it; one that ran before is none of ours to stop.
+
+    `data_directory` is as it was asked for; the data may lie behind a link.
+    """
+
+    data_directory: Path
+    url: str
+    psql: str
+    started: bool = False
+
+
+def is_embedded(url: str) -> bool:
+    """Whether a --postgres-url asks for the bundled server."""
+    return url == PREFIX or url.startswith(PREFIX + ":")
+
+
+def data_directory(url: str, default: Path) -> Path:
+    """The data directory that `embedded` or `embedded:DIR` names."""
+    _, _, given = url.partition(":")
+    return expanded(given).absolute() if given else default
+
+
+def url_of(sockets: Path, port: int = PORT, database: str = DATABASE) -> str:
+    """The libpq URL of a server whose socket is in this folder.
+
+    The port is said: PGPORT in somebody's environment would choose another socket. The path is percent-encoded by its
+    bytes, whatever they are; a comma in it would still divide it (sockets.py).
+    """
+    return f"postgresql://postgres@/{database}?port={port}&host={quote(os.fsencode(sockets), safe='/')}"
+
+
+def psql_command(bin_path: Path, url: str) -> str:
+    """The command line that opens psql on the server, quoted for a shell."""
+    own = bin_path / "psql"
+    return shlex.join([str(own) if own.exists() else "psql", url])
