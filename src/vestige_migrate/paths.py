@@ -21,6 +21,30 @@ def expanded(path: str | Path) -> Path:
         return Path(path)
 
 
+def absolute(path: Path, option: str) -> Path:
+    """The path from the root on, with its links as they are.
+
+    Raises `PlanError`, which names the option, where the path is relative and the working folder is gone.
+    """
+    check_reachable(path, option)
+    return path.absolute()
+
+
+def check_reachable(path: Path, option: str) -> None:
+    """Raises `PlanError` where the path is relative to a working folder that is gone or cannot be entered."""
+    if path.is_absolute():
+        return
+    try:
+        # Asked for by name too: that of a folder which may not be entered is known, and leads nowhere.
+        Path.cwd().stat()
+        os.stat(".")  # noqa: PTH116  # the folder itself, whatever has its name by now
+    except OSError as error:
+        raise PlanError(
+            f"{option} {shown(path)} is a relative path, and the folder that this program was started in is gone or "
+            f"cannot be entered ({error.strerror}): give an absolute path, or change to a folder that is there"
+        ) from None
+
+
 def shown(path: Path) -> str:
     """The path as text for people and reports: bytes of a name that are no UTF-8 become U+FFFD."""
     return os.fsencode(path).decode(errors="replace")

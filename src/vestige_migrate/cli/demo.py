@@ -14,7 +14,7 @@ from rich.text import Text
 
 from vestige_migrate.cli import options
 from vestige_migrate.cli.copy import run_with_progress
-from vestige_migrate.cli.output import configure_logging, print_report
+from vestige_migrate.cli.output import console_sink, log_to, print_report
 from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.errors import PlanError
 from vestige_migrate.paths import default_database, vestige_data_dir
@@ -57,12 +57,12 @@ def demo(
     except OSError as error:
         raise PlanError(f"--dir {where} cannot be made: {error.strerror}") from None
     console, errors_to = SteadyConsole(), SteadyConsole(stderr=True)
-    configure_logging("INFO", None, errors_to, debug)
+    log_to(console_sink(errors_to), "INFO", debug)
     sample = build_sample(where / "sample.db", memories)
     console.print(Text(f"made a sample with {memories} memories: {sample}"), soft_wrap=True)
     server = embedded.start(where / "postgres")
     plan = SqliteToPostgresPlan(sample, server.url)
-    report = run_with_progress(plan, None, errors_to, sys.stderr.isatty(), None)
+    report = run_with_progress(plan, None, errors_to, sys.stderr.isatty())
     print_report(report, console)
     _ask(server.url, console)
     _say_next(server, where, console)
