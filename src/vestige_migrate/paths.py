@@ -32,17 +32,20 @@ def absolute(path: Path, option: str) -> Path:
 
 def check_reachable(path: Path, option: str) -> None:
     """Raises `PlanError` where the path is relative to a working folder that is gone or cannot be entered."""
-    if path.is_absolute():
-        return
-    try:
-        # Asked for by name too: that of a folder which may not be entered is known, and leads nowhere.
-        Path.cwd().stat()
-        os.stat(".")  # noqa: PTH116  # the folder itself, whatever has its name by now
-    except OSError as error:
+    if not path.is_absolute() and not can_enter_working_folder():
         raise PlanError(
             f"{option} {shown(path)} is a relative path, and the folder that this program was started in is gone or "
-            f"cannot be entered ({error.strerror}): give an absolute path, or change to a folder that is there"
-        ) from None
+            "may not be entered: give an absolute path, or change to a folder that is there"
+        )
+
+
+def can_enter_working_folder() -> bool:
+    """Whether its name leads into it: to one that was removed, or that another account has closed, it does not."""
+    try:
+        os.stat(f"{Path.cwd()}/.")  # noqa: PTH116  # `Path` drops the dot, which takes the right to enter
+    except OSError:
+        return False
+    return True
 
 
 def shown(path: Path) -> str:
@@ -51,10 +54,12 @@ def shown(path: Path) -> str:
 
 
 def vestige_data_dir() -> Path:
-    """`$VESTIGE_DATA_DIR`, else the platform's default."""
+    """`$VESTIGE_DATA_DIR`, else the platform's default. Raises `PlanError` where neither leads anywhere."""
     given = os.environ.get(DATA_DIR_VARIABLE)
     if given:
-        return expanded(given)
+        folder = expanded(given)
+        check_reachable(folder, DATA_DIR_VARIABLE)
+        return folder
     if sys.platform == "darwin":
         return _home() / "Library" / "Application Support" / "com.vestige.core"
     if sys.platform == "win32":

@@ -17,7 +17,7 @@ from vestige_migrate.cli.copy import run_with_progress
 from vestige_migrate.cli.output import console_sink, log_to, print_report
 from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.errors import PlanError
-from vestige_migrate.paths import default_database, vestige_data_dir
+from vestige_migrate.paths import absolute, default_database, expanded, vestige_data_dir
 from vestige_migrate.plan import SqliteToPostgresPlan
 from vestige_migrate.run.temporary import usual_folder
 
@@ -51,7 +51,7 @@ def demo(
     from vestige_migrate.demo.sample import build_sample
     from vestige_migrate.destination import embedded
 
-    where = (directory.expanduser() if directory else vestige_data_dir() / DEMO_DIRECTORY).absolute()
+    where = absolute(expanded(directory) if directory else vestige_data_dir() / DEMO_DIRECTORY, "--dir")
     try:
         where.mkdir(parents=True, exist_ok=True)
     except OSError as error:

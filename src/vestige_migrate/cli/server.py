@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from vestige_migrate.cli.options import Debug
-from vestige_migrate.paths import default_server_directory
+from vestige_migrate.paths import absolute, default_server_directory, expanded
 
 if TYPE_CHECKING:
     from vestige_migrate.destination.embedded import EmbeddedServer
@@ -30,7 +30,7 @@ _NOT_RUNNING = 1
 
 
 def _resolve(directory: Path | None) -> Path:
-    return directory.expanduser().absolute() if directory else default_server_directory()
+    return absolute(expanded(directory), "DIR") if directory else default_server_directory()
 
 
 def _embedded() -> ModuleType:

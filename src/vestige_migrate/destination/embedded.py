@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import psycopg
 from psycopg import sql
 
 from vestige_migrate.errors import DestinationUnusable
+from vestige_migrate.paths import absolute, expanded
 
 PREFIX = "embedded"
 DATABASE = "vestige"
@@ -49,8 +50,8 @@ class EmbeddedServer:
     """A running bundled server."""
 
     data_directory: Path
-    url: str
-    psql: str
+    url: str = field(repr=False)
+    psql: str = field(repr=False)
 
 
 def is_embedded(url: str) -> bool:
@@ -61,7 +62,7 @@ def is_embedded(url: str) -> bool:
 def data_directory(url: str, default: Path) -> Path:
     """The data directory that `embedded` or `embedded:DIR` names."""
     _, _, given = url.partition(":")
-    return Path(given).expanduser().absolute() if given else default
+    return absolute(expanded(given), f"--postgres-url {PREFIX}:DIR") if given else default
 
 
 def _library() -> Any:

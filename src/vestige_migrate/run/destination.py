@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from loguru import logger
 from psycopg_pool import ConnectionPool
@@ -36,7 +37,7 @@ _POOL_TIMEOUT_SECONDS = 30.0
 class ReadyDestination:
     """A destination that passed every check that writes nothing."""
 
-    url: str
+    url: str = field(repr=False)
     info: DestinationInfo
     server: ServerInfo
     pool: ConnectionPool[WatchedConnection]
@@ -51,16 +52,23 @@ class ReadyDestination:
 
 
 def check_url(plan: SqliteToPostgresPlan) -> None:
-    """Raises `PlanError` where libpq could not read the plan's URL; asks nobody."""
-    if not embedded.is_embedded(plan.postgres_url):
+    """Raises `PlanError` where libpq could not read the plan's URL, or its folder leads nowhere; asks nobody."""
+    if embedded.is_embedded(plan.postgres_url):
+        _server_directory(plan)
+    else:
         parse_url(plan.postgres_url)
+
+
+def _server_directory(plan: SqliteToPostgresPlan) -> Path:
+    default = default_server_directory() if plan.postgres_url == embedded.PREFIX else Path()
+    return embedded.data_directory(plan.postgres_url, default)
 
 
 def resolve_url(plan: SqliteToPostgresPlan) -> str:
     """The libpq URL of the plan; starts the bundled server where that is asked for."""
     if not embedded.is_embedded(plan.postgres_url):
         return plan.postgres_url
-    server = embedded.start(embedded.data_directory(plan.postgres_url, default_server_directory()))
+    server = embedded.start(_server_directory(plan))
     logger.info(
         "the bundled PostgreSQL runs on {} and stays running; connect with: {}",
         server.data_directory,
