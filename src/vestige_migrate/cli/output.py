@@ -18,6 +18,7 @@ from vestige_migrate.source.lineage import is_newer_than_known
 
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
 SHOWN_ERRORS = 20
+_VERIFY_NAMES_IT = "vestige migrate verify names what an earlier run altered or left out"
 _LOG_FORMAT = "{time:YYYY-MM-DD HH:mm:ss} {level: <7} {message}"
 
 
@@ -44,6 +45,7 @@ def print_report(report: MigrationReport | CombinedReport, console: Console) -> 
     """The report for a person: a table, the first errors, what stays behind, and the speed; for each file its own."""
     if isinstance(report, MigrationReport):
         _print_section(report, console)
+        _print_nothing_new(report, "the source", console)
         return
     for at, section in enumerate(report.reports):
         source = section.source
@@ -52,12 +54,28 @@ def print_report(report: MigrationReport | CombinedReport, console: Console) -> 
             soft_wrap=True,
         )
         _print_section(section, console)
+        if not report.nothing_new:
+            _print_nothing_new(section, "this source", console)
         console.print()
-    moved = sum(table.source_rows for section in report.reports for table in section.tables.values())
+    moved = report.source_rows
     if report.estimate is not None:
         print_estimate(report.estimate, console)
     verb = "counted" if report.dry_run else "done"
     console.print(Text(f"{verb}: {moved} rows of {report.files} files in {report.duration_seconds:.1f} s"))
+    _print_nothing_new(report, f"the {report.files} sources", console)
+
+
+def _print_nothing_new(report: MigrationReport | CombinedReport, source: str, console: Console) -> None:
+    """Where nothing was written the counts say "0 failed", and that is not all: rows were not looked at again."""
+    if not report.nothing_new:
+        return
+    # With --verify they were compared, and the last line is what that found.
+    further = "" if report.verification is not None else f", and were not looked at again; {_VERIFY_NAMES_IT}"
+    all_rows = f"all {report.source_rows} rows" if report.source_rows != 1 else "the one row"
+    console.print(
+        Text(f"nothing new: {all_rows} of {source} were there already{further}"),
+        soft_wrap=True,
+    )
 
 
 def _print_section(report: MigrationReport, console: Console) -> None:
@@ -77,7 +95,7 @@ def _print_section(report: MigrationReport, console: Console) -> None:
         console.print(Text("the source changed during the copy: run again to bring what is new"))
     if report.estimate is not None:
         print_estimate(report.estimate, console)
-    moved = sum(table.source_rows for table in report.tables.values())
+    moved = report.source_rows
     rate = moved / report.duration_seconds if report.duration_seconds else 0.0
     verb = "counted" if report.dry_run else "done"
     console.print(Text(f"{verb}: {moved} rows in {report.duration_seconds:.1f} s ({rate:.0f} rows/s)"))
@@ -90,8 +108,8 @@ def _awaiting(report: MigrationReport) -> str:
         return f"{memories} a re-embed: the vectors in the source have several lengths, and the commonest came over"
     model = f"{report.model.name} (dim {report.model.dimension})"
     return (
-        f"{memories} a re-embed: the vectors in the source are not of {model}; after the copy, run "
-        f"vestige migrate reembed --model {report.model.name}"
+        f"{memories} a re-embed: the vectors in the source are not of {model}; let Vestige re-embed them in the "
+        "source, then copy it into a new database"
     )
 
 
