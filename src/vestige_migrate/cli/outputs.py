@@ -173,15 +173,14 @@ def _is_regular(stream: int) -> bool:
 
 def _check_streams(regular: Sequence[int], used: InUse) -> None:
     """Refuses a stream that is redirected into an input (`>> vestige.db`); that stream gets no word of it."""
-    for number in regular:
-        found = is_input(os.fstat(number), used)
-        if found is not None:
-            name, stream = _STREAMS[number]
-            silence(getattr(sys, stream))
-            raise PlanError(
-                f"{name} goes into {found.what} ({shown(found.path)}): writing there would destroy it. "
-                "Redirect it to another file"
-            )
+    into = {number: found for number in regular if (found := is_input(os.fstat(number), used)) is not None}
+    for number in into:
+        silence(getattr(sys, _STREAMS[number][1]))
+    for number, found in into.items():
+        raise PlanError(
+            f"{_STREAMS[number][0]} goes into {found.what} ({shown(found.path)}): writing there would destroy it. "
+            "Redirect it to another file"
+        )
 
 
 def _check_beside_streams(place: Place, regular: Sequence[int]) -> None:
