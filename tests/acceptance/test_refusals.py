@@ -108,7 +108,7 @@ def test_arguments_that_cannot_be_read_leave_it_too(source: Path, tmp_path: Path
 
 
 def test_a_defect_is_told_by_its_type_alone(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_arguments: object) -> None:
+    def fail(*_arguments: object, **_named: object) -> None:
         raise ZeroDivisionError("geheim77")
 
     monkeypatch.setattr("vestige_migrate.run.prepare.find_source", fail)

@@ -8,7 +8,7 @@ import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class RunFacts:
     command: str
     dry_run: bool
     sources: tuple[Path, ...]
-    url: str
+    url: str = field(repr=False)
 
     @classmethod
     def of(cls, command: str, dry_run: bool, given: Sequence[Path] | None, url: str) -> RunFacts:
