@@ -33,6 +33,16 @@ class CombinedReport:
         return len(self.reports) == self.files and all(report.complete for report in self.reports)
 
     @property
+    def source_rows(self) -> int:
+        """Rows of all files that have a place in the destination."""
+        return sum(report.source_rows for report in self.reports)
+
+    @property
+    def nothing_new(self) -> bool:
+        """Whether every row of every file was there already."""
+        return self.complete and all(report.nothing_new for report in self.reports)
+
+    @property
     def errors(self) -> list[RowError]:
         """The errors of all files."""
         return [error for report in self.reports for error in report.errors]

@@ -95,10 +95,19 @@ class ModelMismatch(Refused):
             f"embedding model mismatch between {source_role} and destination\n\n"
             f"  {_MODEL_OF[source_role]:<20}{source}\n"
             f"  {_MODEL_OF[other_role]:<20}{other}\n\n"
-            "Re-embed the destination after the copy with:\n"
-            f"  vestige migrate reembed --model {other.name}\n"
-            "or run this command again with the original embedder."
+            f"Nothing was written. {_advice(other, other_role, source_role)}"
         )
+
+
+def _advice(other: ModelSignature, other_role: str, source_role: str) -> str:
+    """What can be done about it today: this program copies vectors as they are."""
+    elsewhere = "copy into a new database"
+    if source_role == "embedder":
+        return f"Name the embedder that the destination has vectors of, {other.name}, or {elsewhere}."
+    reembed = f"Let Vestige re-embed the source with {other.name} and copy again"
+    if other_role == "embedder":
+        return f"{reembed}, or run this command again with the original embedder."
+    return f"{reembed}, or {elsewhere}."
 
 
 class SourcesMismatch(ModelMismatch):

@@ -21,16 +21,45 @@ def expanded(path: str | Path) -> Path:
         return Path(path)
 
 
+def absolute(path: Path, option: str) -> Path:
+    """The path from the root on, with its links as they are.
+
+    Raises `PlanError`, which names the option, where the path is relative and the working folder is gone.
+    """
+    check_reachable(path, option)
+    return path.absolute()
+
+
+def check_reachable(path: Path, option: str) -> None:
+    """Raises `PlanError` where the path is relative to a working folder that is gone or cannot be entered."""
+    if not path.is_absolute() and not can_enter_working_folder():
+        raise PlanError(
+            f"{option} {shown(path)} is a relative path, and the folder that this program was started in is gone or "
+            "may not be entered: give an absolute path, or change to a folder that is there"
+        )
+
+
+def can_enter_working_folder() -> bool:
+    """Whether its name leads into it: to one that was removed, or that another account has closed, it does not."""
+    try:
+        os.stat(f"{Path.cwd()}/.")  # noqa: PTH116  # `Path` drops the dot, which takes the right to enter
+    except OSError:
+        return False
+    return True
+
+
 def shown(path: Path) -> str:
     """The path as text for people and reports: bytes of a name that are no UTF-8 become U+FFFD."""
     return os.fsencode(path).decode(errors="replace")
 
 
 def vestige_data_dir() -> Path:
-    """`$VESTIGE_DATA_DIR`, else the platform's default."""
+    """`$VESTIGE_DATA_DIR`, else the platform's default. Raises `PlanError` where neither leads anywhere."""
     given = os.environ.get(DATA_DIR_VARIABLE)
     if given:
-        return expanded(given)
+        folder = expanded(given)
+        check_reachable(folder, DATA_DIR_VARIABLE)
+        return folder
     if sys.platform == "darwin":
         return _home() / "Library" / "Application Support" / "com.vestige.core"
     if sys.platform == "win32":

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vestige_migrate.errors import PlanError, UnsupportedPair
-from vestige_migrate.paths import expanded
+from vestige_migrate.paths import check_reachable, expanded
 
 BATCH_BYTES = 8 * 1024 * 1024
 """A batch ends here even when it has fewer than `batch_size` rows, so that wide rows cannot exhaust memory."""
@@ -103,7 +103,8 @@ class SqliteToPostgresPlan:
     """
 
     sqlite_path: Path
-    postgres_url: str = "embedded"
+    postgres_url: str = field(default="embedded", repr=False)
+    """May hold a password, so no `repr` shows it, nor a traceback of a caller's that has the plan in it."""
     source_kind: str = "sqlite"
     destination_kind: str = "postgres"
     workers: int = field(default_factory=default_workers)
@@ -127,6 +128,7 @@ class SqliteToPostgresPlan:
         if (self.source_kind, self.destination_kind) != ("sqlite", "postgres"):
             raise UnsupportedPair(self.source_kind, self.destination_kind)
         object.__setattr__(self, "sqlite_path", expanded(self.sqlite_path))
+        check_reachable(self.sqlite_path, "--sqlite-path")
         _label(codebase=self.codebase, owner=self.owner)
         self._choose(OnConflict, "on_conflict")
         self._choose(Indexes, "indexes")

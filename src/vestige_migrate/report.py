@@ -151,6 +151,8 @@ class MigrationReport:
     on_conflict: OnConflict = OnConflict.SKIP
     archived: dict[str, int] | None = None
     """Rows of each table that are in the archive now; None without `--archive`."""
+    newly_archived: int = 0
+    """Rows that this run put into the archive."""
     estimate: Estimate | None = None
     """What a copy would move, need and take; None but for a dry run."""
     verification: VerifyReport | None = None
@@ -160,6 +162,18 @@ class MigrationReport:
     def updates(self) -> bool:
         """Whether rows could be updated, so that the report has counts of them."""
         return self.on_conflict is OnConflict.NEWER
+
+    @property
+    def source_rows(self) -> int:
+        """Rows of the source that have a place in the destination."""
+        return sum(table.source_rows for table in self.tables.values())
+
+    @property
+    def nothing_new(self) -> bool:
+        """Whether a copy found every row there already. What an earlier one altered or left out, it did not look at."""
+        found = self.tables.values()
+        changed = any(table.inserted or table.updated or table.failed for table in found) or self.newly_archived
+        return self.complete and not (self.dry_run or self.errors or changed)
 
     def counter(self, name: str) -> int:
         """A counter by its report name, such as `memories_copied`. Raises KeyError for an unknown one."""

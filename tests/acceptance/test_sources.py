@@ -111,7 +111,6 @@ def test_two_models_are_refused_with_both_signatures_and_both_ways(
         "error: embedding model mismatch between source and destination\n\n"
         f"  source registered:  {SourceSpec().model} (dim 256, hash {SourceSpec().model_hash})\n"
         "  embedder presented: BAAI/bge-large-en-v1.5 (dim 1024, hash 1234)\n\n"
-        "Re-embed the destination after the copy with:\n"
-        "  vestige migrate reembed --model BAAI/bge-large-en-v1.5\n"
-        "or run this command again with the original embedder.\n"
+        "Nothing was written. Let Vestige re-embed the source with BAAI/bge-large-en-v1.5 and copy again, or run this "
+        "command again with the original embedder.\n"
     )

@@ -107,11 +107,12 @@ def test_an_output_that_cannot_be_written_is_said_in_one_line(
     assert counts(database)["knowledge_nodes"] == 40
 
 
+@pytest.mark.parametrize("more", [(), ("--progress",), ("--log-file", "/dev/full", "--debug")], ids=str)
 @pytest.mark.parametrize("device", FULL)
 def test_a_log_that_cannot_be_written_does_not_end_the_copy(
-    device: str, source: Path, database: str, command: CommandLine
+    device: str, more: tuple[str, ...], source: Path, database: str, command: CommandLine
 ) -> None:
-    done = shell(command, f"2> {device}", *copy_of(source, database))
+    done = shell(command, f"2> {device}", *copy_of(source, database), *more)
     assert done.returncode == 0
     assert "done: " in done.stdout
 

@@ -140,8 +140,8 @@ def test_the_terminal_says_it_in_one_line(tmp_path: Path, database: str, command
     assert done.returncode == 1
     [line] = [line for line in done.stdout.splitlines() if "re-embed" in line]
     assert line == (
-        f"10 memories await a re-embed: the vectors in the source are not of {NOMIC} (dim 256); after the copy, run "
-        f"vestige migrate reembed --model {NOMIC}"
+        f"10 memories await a re-embed: the vectors in the source are not of {NOMIC} (dim 256); let Vestige re-embed "
+        "them in the source, then copy it into a new database"
     )
 
 

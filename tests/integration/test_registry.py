@@ -114,9 +114,8 @@ def test_the_message_has_both_signatures_and_says_what_to_do(
         f"  source registered:  nomic-ai/nomic-embed-text-v1.5 (dim 256, hash {NOMIC.hash})\n"
         "  embedder presented: BAAI/bge-large-en-v1.5 (dim 1024, hash 1234)\n"
         "\n"
-        "Re-embed the destination after the copy with:\n"
-        "  vestige migrate reembed --model BAAI/bge-large-en-v1.5\n"
-        "or run this command again with the original embedder.\n"
+        "Nothing was written. Let Vestige re-embed the source with BAAI/bge-large-en-v1.5 and copy again, or run this "
+        "command again with the original embedder.\n"
     )
     assert database_objects(database) == before
 

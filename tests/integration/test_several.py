@@ -321,6 +321,11 @@ def test_the_command_line_gives_each_file_a_section(
     assert [section["source"]["path"] for section in report["sources"]] == [str(one), str(other)]
     assert [list(section) for section in report["sources"]] == [SECTION_6, SECTION_6]
     assert report["complete"] is True
+    assert "nothing new" not in done.stdout
+    again = command(*arguments, "--report", "-")
+    rows = sum(table["source_rows"] for section in report["sources"] for table in section["tables"].values())
+    assert again.stderr.splitlines()[-1].startswith(f"nothing new: all {rows} rows of the 2 sources were there already")
+    assert again.stderr.count("nothing new: all") == 1
 
 
 def test_one_path_keeps_the_report_of_one_copy(

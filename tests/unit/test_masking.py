@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import traceback
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
@@ -10,13 +15,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import Conninfo
 
 from vestige_migrate.destination.connect import MASK, connection_string, display_url, parse_url
+from vestige_migrate.destination.embedded import EmbeddedServer
 from vestige_migrate.destination.reach import unreachable
-from vestige_migrate.errors import PlanError
+from vestige_migrate.errors import PlanError, SourceUnusable
+from vestige_migrate.plan import SqliteToPostgresPlan
+from vestige_migrate.run.coordinator import run_sqlite_to_postgres
+from vestige_migrate.run.destination import ReadyDestination
+from vestige_migrate.run.messages import WorkerConfig
+from vestige_migrate.source.connect import SourceFile
+from vestige_migrate.source.driver import Cipher
+from vestige_migrate.verify.destination import OpenDestination
 
 SEVERAL = settings(max_examples=200, deadline=None)
-SECRET_NAMES = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
+SECRET_NAMES = (
+    "password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key", "options", "oauth_issuer",
+)  # fmt: skip
 # Long enough, and of characters that nothing else in a shown URL is made of, so that no piece appears by chance.
 secrets = st.text("SXZ7%@:/?#&=+ '\"\\[]é漢", min_size=6, max_size=20).filter(lambda text: text.strip() == text)
 users = st.sampled_from(["", "me", "me@work", "o'neil", "a b"])
@@ -215,3 +231,76 @@ def test_what_may_be_a_piece_of_a_password_is_refused_with_what_to_write(given_:
 )
 def test_what_libpq_reads_as_it_was_meant_is_taken(given_: str) -> None:
     assert parse_url(given_) == conninfo_to_dict(given_)
+
+
+# What else may hold a secret.
+
+
+@pytest.mark.parametrize(
+    ("given_", "shown"),
+    [
+        ("postgresql://me@h/db?options=-c%20app.password%3DS7X", "postgresql://me@h/db?options=***"),
+        ("host=h options='--app.token=S7X -c search_path=x'", "postgresql://h/?options=***"),
+        ("host=h options=endpoint%3Dep-1%3BS7X", "postgresql://h/?options=***"),
+        ("host=h oauth_issuer=https://me:S7X@issuer/", "postgresql://h/?oauth_issuer=***"),
+        ("host=h sslkey='pkcs11:token=t?pin-value=S7X'", "postgresql://h/?sslkey=***"),
+        ("host=h sslcert='pkcs11:object=o;S7X?pin-value=S7X'", "postgresql://h/?sslcert=***"),
+        ("host=h sslkey=/home/me/key.pem sslcert=../my.crt", "postgresql://h/?sslcert=../my.crt&sslkey=/home/me/key.pem"),
+    ],
+)  # fmt: skip
+def test_a_secret_in_another_parameter_is_not_shown(given_: str, shown: str) -> None:
+    assert display_url(given_) == shown
+
+
+def test_every_parameter_is_masked_unless_it_is_known_to_be_none() -> None:
+    """A later libpq may bring one that holds a secret; what libpq itself calls a password is never shown."""
+    masked = []
+    for option in Conninfo.get_defaults():
+        name = option.keyword.decode()
+        value = "5433" if name == "port" else "S7X"
+        try:
+            if "S7X" not in display_url(f"{name}={value}") and name != "port":
+                masked.append(name)
+        except PlanError:
+            continue
+        assert name in masked or option.dispchar != b"*", name
+    assert {"password", "sslpassword", "options"} <= set(masked)
+    assert not {"user", "host", "sslmode", "passfile", "service", "application_name"} & set(masked)
+
+
+SECRET_URL = "postgresql://me:S7X@127.0.0.1:1/db?options=-c%20app.token%3DS7X"
+
+
+def test_no_repr_shows_a_url_or_a_key(tmp_path: Path) -> None:
+    plan = SqliteToPostgresPlan(tmp_path / "v.db", SECRET_URL)
+    cipher = Cipher("S7X")
+    source = SourceFile(tmp_path / "v.db", cipher=cipher)
+    layout: Any = None
+    worker = WorkerConfig(source, layout, SECRET_URL, "name", 1.0, 1, 1, datetime.now(UTC))
+    nothing: Any = None
+    things = [
+        plan, replace(plan, workers=3), [plan], partial(run_sqlite_to_postgres, plan), cipher, source, worker,
+        ReadyDestination(SECRET_URL, nothing, nothing, nothing, nothing, nothing, fresh=False),
+        OpenDestination(SECRET_URL, nothing, nothing, nothing),
+        EmbeddedServer(tmp_path, SECRET_URL, f"psql '{SECRET_URL}'"),
+    ]  # fmt: skip
+    for thing in things:
+        for text in (repr(thing), str(thing), f"{thing}"):
+            assert "S7X" not in text
+    assert str(tmp_path / "v.db") in repr(plan)
+
+
+def test_no_traceback_with_its_variables_shows_a_password(tmp_path: Path) -> None:
+    """As the error pages of frameworks have them, which print the variables of each of the caller's frames."""
+
+    def callers_own() -> None:
+        plan = SqliteToPostgresPlan(tmp_path / "none.db", SECRET_URL)
+        again = [plan]
+        run_sqlite_to_postgres(again[0])
+
+    with pytest.raises(SourceUnusable) as caught:
+        callers_own()
+    summary = traceback.StackSummary.extract(traceback.walk_tb(caught.value.__traceback__), capture_locals=True)
+    own = [frame for frame in summary if frame.name == "callers_own"]
+    assert "plan" in str(own[0].locals)
+    assert "S7X" not in "".join(str(frame.locals) for frame in own)

@@ -1,18 +1,15 @@
-"""What a person reads: the report on the terminal, the report file, the log."""
+"""What a person reads: the report on the terminal, and log lines."""
 
 from __future__ import annotations
 
 import io
-import json
-import stat
-from pathlib import Path
 
 import pytest
 from loguru import logger
 from rich.console import Console
 
 from tests.unit.test_report import filled
-from vestige_migrate.cli.output import SHOWN_ERRORS, check_report_target, configure_logging, print_report, write_report
+from vestige_migrate.cli.output import SHOWN_ERRORS, console_sink, log_to, print_report
 from vestige_migrate.errors import PlanError
 from vestige_migrate.plan import OnConflict
 from vestige_migrate.report import NIL_UUID, MigrationReport, Outcome, RowError, TableReport
@@ -111,42 +108,37 @@ def test_a_run_of_no_time_divides_by_nothing() -> None:
     assert "done: 0 rows in 0.0 s (0 rows/s)" in printed(report)
 
 
-# The report file.
+# Nothing new.
 
 
-def test_the_report_file_is_the_json_and_its_owners_only(tmp_path: Path) -> None:
-    target = tmp_path / "report.json"
-    check_report_target(str(target))
-    write_report(filled(), str(target))
-    assert json.loads(target.read_text(encoding="utf-8")) == filled().as_json()
-    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+def all_there() -> MigrationReport:
+    report = filled()
+    report.tables["knowledge_nodes"] = TableReport(250, 0, 250, 0)
+    report.errors = []
+    report.complete = True
+    return report
 
 
-def test_a_longer_report_from_before_leaves_no_tail(tmp_path: Path) -> None:
-    target = tmp_path / "report.json"
-    target.write_text("x" * 100_000)
-    check_report_target(str(target))
-    write_report(filled(), str(target))
-    assert json.loads(target.read_text(encoding="utf-8"))["schema"] == 1
+def test_a_copy_that_found_every_row_there_does_not_say_that_all_is_well() -> None:
+    last = printed(all_there()).splitlines()[-1]
+    assert last == (
+        "nothing new: all 250 rows of the source were there already, and were not looked at again; vestige migrate "
+        "verify names what an earlier run altered or left out"
+    )
 
 
-def test_a_dash_is_standard_output_with_nothing_else(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    check_report_target("-")
-    write_report(filled(), "-")
-    assert json.loads(capsysbinary.readouterr().out) == filled().as_json()
-
-
-def test_no_target_is_no_report(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    check_report_target(None)
-    write_report(filled(), None)
-    assert capsysbinary.readouterr().out == b""
-
-
-def test_a_target_that_cannot_be_written_is_refused_before_the_run(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match=r"--report .*missing.* cannot be written: No such file or directory"):
-        check_report_target(str(tmp_path / "missing" / "report.json"))
-    with pytest.raises(PlanError, match=r"--report .* cannot be written: Is a directory"):
-        check_report_target(str(tmp_path))
+@pytest.mark.parametrize("what", ["inserted", "updated", "failed", "archived", "dry run", "stopped", "error"])
+def test_nothing_new_is_said_of_nothing_else(what: str) -> None:
+    report = all_there()
+    table = report.tables["edges"]
+    table.source_rows = 1
+    if what in ("inserted", "updated", "failed"):
+        setattr(table, what, 1)
+    report.newly_archived = int(what == "archived")
+    report.dry_run = what == "dry run"
+    report.complete = what != "stopped"
+    report.errors = row_errors(int(what == "error"))
+    assert "nothing new" not in printed(report)
 
 
 # The log.
@@ -154,12 +146,12 @@ def test_a_target_that_cannot_be_written_is_refused_before_the_run(tmp_path: Pat
 
 def test_an_unknown_level_is_refused_with_the_known_ones() -> None:
     with pytest.raises(PlanError, match="--log-level is LOUD: it must be one of TRACE, DEBUG, INFO"):
-        configure_logging("loud", None, Console(file=io.StringIO()))
+        log_to(print, "loud")
 
 
 def test_log_lines_go_to_the_console_at_their_level_without_markup() -> None:
     stream = io.StringIO()
-    configure_logging("info", None, Console(file=stream, width=40, color_system=None))
+    log_to(console_sink(Console(file=stream, width=40, color_system=None)), "info")
     try:
         logger.debug("not this")
         logger.info("[red]{}[/red] " + "long " * 20, "this")
@@ -167,20 +159,6 @@ def test_log_lines_go_to_the_console_at_their_level_without_markup() -> None:
         logger.remove()
     (line,) = stream.getvalue().splitlines()
     assert "INFO    [red]this[/red] long long" in line
-
-
-def test_a_log_file_takes_the_lines_and_is_its_owners_only(tmp_path: Path) -> None:
-    target = tmp_path / "copy.log"
-    stream = io.StringIO()
-    configure_logging("WARNING", target, Console(file=stream))
-    try:
-        logger.warning("a line")
-        logger.info("not this")
-    finally:
-        logger.remove()
-    assert target.read_text(encoding="utf-8").rstrip().endswith("WARNING a line")
-    assert stat.S_IMODE(target.stat().st_mode) == 0o600
-    assert stream.getvalue() == ""
 
 
 def test_a_narrow_terminal_gets_lines_with_every_digit() -> None:

@@ -153,7 +153,8 @@ def test_the_report_has_the_documented_keys() -> None:
     found = report()
     found.differences = [CHANGED]
     assert list(found.as_json()) == [
-        "schema", "command", "complete", "same", "source", "destination", "model", "tables", "differences", "altered",
+        "schema", "command", "dry_run", "complete", "same", "source", "destination", "model", "tables", "differences",
+        "altered",
         "search", "source_changed", "phases", "duration_seconds",
     ]  # fmt: skip
     assert (found.as_json()["same"], found.exit_code) == (False, 1)

@@ -14,16 +14,19 @@ from typer.main import get_command
 
 from vestige_migrate import __version__
 from vestige_migrate.cli import copy, demo, ending, reembed, server, streams, verify
-from vestige_migrate.cli.output import describe_os_error
-from vestige_migrate.errors import MigrationError
+from vestige_migrate.cli.failures import (
+    BAD_ARGUMENTS,
+    DEBUG_FLAG,
+    INTERRUPTED,
+    INTERRUPTED_MESSAGE,
+    STOPPED,
+    describe_os_error,
+    failure_of,
+)
+from vestige_migrate.cli.refused_arguments import report_refused_arguments
 
-INTERRUPTED = 130
-_BAD_ARGUMENTS = 2
-_STOPPED = 4
-_DEBUG_FLAG = "--debug"
 _NO_COMMAND = "NoArgsIsHelpError"
 """typer's exception for a group without a command; it has no public name."""
-_INTERRUPTED = "interrupted: what was committed stays, and running the same command again resumes"
 
 _HELP = "Move a Vestige agent memory from its SQLite file into PostgreSQL with pgvector."
 
@@ -67,41 +70,35 @@ def run(app: typer.Typer) -> NoReturn:
     code = _exit_code(app)
     unwritten = streams.flush()
     if unwritten is not None:
-        code = _fail(describe_os_error(unwritten), code or _STOPPED, debug=False)
+        code = _fail(describe_os_error(unwritten), code or STOPPED, debug=False)
         streams.flush()
     ending.leave(code)
 
 
 def _exit_code(app: typer.Typer) -> int:
-    debug = _DEBUG_FLAG in sys.argv
+    debug = DEBUG_FLAG in sys.argv
     try:
         code = get_command(app).main(standalone_mode=False)
         if code == INTERRUPTED:  # typer turns Ctrl-C into this code, without a word
-            return _fail(_INTERRUPTED, INTERRUPTED, debug)
+            return _fail(INTERRUPTED_MESSAGE, INTERRUPTED, debug)
         return code if isinstance(code, int) else 0
-    except MigrationError as error:
-        return _fail(str(error), error.exit_code, debug)
     except TyperException as error:
         message = error.format_message()
         if type(error).__name__ == _NO_COMMAND:  # the message is the help
             typer.echo(message)
-            return _BAD_ARGUMENTS
-        return _fail(f"{message.rstrip('.')} (see --help)", _BAD_ARGUMENTS, debug)
+            return BAD_ARGUMENTS
+        message = f"{message.rstrip('.')} (see --help)"
+        report_refused_arguments(sys.argv[1:], message)
+        return _fail(message, BAD_ARGUMENTS, debug)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail(_INTERRUPTED, INTERRUPTED, debug)
+        return _fail(INTERRUPTED_MESSAGE, INTERRUPTED, debug)
     except SystemExit:
         # typer's answer to a reader of its help that is gone (`| head`): there is nobody to tell.
         streams.silence(sys.stdout)
         return 0
-    except OSError as error:
-        return _fail(describe_os_error(error), _STOPPED, debug)
     except Exception as error:
-        return _fail(
-            f"an unexpected {type(error).__name__} inside vestige-migrate: this is a defect. Nothing that was "
-            f"committed is lost; run again with {_DEBUG_FLAG} and report the traceback",
-            _STOPPED,
-            debug,
-        )
+        failure = failure_of(error)
+        return _fail(failure.message, failure.exit_code, debug)
 
 
 def _fail(message: str, code: int, debug: bool) -> int:

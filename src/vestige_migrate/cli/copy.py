@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from typing import Annotated, Optional, TypeVar
+from typing import Annotated, Optional
 
 import typer
 from rich.console import Console
 
 from vestige_migrate.cli import options
-from vestige_migrate.cli.output import (
-    check_report_target,
-    configure_logging,
-    describe_os_error,
-    print_report,
-    write_report,
-)
+from vestige_migrate.cli.output import print_report
+from vestige_migrate.cli.outputs import STANDARD_OUTPUT, Outputs, RunFacts
 from vestige_migrate.cli.progress import ProgressBars
 from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.cli.verify_output import print_verification
 from vestige_migrate.combined import CombinedReport
-from vestige_migrate.errors import MigrationError, Stopped
 from vestige_migrate.paths import default_database
 from vestige_migrate.plan import (
     Indexes,
@@ -34,10 +26,8 @@ from vestige_migrate.plan import (
     embedder_signature,
 )
 from vestige_migrate.report import MigrationReport
-from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.run.temporary import usual_folder
 
-_Result = TypeVar("_Result", MigrationReport, CombinedReport)
 _Text = Optional[str]  # noqa: UP045  # typer reads the annotation at run time
 _Number = Optional[int]  # noqa: UP045
 
@@ -111,76 +101,61 @@ def copy(
     Exit codes: 0 all rows moved; 1 some rows have errors, or --verify found a difference; 2 bad arguments; 3 refused
     before anything was written; 4 stopped in the middle, safe to run again; 130 interrupted.
     """
-    paths = sqlite_path or [default_database()]
-    plan = SqliteToPostgresPlan(
-        sqlite_path=paths[0],
-        postgres_url=postgres_url,
-        source_kind=source,
-        destination_kind=destination,
-        workers=workers,
-        batch_size=batch_size,
-        max_errors=max_errors,
-        max_connections=max_connections,
-        retries=retries,
-        answer_timeout=answer_timeout,
-        allow_source_upgrade=allow_source_upgrade,
-        snapshot=snapshot,
-        indexes=indexes,
-        on_conflict=on_conflict,
-        archive=archive,
-        verify=verify,
-        codebase=codebase,
-        owner=owner,
-        dry_run=dry_run,
-    )
-    embedder = embedder_signature(embedding_model, embedding_dimension, embedding_hash)
     errors_to = SteadyConsole(stderr=True)
-    configure_logging(log_level, log_file, errors_to, debug)
-    check_report_target(report)
-    usual_folder()  # what is imported next looks for it
-    shown = sys.stderr.isatty() if progress is None else progress
-    result: MigrationReport | CombinedReport
-    if len(paths) == 1:
-        result = run_with_progress(plan, embedder, errors_to, shown and not dry_run, report)
-    else:
-        from vestige_migrate.run.several import run_several_to_postgres
-
-        plans = [replace(plan, sqlite_path=path) for path in paths]
-        result = _with_progress(
-            partial(run_several_to_postgres, plans, embedder), errors_to, shown and not dry_run, report
+    outputs = Outputs(RunFacts.of("copy", dry_run, sqlite_path, postgres_url), report, log_file, errors_to)
+    shown = not dry_run and (sys.stderr.isatty() if progress is None else progress)
+    with outputs.told_of_failure():
+        outputs.begin(log_level, debug)
+        paths = sqlite_path or [default_database()]
+        plan = SqliteToPostgresPlan(
+            sqlite_path=paths[0],
+            postgres_url=postgres_url,
+            source_kind=source,
+            destination_kind=destination,
+            workers=workers,
+            batch_size=batch_size,
+            max_errors=max_errors,
+            max_connections=max_connections,
+            retries=retries,
+            answer_timeout=answer_timeout,
+            allow_source_upgrade=allow_source_upgrade,
+            snapshot=snapshot,
+            indexes=indexes,
+            on_conflict=on_conflict,
+            archive=archive,
+            verify=verify,
+            codebase=codebase,
+            owner=owner,
+            dry_run=dry_run,
         )
-    shown_on = errors_to if report == "-" else SteadyConsole()
+        embedder = embedder_signature(embedding_model, embedding_dimension, embedding_hash)
+        usual_folder()  # what is imported next looks for it
+        result = _run([replace(plan, sqlite_path=path) for path in paths], embedder, errors_to, shown)
+    outputs.write(result)
+    shown_on = errors_to if report == STANDARD_OUTPUT else SteadyConsole()
     print_report(result, shown_on)
     if result.verification is not None:
         print_verification(result.verification, shown_on)
     return result.exit_code
 
 
+def _run(
+    plans: list[SqliteToPostgresPlan], embedder: ModelSignature | None, console: Console, show_progress: bool
+) -> MigrationReport | CombinedReport:
+    if len(plans) == 1:
+        return run_with_progress(plans[0], embedder, console, show_progress)
+    from vestige_migrate.run.several import run_several_to_postgres
+
+    with ProgressBars(console, show_progress) as bars:
+        return run_several_to_postgres(plans, embedder, bars.update)
+
+
 def run_with_progress(
-    plan: SqliteToPostgresPlan,
-    embedder: ModelSignature | None,
-    console: Console,
-    show_progress: bool,
-    report: str | None,
+    plan: SqliteToPostgresPlan, embedder: ModelSignature | None, console: Console, show_progress: bool
 ) -> MigrationReport:
-    """Runs the plan with progress bars on `console`; writes the JSON report also where the run stops."""
+    """Runs the plan with progress bars on `console`."""
     # Here and not above: what it loads would keep --help and a refused argument waiting.
     from vestige_migrate.run.coordinator import run_sqlite_to_postgres
 
-    return _with_progress(partial(run_sqlite_to_postgres, plan, embedder), console, show_progress, report)
-
-
-def _with_progress(
-    run: Callable[[OnProgress], _Result], console: Console, show_progress: bool, report: str | None
-) -> _Result:
-    try:
-        with ProgressBars(console, show_progress) as bars:
-            result = run(bars.update)
-    except MigrationError as error:
-        if error.report is not None:
-            write_report(error.report, report)
-        raise
-    except OSError as error:  # not left to typer, which takes a broken pipe of any kind for the reader of our output
-        raise Stopped(describe_os_error(error)) from error
-    write_report(result, report)
-    return result
+    with ProgressBars(console, show_progress) as bars:
+        return run_sqlite_to_postgres(plan, embedder, bars.update)

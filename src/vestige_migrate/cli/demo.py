@@ -17,10 +17,10 @@ from rich.text import Text
 
 from vestige_migrate.cli import options
 from vestige_migrate.cli.copy import run_with_progress
-from vestige_migrate.cli.output import configure_logging, print_report
+from vestige_migrate.cli.output import console_sink, log_to, print_report
 from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.errors import PlanError, Refused
-from vestige_migrate.paths import default_database, expanded, shown, vestige_data_dir
+from vestige_migrate.paths import absolute, default_database, expanded, shown, vestige_data_dir
 from vestige_migrate.plan import SqliteToPostgresPlan
 from vestige_migrate.run.temporary import usual_folder
 
@@ -54,16 +54,16 @@ def demo(
     from vestige_migrate.demo.sample import build_sample
     from vestige_migrate.destination import embedded
 
-    where = (expanded(directory) if directory else vestige_data_dir() / DEMO_DIRECTORY).absolute()
+    where = absolute(expanded(directory) if directory else vestige_data_dir() / DEMO_DIRECTORY, "--dir")
     console, errors_to = SteadyConsole(), SteadyConsole(stderr=True)
-    configure_logging("INFO", None, errors_to, debug)
+    log_to(console_sink(errors_to), "INFO", debug)
     _make_folder(where)
     sample = build_sample(where / "sample.db", memories)
     console.print(Text(f"made a sample with {memories} memories: {sample}"), soft_wrap=True)
     server = embedded.start(where / "postgres")
     plan = SqliteToPostgresPlan(sample, server.url)
     try:
-        report = run_with_progress(plan, None, errors_to, sys.stderr.isatty(), None)
+        report = run_with_progress(plan, None, errors_to, sys.stderr.isatty())
     except Refused:
         if server.started:
             embedded.stop_unused(server)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
 POSTGRES_URL_VARIABLE = "VESTIGE_POSTGRES_URL"
+DEFAULT_URL = "embedded"
+
+
+def given_url() -> str:
+    """The URL of a command line that has none."""
+    return os.environ.get(POSTGRES_URL_VARIABLE) or DEFAULT_URL
+
 
 SqlitePath = Annotated[
     Optional[Path],  # noqa: UP045  # typer reads the annotation at run time

@@ -1,12 +1,8 @@
-"""What a person reads: log lines, the report on the terminal, and the report as a file."""
+"""What a person reads: log lines, and the report on the terminal."""
 
 from __future__ import annotations
 
-import json
-import os
-import stat
-import sys
-from pathlib import Path
+from collections.abc import Callable
 
 from loguru import logger
 from rich.console import Console
@@ -14,22 +10,25 @@ from rich.text import Text
 
 from vestige_migrate.cli.counts import print_counts
 from vestige_migrate.cli.estimate_output import print_estimate
-from vestige_migrate.cli.streams import silence
 from vestige_migrate.combined import CombinedReport
 from vestige_migrate.errors import PlanError
 from vestige_migrate.report import MigrationReport, TableReport
 from vestige_migrate.source.counts import CACHES
 from vestige_migrate.source.lineage import is_newer_than_known
-from vestige_migrate.verify.report import VerifyReport
 
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
 SHOWN_ERRORS = 20
+_VERIFY_NAMES_IT = "vestige migrate verify names what an earlier run altered or left out"
 _LOG_FORMAT = "{time:YYYY-MM-DD HH:mm:ss} {level: <7} {message}"
-_OWNER_ONLY = 0o600
 
 
-def configure_logging(level: str, file: Path | None, console: Console, debug: bool = False) -> None:
-    """Sends log lines to the file, else to the console (above the progress bars). Raises `PlanError`.
+def console_sink(console: Console) -> Callable[[str], None]:
+    """Prints lines on the console, above the progress bars, with nothing taken for markup."""
+    return lambda line: console.print(Text(str(line).rstrip("\n")), soft_wrap=True)
+
+
+def log_to(sink: Callable[[str], None], level: str, debug: bool = False) -> None:
+    """Sends log lines to the sink. Raises `PlanError` for an unknown level.
 
     `debug` asks for DEBUG whatever the level is.
     """
@@ -39,73 +38,14 @@ def configure_logging(level: str, file: Path | None, console: Console, debug: bo
     if debug and level != "TRACE":
         level = "DEBUG"
     logger.remove()
-    if file is None:
-        logger.add(
-            lambda line: console.print(Text(str(line).rstrip("\n")), soft_wrap=True),
-            level=level,
-            format=_LOG_FORMAT,
-            backtrace=False,
-            diagnose=False,
-        )
-        return
-    _create_private(file, "--log-file")
-    # loguru fills in braces in a name that it is given ({time}); doubled ones stand for themselves.
-    name = str(file).replace("{", "{{").replace("}", "}}")
-    logger.add(name, level=level, format=_LOG_FORMAT, backtrace=False, diagnose=False)
-
-
-def describe_os_error(error: OSError) -> str:
-    """The system's refusal in one line: a full disk, a missing permission."""
-    what = error.filename or "a file or the output cannot be used"
-    reason = error.strerror or type(error).__name__
-    return f"{what}: {reason}. What was committed stays; put that right and run again"
-
-
-def _create_private(file: Path, option: str) -> None:
-    """Makes the file where it is missing, readable by its owner only. Raises `PlanError` where that fails.
-
-    One that is there already and that others may read is closed to them first: a report names ids and paths, and who
-    wants to share it can open it again, which is easier than to call it back. So one that belongs to somebody else, and
-    whose mode cannot be changed, is refused. A device (`/dev/null`) keeps its mode: it belongs to everybody.
-    """
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT, _OWNER_ONLY)
-        try:
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                os.fchmod(descriptor, _OWNER_ONLY)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise PlanError(f"{option} {file} cannot be written: {error.strerror}") from None
-
-
-def check_report_target(target: str | None) -> None:
-    """Raises `PlanError` before the run where the report could not be written after it."""
-    if target is not None and target != "-":
-        _create_private(Path(target), "--report")
-
-
-def write_report(report: MigrationReport | CombinedReport | VerifyReport, target: str | None) -> None:
-    """Writes the JSON report to the file, or to standard output for `-`."""
-    if target is None:
-        return
-    text = json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n"
-    # A path that is no UTF-8 holds surrogates, whose escapes are JSON's own (\udcff).
-    encoded = text.encode(errors="backslashreplace")
-    if target != "-":
-        Path(target).write_bytes(encoded)
-        return
-    try:
-        sys.stdout.buffer.write(encoded)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader is gone; the copy is made all the same
-        silence(sys.stdout)
+    logger.add(sink, level=level, format=_LOG_FORMAT, backtrace=False, diagnose=False)
 
 
 def print_report(report: MigrationReport | CombinedReport, console: Console) -> None:
     """The report for a person: a table, the first errors, what stays behind, and the speed; for each file its own."""
     if isinstance(report, MigrationReport):
         _print_section(report, console)
+        _print_nothing_new(report, "the source", console)
         return
     for at, section in enumerate(report.reports):
         source = section.source
@@ -114,12 +54,28 @@ def print_report(report: MigrationReport | CombinedReport, console: Console) -> 
             soft_wrap=True,
         )
         _print_section(section, console)
+        if not report.nothing_new:
+            _print_nothing_new(section, "this source", console)
         console.print()
-    moved = sum(table.source_rows for section in report.reports for table in section.tables.values())
+    moved = report.source_rows
     if report.estimate is not None:
         print_estimate(report.estimate, console)
     verb = "counted" if report.dry_run else "done"
     console.print(Text(f"{verb}: {moved} rows of {report.files} files in {report.duration_seconds:.1f} s"))
+    _print_nothing_new(report, f"the {report.files} sources", console)
+
+
+def _print_nothing_new(report: MigrationReport | CombinedReport, source: str, console: Console) -> None:
+    """Where nothing was written the counts say "0 failed", and that is not all: rows were not looked at again."""
+    if not report.nothing_new:
+        return
+    # With --verify they were compared, and the last line is what that found.
+    further = "" if report.verification is not None else f", and were not looked at again; {_VERIFY_NAMES_IT}"
+    all_rows = f"all {report.source_rows} rows" if report.source_rows != 1 else "the one row"
+    console.print(
+        Text(f"nothing new: {all_rows} of {source} were there already{further}"),
+        soft_wrap=True,
+    )
 
 
 def _print_section(report: MigrationReport, console: Console) -> None:
@@ -139,7 +95,7 @@ def _print_section(report: MigrationReport, console: Console) -> None:
         console.print(Text("the source changed during the copy: run again to bring what is new"))
     if report.estimate is not None:
         print_estimate(report.estimate, console)
-    moved = sum(table.source_rows for table in report.tables.values())
+    moved = report.source_rows
     rate = moved / report.duration_seconds if report.duration_seconds else 0.0
     verb = "counted" if report.dry_run else "done"
     console.print(Text(f"{verb}: {moved} rows in {report.duration_seconds:.1f} s ({rate:.0f} rows/s)"))
@@ -152,8 +108,8 @@ def _awaiting(report: MigrationReport) -> str:
         return f"{memories} a re-embed: the vectors in the source have several lengths, and the commonest came over"
     model = f"{report.model.name} (dim {report.model.dimension})"
     return (
-        f"{memories} a re-embed: the vectors in the source are not of {model}; after the copy, run "
-        f"vestige migrate reembed --model {report.model.name}"
+        f"{memories} a re-embed: the vectors in the source are not of {model}; let Vestige re-embed them in the "
+        "source, then copy it into a new database"
     )
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from vestige_migrate.cli.options import Debug
-from vestige_migrate.cli.output import configure_logging
+from vestige_migrate.cli.output import console_sink, log_to
 from vestige_migrate.cli.streams import SteadyConsole
-from vestige_migrate.paths import default_server_directory, expanded, shown
+from vestige_migrate.paths import absolute, default_server_directory, expanded, shown
 
 if TYPE_CHECKING:
     from vestige_migrate.destination.embedded import EmbeddedServer
@@ -33,7 +33,7 @@ _NOT_RUNNING = 1
 
 
 def _resolve(directory: Path | None) -> Path:
-    return expanded(directory).absolute() if directory else default_server_directory()
+    return absolute(expanded(directory), "DIR") if directory else default_server_directory()
 
 
 def _embedded() -> ModuleType:
@@ -50,14 +50,14 @@ def _describe(server: EmbeddedServer) -> None:
 @app.command()
 def start(directory: Directory = None, debug: Debug = False) -> None:
     """Start it (it is made where it does not exist) and leave it running."""
-    configure_logging("INFO", None, SteadyConsole(stderr=True), debug)
+    log_to(console_sink(SteadyConsole(stderr=True)), "INFO", debug)
     _describe(_embedded().start(_resolve(directory)))
 
 
 @app.command()
 def stop(directory: Directory = None, debug: Debug = False) -> None:
     """Stop it; its data stays."""
-    configure_logging("INFO", None, SteadyConsole(stderr=True), debug)
+    log_to(console_sink(SteadyConsole(stderr=True)), "INFO", debug)
     where = _resolve(directory)
     stopped = _embedded().stop(where)
     typer.echo(f"stopped {shown(where)}" if stopped else f"no server runs on {shown(where)}")

@@ -6,19 +6,53 @@ import io
 import os
 import sys
 from contextlib import suppress
-from typing import IO
+from typing import IO, Any, cast
 
 from rich.console import Console
+from rich.text import Text
 
 _STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 """In the order of their descriptors."""
 
 
 class SteadyConsole(Console):
-    """A console that falls silent where the reader of its stream is gone (rich's own ends the process with 1)."""
+    """A console that falls silent where the reader of its stream is gone (rich's own ends the process with 1).
+
+    On standard error it falls silent where that cannot be written at all (a full disk): what it says is no result.
+    """
+
+    def __init__(self, stderr: bool = False) -> None:
+        super().__init__(file=cast(IO[str], _Steady(sys.stderr)) if stderr else None)
 
     def on_broken_pipe(self) -> None:
         silence(self.file)
+
+    def print_line(self, line: str) -> None:
+        """One line, whatever the width, with nothing in it taken for markup."""
+        self.print(Text(line), soft_wrap=True)
+
+
+class _Steady:
+    """A stream whose failures end nothing."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            silence(self._stream)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            silence(self._stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def prepare() -> None:

@@ -9,11 +9,10 @@ from typing import Annotated, Optional
 import typer
 
 from vestige_migrate.cli import options
-from vestige_migrate.cli.output import check_report_target, configure_logging, describe_os_error, write_report
+from vestige_migrate.cli.outputs import STANDARD_OUTPUT, Outputs, RunFacts
 from vestige_migrate.cli.progress import ProgressBars
 from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.cli.verify_output import print_verification
-from vestige_migrate.errors import Stopped
 from vestige_migrate.paths import default_database
 from vestige_migrate.plan import SqliteToPostgresPlan, default_workers
 from vestige_migrate.run.temporary import usual_folder
@@ -50,29 +49,28 @@ def verify(
     Exit codes: 0 the same; 1 different; 2 bad arguments; 3 refused, the two cannot be compared; 4 stopped in the
     middle; 130 interrupted. Nothing is changed on either side.
     """
-    usual_folder()  # what is imported next looks for it
-    from vestige_migrate.verify.coordinator import verify_several_to_postgres  # loads all that --help does not need
-
-    paths = sqlite_path or [default_database()]
-    plan = SqliteToPostgresPlan(
-        sqlite_path=paths[0],
-        postgres_url=postgres_url,
-        workers=workers,
-        retries=retries,
-        answer_timeout=answer_timeout,
-        snapshot=snapshot,
-        codebase=codebase,
-        owner=owner,
-    )
     errors_to = SteadyConsole(stderr=True)
-    configure_logging(log_level, log_file, errors_to, debug)
-    check_report_target(report)
+    outputs = Outputs(RunFacts.of("verify", False, sqlite_path, postgres_url), report, log_file, errors_to)
     shown = sys.stderr.isatty() if progress is None else progress
-    try:
+    with outputs.told_of_failure():
+        outputs.begin(log_level, debug)
+        paths = sqlite_path or [default_database()]
+        plan = SqliteToPostgresPlan(
+            sqlite_path=paths[0],
+            postgres_url=postgres_url,
+            workers=workers,
+            retries=retries,
+            answer_timeout=answer_timeout,
+            snapshot=snapshot,
+            codebase=codebase,
+            owner=owner,
+        )
+        usual_folder()  # what is imported next looks for it
+        # Here and not above: what it loads would keep --help and a refused argument waiting.
+        from vestige_migrate.verify.coordinator import verify_several_to_postgres
+
         with ProgressBars(errors_to, shown) as bars:
             result = verify_several_to_postgres([replace(plan, sqlite_path=path) for path in paths], bars.update)
-    except OSError as error:
-        raise Stopped(describe_os_error(error)) from error
-    write_report(result, report)
-    print_verification(result, errors_to if report == "-" else SteadyConsole())
+    outputs.write(result)
+    print_verification(result, errors_to if report == STANDARD_OUTPUT else SteadyConsole())
     return result.exit_code

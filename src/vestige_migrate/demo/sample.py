@@ -5,19 +5,26 @@ Deterministic: the same file every time, so that a second demo copies nothing ne
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import random
 import sqlite3
+import stat
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vestige_migrate.errors import PlanError
+from vestige_migrate.paths import shown
 from vestige_migrate.tables.base import BOOTSTRAP_USER
 
 MODEL = (
@@ -109,19 +116,59 @@ _CONNECTIVES = (
 
 
 def build_sample(path: Path, memories: int = 1000) -> Path:
-    """Writes the sample to `path`, replacing what is there; returns the path."""
-    for name in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
-        name.unlink(missing_ok=True)
-    connection = sqlite3.connect(path)
-    try:
+    """Writes the sample to `path`, in place of an earlier sample; returns the path.
+
+    It has its name only once it is whole. Raises `PlanError` where what is there is no sample of ours, and OSError.
+    """
+    if not _is_free(path):
+        raise PlanError(
+            f"{shown(path)} is there already, and is no sample of the demo, or is in use: it is left alone. Give "
+            "another folder with --dir"
+        )
+    with TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+        made = Path(folder) / path.name
+        try:
+            _make(made, memories)
+        except sqlite3.Error as error:
+            raise OSError(errno.EIO, f"the sample cannot be written ({error})", shown(path)) from None
+        for name in _beside(path):  # empty, or there is no database that they belong to
+            name.unlink(missing_ok=True)
+        made.replace(path)
+    return path
+
+
+def _make(path: Path, memories: int) -> None:
+    with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA page_size = 8192")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(_schema())
         _fill(connection, memories)
         connection.commit()
-    finally:
-        connection.close()
-    return path
+
+
+def _beside(path: Path) -> tuple[Path, ...]:
+    return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
+
+
+def _is_free(path: Path) -> bool:
+    """Whether nothing has the name, or an earlier sample that holds nothing else and that nobody is writing to."""
+    wal, _ = _beside(path)
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return not wal.exists()
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or (wal.exists() and wal.stat().st_size):
+        return False
+    try:
+        # Immutable: looking makes no file beside it.
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+            models = connection.execute("SELECT name, dimension, hash FROM embedding_model").fetchall()
+            (others,) = connection.execute(
+                "SELECT count(*) FROM knowledge_nodes WHERE json_extract(metadata, '$.source') IS NOT 'demo'"
+            ).fetchone()
+    except sqlite3.Error:
+        return False
+    return models == [MODEL] and others == 0
 
 
 def _schema() -> str:

@@ -18,7 +18,20 @@ Connection = psycopg.Connection[TupleRow]
 
 MASK = "***"
 LARGEST_PORT = 65_535
-_SECRETS = ("password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key")
+_SHOWN = {
+    "application_name", "channel_binding", "client_encoding", "connect_timeout", "dbname",
+    "fallback_application_name", "gssdelegation", "gssencmode", "gsslib", "host", "hostaddr", "keepalives",
+    "keepalives_count", "keepalives_idle", "keepalives_interval", "krbsrvname", "load_balance_hosts",
+    "max_protocol_version", "min_protocol_version", "oauth_client_id", "oauth_scope", "passfile", "port",
+    "replication", "require_auth", "requirepeer", "requiressl", "service", "servicefile", "ssl_max_protocol_version",
+    "ssl_min_protocol_version", "sslcert", "sslcertmode", "sslcompression", "sslcrl", "sslcrldir", "sslkey",
+    "sslkeylogfile", "sslmode", "sslnegotiation", "sslrootcert", "sslsni", "target_session_attrs", "tcp_user_timeout",
+    "user",
+}  # fmt: skip
+"""Parameters of libpq whose values are shown. Any other may hold a secret: passwords and keys, `options` (a setting
+such as `-c app.password=...`, or what a proxy takes there), `oauth_issuer` (a URL), and what a later libpq brings."""
+_PATHS = ("sslcert", "sslkey")
+"""Shown as long as they are paths: a PKCS #11 URI may have the token's PIN in it (RFC 7512)."""
 _SCHEMES = ("postgresql://", "postgres://")
 
 # A server that stops answering is noticed, not waited for: 10 s idle, then 3 probes 5 s apart, and unacknowledged
@@ -83,8 +96,9 @@ def display_url(url: str) -> str:
     parameters = parse_url(url)
     user = str(parameters.pop("user", ""))
     secret = f":{MASK}" if parameters.get("password") else ""
-    for name in _SECRETS:
-        if parameters.pop(name, None) and name != "password":
+    parameters.pop("password", None)
+    for name, value in parameters.items():
+        if value and (name not in _SHOWN or (name in _PATHS and ":" in str(value))):
             parameters[name] = MASK
     host = str(parameters.pop("host", ""))
     port = parameters.pop("port", None)

@@ -62,6 +62,7 @@ class ArchivePhase:
             for rows, archived in self._archive(name):
                 tally.handle(ErrorsFound(Range(name, 0), tuple(archived.refused)))
                 inserted += archived.inserted
+                self._report.newly_archived += archived.inserted
                 self._count(name, rows, rows - len(archived.refused))
             there = self._report.archived[name]
             logger.info("archived {}: {} of {} rows are there, {} of them new", name, there, self._read[name], inserted)

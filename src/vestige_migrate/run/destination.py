@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from loguru import logger
@@ -38,7 +38,7 @@ _POOL_TIMEOUT_SECONDS = 30.0
 class ReadyDestination:
     """A destination that passed every check that writes nothing."""
 
-    url: str
+    url: str = field(repr=False)
     info: DestinationInfo
     server: ServerInfo
     pool: ConnectionPool[WatchedConnection]
@@ -64,8 +64,10 @@ class ReadyDestination:
 
 
 def check_url(plan: SqliteToPostgresPlan) -> None:
-    """Raises `PlanError` where libpq could not read the plan's URL; asks nobody."""
-    if not embedded.is_embedded(plan.postgres_url):
+    """Raises `PlanError` where libpq could not read the plan's URL, or its folder leads nowhere; asks nobody."""
+    if embedded.is_embedded(plan.postgres_url):
+        bundled_directory(plan)
+    else:
         parse_url(plan.postgres_url)
 
 
@@ -97,7 +99,8 @@ def resolved_url(plan: SqliteToPostgresPlan, make: bool = True) -> Iterator[str]
 
 def bundled_directory(plan: SqliteToPostgresPlan) -> Path:
     """The data directory of the bundled server that the plan asks for."""
-    return embedded.data_directory(plan.postgres_url, default_server_directory())
+    default = default_server_directory() if plan.postgres_url == embedded.PREFIX else Path()
+    return embedded.data_directory(plan.postgres_url, default)
 
 
 def _say_where(server: embedded.EmbeddedServer) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from vestige_migrate.plan import OnConflict
@@ -22,7 +22,7 @@ class WorkerConfig:
 
     source: SourceFile
     layout: Layout
-    postgres_url: str
+    postgres_url: str = field(repr=False)
     application_name: str
     silence_seconds: float
     batch_rows: int

@@ -8,13 +8,14 @@ import sys
 import tempfile
 import types
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import multiprocess
 from multiprocess import forkserver, resource_tracker, util
 
 from vestige_migrate.errors import HostUnusable
+from vestige_migrate.paths import can_enter_working_folder
 from vestige_migrate.run.fork_server import FOLDER_VARIABLE
 from vestige_migrate.run.temporary import LONGEST_FOLDER, usual_folder
 
@@ -24,7 +25,7 @@ _SHORT_FOLDERS = ("/tmp", "/var/tmp")
 def warm_up() -> None:
     """Lets the fork server begin its imports now, while the coordinator looks at both ends; returns at once."""
     if context().get_start_method() == "forkserver":
-        with _environment(_ONE_THREAD):
+        with _environment(_ONE_THREAD), _working_folder():
             _start_fork_server()
 
 
@@ -41,7 +42,7 @@ def context() -> Any:
 @contextmanager
 def starting() -> Iterator[None]:
     """Worker processes are started inside this context."""
-    with _no_main_module(), _environment(_ONE_THREAD):
+    with _no_main_module(), _environment(_ONE_THREAD), _working_folder():
         if context().get_start_method() == "forkserver":
             _start_fork_server()
         yield
@@ -91,6 +92,28 @@ def _temporary_folder(folder: str) -> Iterator[None]:
         yield
     finally:
         tempfile.tempdir = before
+
+
+@contextmanager
+def _working_folder() -> Iterator[None]:
+    """Starts processes from `/` where the working folder is gone, or may not be entered by its name.
+
+    `multiprocess` has each of them change to it. All paths that ours are given are absolute.
+    """
+    if can_enter_working_folder():
+        yield
+        return
+    back = None
+    with suppress(OSError):
+        back = os.open(".", os.O_RDONLY)
+    os.chdir("/")
+    try:
+        yield
+    finally:
+        if back is not None:
+            with suppress(OSError):
+                os.fchdir(back)
+            os.close(back)
 
 
 @contextmanager

@@ -263,6 +263,8 @@ class Run:
     def _log_end(self) -> None:
         report = self.report
         counts = ", ".join(f"{name} {table.in_destination}" for name, table in report.tables.items())
-        logger.info("{}; {} errors; {:.1f} s", counts, len(report.errors), time.monotonic() - self._started)
+        # "0 errors" would be taken for "every row is there as it was", which a run that looked at none cannot say.
+        errors = "nothing new" if report.nothing_new else f"{len(report.errors)} errors"
+        logger.info("{}; {}; {:.1f} s", counts, errors, time.monotonic() - self._started)
         if report.source_changed:
             logger.warning("another program wrote to the source during the copy: run again to bring what is new")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vestige_migrate.destination import registry, rights, schema
 from vestige_migrate.destination.connect import Connection, display_url
@@ -22,7 +22,7 @@ from vestige_migrate.source.layout import Layout
 class OpenDestination:
     """A destination with our tables in it. `registered` is the model its registry has."""
 
-    url: str
+    url: str = field(repr=False)
     info: DestinationInfo
     main: Connection
     registered: ModelSignature | None

@@ -139,6 +139,7 @@ class VerifyReport:
         return {
             "schema": 1,
             "command": "verify",
+            "dry_run": False,
             "complete": self.complete,
             "same": self.same,
             **({"source": sources[0]} if len(sources) == 1 else {"sources": sources}),

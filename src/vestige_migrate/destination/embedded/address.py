@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from vestige_migrate.paths import expanded
+from vestige_migrate.paths import absolute, expanded
 
 PREFIX = "embedded"
 DATABASE = "vestige"
@@ -25,8 +25,8 @@ class EmbeddedServer:
     """
 
     data_directory: Path
-    url: str
-    psql: str
+    url: str = field(repr=False)
+    psql: str = field(repr=False)
     started: bool = False
 
 
@@ -38,7 +38,7 @@ def is_embedded(url: str) -> bool:
 def data_directory(url: str, default: Path) -> Path:
     """The data directory that `embedded` or `embedded:DIR` names."""
     _, _, given = url.partition(":")
-    return expanded(given).absolute() if given else default
+    return absolute(expanded(given), f"--postgres-url {PREFIX}:DIR") if given else default
 
 
 def url_of(sockets: Path, port: int = PORT, database: str = DATABASE) -> str:
