@@ -34,6 +34,8 @@ class Outcome(StrEnum):
     COPIED_WITHOUT_VALUE = "copied_without_value"
     COPIED_WITH_REPLACEMENT = "copied_with_replacement"
     NOT_COPIED = "not_copied"
+    OTHER_CONTENT_KEPT = "other_content_kept"
+    """Another content is there under this row's id, and it stayed: this one is not there."""
 
 
 @dataclass(frozen=True)
