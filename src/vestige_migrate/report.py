@@ -98,6 +98,12 @@ class TableReport:
         self.skipped -= moved
         self.updated += moved
 
+    def mark_failed(self, rows: int) -> None:
+        """Counts up to `rows` of the skipped rows as failed."""
+        moved = min(rows, self.skipped)
+        self.skipped -= moved
+        self.failed += moved
+
     def as_json(self, with_updated: bool) -> dict[str, int]:
         """The entry in the JSON report; `updated` only where rows can be updated."""
         counts = asdict(self)
