@@ -297,3 +297,29 @@ def test_a_json_key_that_is_there_twice_is_named_and_the_row_comes_over(
     compared = verify(path)
     assert sorted((error.table, error.column or "") for error in compared.altered) == wanted
     assert named(compared) == []
+
+
+def test_a_second_content_in_vestiges_own_storage_is_named_with_its_schedule(
+    tmp_path: Path, copy: Copier, verify: Verifier
+) -> None:
+    """There the schedule is in the memory's columns, and what has no place goes into its metadata."""
+    path = build(tmp_path, line="released", version=35, form="vestige")
+    [(id_,)] = query(path, "SELECT id FROM knowledge_nodes WHERE rowid = 3")
+    [(one, other)] = query(path, "SELECT source_id, target_id FROM memory_connections WHERE rowid = 2")
+    columns = [str(name) for _, name, *_ in query(path, "PRAGMA table_info(knowledge_nodes)")]
+    values = ", ".join({"id": "upper(id)", "reps": "77", "source": f"'{MARKER}'"}.get(name, name) for name in columns)
+    edit(
+        path,
+        (f"INSERT INTO knowledge_nodes SELECT {values} FROM knowledge_nodes WHERE rowid = 3", ()),
+        ("INSERT INTO memory_connections (source_id, target_id, strength, link_type, created_at, last_activated)"
+         " SELECT source_id, upper(target_id), 0.125, link_type, created_at, last_activated"
+         " FROM memory_connections WHERE rowid = 2",
+         ()),
+    )  # fmt: skip
+    wanted = sorted([("knowledge_nodes", id_), ("scheduling", id_), ("edges", f"{one} -> {other}")])
+    for snapshot in (False, True):
+        report = copy(path, snapshot=snapshot)
+        assert kept_other(report) == wanted
+        assert balanced(report)
+        assert MARKER not in str(report.errors)
+    assert (verify(path).exit_code, kept_other(copy(path, dry_run=True))) == (1, wanted)
