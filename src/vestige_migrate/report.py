@@ -34,6 +34,8 @@ class Outcome(StrEnum):
     COPIED_WITHOUT_VALUE = "copied_without_value"
     COPIED_WITH_REPLACEMENT = "copied_with_replacement"
     NOT_COPIED = "not_copied"
+    OTHER_CONTENT_KEPT = "other_content_kept"
+    """Another content is there under this row's id, and it stayed: this one is not there."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,12 @@ class TableReport:
         moved = min(rows, self.skipped)
         self.skipped -= moved
         self.updated += moved
+
+    def mark_failed(self, rows: int) -> None:
+        """Counts up to `rows` of the skipped rows as failed."""
+        moved = min(rows, self.skipped)
+        self.skipped -= moved
+        self.failed += moved
 
     def as_json(self, with_updated: bool) -> dict[str, int]:
         """The entry in the JSON report; `updated` only where rows can be updated."""

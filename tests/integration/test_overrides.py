@@ -146,7 +146,9 @@ def test_the_local_user_is_the_default_itself(source: Path, copy: Copier) -> Non
 def test_an_owner_of_a_later_file_is_one_user(tmp_path: Path, source: Path, copy: Copier) -> None:
     other = build_source(
         tmp_path / "other.db",
-        SourceSpec(memories=10, schedules=10, edges=0, events=0, seed=8, extra_users=0, groups=0, memberships=0),
+        SourceSpec(
+            memories=10, schedules=10, edges=0, events=0, seed=8, extra_users=0, groups=0, memberships=0, domains=0
+        ),
     )
     edit(other, ("INSERT INTO users VALUES (?, 'ana', 'Ana A.', '2026-05-27 09:35:58', '{}')", (ANA,)))
     plans = [SqliteToPostgresPlan(path, copy.database, workers=2, owner="ana") for path in (source, other)]

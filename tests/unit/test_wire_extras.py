@@ -146,6 +146,14 @@ def test_a_key_of_that_name_is_kept_inside_ours(metadata: str, before: object) -
     assert read(text)["sqlite"] == {"a": "1", "metadata.sqlite": before}
 
 
+def test_a_column_that_is_called_like_the_place_of_that_key_keeps_its_own() -> None:
+    names = ["metadata.sqlite", "metadata.sqlite'"]
+    [merged], _ = merge_extras([field.jsonb('{"sqlite": 1}')], names, [["column"], ["another"]])
+    assert merged is not None
+    found = read(text_of(merged))["sqlite"]
+    assert found == {**dict(zip(names, ("column", "another"), strict=True)), "metadata.sqlite''": "1"}
+
+
 @pytest.mark.parametrize(
     "metadata", ['{"a": "sqlite"}', '{"a": {"sqlite": 1}}', '{"a": "\\u0041"}', '{"a": ["sqlite"]}']
 )

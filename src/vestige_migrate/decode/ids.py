@@ -28,6 +28,11 @@ def decode_uuid(raw: Raw) -> UUID | None:
     return UUID(text)
 
 
+def spellings(id_: str) -> tuple[str, ...]:
+    """The usual ways in which a source may write a UUID, given in the first of them."""
+    return id_, id_.upper(), f"{{{id_}}}", id_.replace("-", "")
+
+
 def quote_id(raw: Raw) -> str:
     """An id for a message: printable, bounded, and clearly an id and not prose."""
     text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw)

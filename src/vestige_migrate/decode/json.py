@@ -12,6 +12,7 @@ from uuid import UUID
 from vestige_migrate.decode.ids import decode_uuid
 from vestige_migrate.decode.problem import BadValue, Raw, storage_class
 from vestige_migrate.decode.text import MAX_INDEXED_BYTES
+from vestige_migrate.report import Outcome
 
 
 class _NotJson(ValueError):
@@ -102,13 +103,49 @@ def _any_string(value: Any, test: Any) -> bool:
     return False
 
 
+class _RepeatedKey(ValueError):
+    pass
+
+
+def _with_each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _RepeatedKey
+    return found
+
+
+_STRICT_DECODER = json.JSONDecoder(parse_int=JsonNumber, parse_float=JsonNumber, object_pairs_hook=_with_each_key_once)
+
+
+def repeats_a_key(text: str) -> bool:
+    """Whether an object in the JSON text, at any depth, has one key more than once, however it is escaped.
+
+    False for what is no JSON.
+    """
+    if _is_too_deep(text):
+        return False
+    try:
+        _STRICT_DECODER.decode(text)
+    except _RepeatedKey:
+        return True
+    except (ValueError, RecursionError):
+        return False
+    return False
+
+
 def decode_object(raw: Raw) -> str | None:
-    """The text of a JSON object, unchanged (jsonb keeps every digit of a number), or None for NULL."""
+    """The text of a JSON object, unchanged (jsonb keeps every digit of a number), or None for NULL.
+
+    One with a key more than once comes over as it is, and jsonb keeps the last value: `BadValue` has the text.
+    """
     if raw is None:
         return None
     text, value = parse_json(raw)
     if not isinstance(value, dict):
         raise BadValue("is not a JSON object")
+    if repeats_a_key(text):
+        reason = "has a key more than once, of which PostgreSQL keeps the last value"
+        raise BadValue(reason, instead=text, outcome=Outcome.COPIED_WITHOUT_VALUE)
     return text
 
 

@@ -21,20 +21,15 @@ class BadValue(ValueError):
     """A value that cannot be stored as it is.
 
     `reason` is for the report and never quotes the value. `instead` is the repaired value where there is one,
-    else the column's default is stored.
+    else the column's default is stored. `outcome` is the row's when this is its only problem.
     """
 
-    def __init__(self, reason: str, instead: object = UNSET) -> None:
+    def __init__(self, reason: str, instead: object = UNSET, outcome: Outcome | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.instead = instead
-
-    @property
-    def outcome(self) -> Outcome:
-        """The outcome of the row when this is its only problem."""
-        if self.instead is UNSET:
-            return Outcome.COPIED_WITHOUT_VALUE
-        return Outcome.COPIED_WITH_REPLACEMENT
+        usual = Outcome.COPIED_WITHOUT_VALUE if instead is UNSET else Outcome.COPIED_WITH_REPLACEMENT
+        self.outcome = usual if outcome is None else outcome
 
 
 def storage_class(value: Raw) -> str:

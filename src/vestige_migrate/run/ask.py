@@ -18,6 +18,7 @@ from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables.base import Refresh, Table
 from vestige_migrate.wire import field as wire
 from vestige_migrate.wire.block import Block
+from vestige_migrate.wire.column import UUID_CHARS as _UUID_CHARS
 from vestige_migrate.wire.column import Encoder, texts, uuids
 from vestige_migrate.wire.plain import uuids as uuid_block
 
@@ -25,11 +26,15 @@ from vestige_migrate.wire.plain import uuids as uuid_block
 @dataclass(frozen=True)
 class Answer:
     """Rows of a range: rowids that the destination lacks, rowid and first key column of those that are outdated
-    there, and how many stay as they are."""
+    there, and how many stay as they are.
+
+    `unusual`: a key is written otherwise than Vestige writes it, so another row may have the same in its usual form.
+    """
 
     new: Sequence[int]
     outdated: list[tuple[int, Raw]] = field(default_factory=list)
     kept: int = 0
+    unusual: bool = False
 
 
 class KeyAsker:
@@ -71,24 +76,28 @@ class KeyAsker:
             new=[_rowid(rows[at]) for at in sorted(unasked.union(absent))],
             outdated=[(_rowid(rows[at]), rows[at][1]) for at in outdated],
             kept=len(askable) - len(absent) - len(outdated),
+            unusual=not self._are_usual(rows),
         )
 
     def _ask_at_once(self, sqlite: sqlite3.Connection, postgres: Connection, range_: Range) -> Answer | None:
         """The same without an object a key; None where that does not do: a key is no plain UUID, or more is asked."""
         if self._refresh is not None or set(self._table.key_types) != {"uuid"} or not can_read_chunks(sqlite):
             return None
-        count, joined_rowids, joined = join_keys(sqlite, self._source, range_)
-        if not count:
+        joined = join_keys(sqlite, self._source, range_)
+        if not joined.count:
             return Answer([])
-        keys = [uuid_block(part, SEPARATOR, count) for part in joined]
+        keys = [uuid_block(part, SEPARATOR, joined.count) for part in joined.parts]
         asked = [key for key in keys if key is not None]
-        if len(asked) < len(joined):
+        if len(asked) < len(keys):
             return None
         absent = PresenceCheck(postgres, self._table).find(asked).absent
-        if not absent:
-            return Answer([], kept=count)
-        rowids = split_rowids(joined_rowids)
-        return Answer([rowids[at] for at in sorted(absent)], kept=count - len(absent))
+        unusual = joined.with_blob or any(part != part.lower() for part in joined.parts)
+        rowids = split_rowids(joined.rowids) if absent else []
+        return Answer([rowids[at] for at in sorted(absent)], kept=joined.count - len(absent), unusual=unusual)
+
+    def _are_usual(self, rows: Sequence[Row]) -> bool:
+        parts = list(zip(*rows, strict=True))[1:]
+        return all(map(_is_usual, self._table.key_types, parts))
 
     def _encode(self, rows: Sequence[Row]) -> list[Sequence[bytes]]:
         """The keys' columns, then the one that decides; NULL where a value cannot be written."""
@@ -103,6 +112,19 @@ class KeyAsker:
         for at, key in enumerate(zip(*keys, strict=True)):
             first.setdefault(key, at)
         return sorted(set(outdated).intersection(first.values()))
+
+
+def _is_usual(kind: str, values: Sequence[Raw]) -> bool:
+    """Whether all values of a part of the key are written as Vestige writes them; a NULL is of no key."""
+    present = [value for value in values if value is not None]
+    try:
+        joined = "".join(present)  # type: ignore[arg-type]  # a TypeError is the test for "all are text"
+        joined.encode()
+    except (TypeError, UnicodeEncodeError):
+        return False
+    if kind != "uuid":
+        return "\0" not in joined
+    return {len(value) for value in present} <= {_UUID_CHARS} and "{" not in joined and joined == joined.lower()  # type: ignore[arg-type]
 
 
 def _writable(fields: list[bytes | None] | Block) -> Sequence[bytes]:

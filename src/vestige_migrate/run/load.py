@@ -58,7 +58,7 @@ class Load:
         session = self._destination.session
         ask_first = again or not self._destination.fresh
         plan, isolator = self._plan, Isolator(self._source.connection, self._sources)
-        pool = WriterPool(self._config(overrides), plan.workers, plan.retries, logger.warning, session, isolator)
+        pool = WriterPool(self.config(overrides), plan.workers, plan.retries, logger.warning, session, isolator)
         try:
             for name, tables in PHASES:
                 with phase(name):
@@ -104,7 +104,8 @@ class Load:
         except psycopg.Error as error:
             logger.debug("could not end the workers' sessions: {}", describe(error))
 
-    def _config(self, overrides: Overrides) -> WorkerConfig:
+    def config(self, overrides: Overrides) -> WorkerConfig:
+        """What the workers are told."""
         return WorkerConfig(
             source=self._source.file,
             layout=self._source.layout,

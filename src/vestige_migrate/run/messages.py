@@ -56,7 +56,11 @@ class ErrorsFound:
 
 @dataclass(frozen=True)
 class BatchDone:
-    """A batch is committed. `companions` schedules were updated together with its memories."""
+    """A batch is committed. `companions` schedules were updated together with its memories.
+
+    `doubtful`: a skipped row may be there under another row's content, whose key is the same or the same in another
+    spelling.
+    """
 
     range: Range
     inserted: int
@@ -64,6 +68,7 @@ class BatchDone:
     failed: int
     updated: int = 0
     companions: int = 0
+    doubtful: bool = False
 
     @property
     def rows(self) -> int:

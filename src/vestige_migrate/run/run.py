@@ -29,6 +29,7 @@ from vestige_migrate.run.phases import timed
 from vestige_migrate.run.pool import backoff_seconds
 from vestige_migrate.run.prepare import PreparedSource
 from vestige_migrate.run.progress import OnProgress
+from vestige_migrate.run.repeated import RepeatedRows
 from vestige_migrate.run.tally import Tally
 from vestige_migrate.source import driver
 from vestige_migrate.source.counts import count_dropped, count_rows, has_user, left_behind
@@ -45,12 +46,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Turn:
-    """A file's place among the files of a copy: how many rows of those before it have errors, which come after it."""
+    """A file's place among the files of a copy: which come before it and how many of their rows have errors, and which
+    come after it."""
 
     first: bool = True
     last: bool = True
     errors_before: int = 0
     others: tuple[PreparedSource, ...] = ()
+    earlier: tuple[PreparedSource, ...] = ()
 
 
 ALONE = Turn()
@@ -114,12 +117,14 @@ class Run:
             logger.warning("{}: it has no place in the destination, and not all of it can be read", table)
         if self._plan.dry_run:
             from vestige_migrate.run.dry_run import fill_dry_run, fill_updates  # here: a copy has no use for it
+            from vestige_migrate.run.repeated_dry import name_repeated
 
             with self._phase("count"):
                 has_local = "users" in counts and has_user(connection, BOOTSTRAP_USER)
                 fill_dry_run(self.report, counts, self._destination, has_local, lost)
                 if self._plan.on_conflict is OnConflict.NEWER and self._destination.made:
                     fill_updates(self.report, self._source, self._sources, self._destination)
+                name_repeated(self.report, self._source, self._sources)
             with self._phase("estimate"):
                 self._estimate()
         else:
@@ -183,7 +188,11 @@ class Run:
         """Everything that writes to the destination; each step can be done a second time."""
         with self._phase("prepare"):
             self._prepare()
-        load.run(tally, self._overrides(tally), again, self._phase)
+        overrides = self._overrides(tally)
+        load.run(tally, overrides, again, self._phase)
+        tally.settle()
+        repeated = RepeatedRows(self._plan, self._source, self._sources, self._destination, self._turn.earlier)
+        repeated.name(self.report, tally, load.config(overrides))
         if self._plan.archive:
             with self._phase("archive"):
                 self._archive.run(tally)

@@ -82,7 +82,13 @@ def _copy_each(
     indexes = IndexPhase(plans[0], destination, on_progress)
     errors = 0
     for at, (plan, source) in enumerate(zip(plans, sources, strict=True)):
-        turn = Turn(first=at == 0, last=at == len(plans) - 1, errors_before=errors, others=tuple(sources[at + 1 :]))
+        turn = Turn(
+            first=at == 0,
+            last=at == len(plans) - 1,
+            errors_before=errors,
+            others=tuple(sources[at + 1 :]),
+            earlier=tuple(sources[:at]),
+        )
         started = time.monotonic()
         run = Run(plan, source, destination, indexes, run_name, started, on_progress, turn)
         try:

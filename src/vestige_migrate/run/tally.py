@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from loguru import logger
 
 from vestige_migrate.errors import TooManyErrors
-from vestige_migrate.report import NIL_UUID, MigrationReport, RowError, TableReport
+from vestige_migrate.report import NIL_UUID, MigrationReport, Outcome, RowError, TableReport
 from vestige_migrate.run.messages import BatchDone, ErrorsFound, Message, RangeDone, RangeFault, RangeSplit, WorkerLost
 from vestige_migrate.run.progress import OnProgress, Progress
 from vestige_migrate.source.ranges import Range
@@ -116,6 +116,9 @@ class Tally:
         self._nameless = 0
         self._errors_before = errors_before
         self._logged = 0
+        self._not_there: dict[str, int] = {}
+        self.doubtful: set[str] = set()
+        """Tables with a row that was there, and perhaps with another content: see `BatchDone`."""
 
     @property
     def rows_with_errors(self) -> int:
@@ -138,6 +141,8 @@ class Tally:
             count.failed += message.failed
             count.updated += message.updated
             count.companions += message.companions
+            if message.doubtful:
+                self.doubtful.add(message.range.table)
             self._advance(message.range.table, message.rows)
         elif isinstance(message, (RangeFault, WorkerLost)):
             self._advance(message.range.table, -count.rows)
@@ -164,6 +169,19 @@ class Tally:
             count.doubt()
             count.unfinished = False  # what was committed may be lost: only what is found there again counts
 
+    def not_there(self, table: str, rows: int) -> None:
+        """So many rows of the table that were counted as skipped are not there: another content is, under their key."""
+        self._not_there[table] = rows
+
+    def refused(self, table: str) -> Counter[str]:
+        """How many errors say of each id of the table that its row was not copied."""
+        return Counter(
+            error.id
+            for range_, count in self._ranges.items()
+            for error in count.errors
+            if range_.table == table and error.outcome is Outcome.NOT_COPIED
+        )
+
     def handle_last(self, message: Message) -> None:
         """Takes a message of a run that is being stopped already."""
         with suppress(TooManyErrors):
@@ -185,6 +203,8 @@ class Tally:
             if refresh is not None and refresh.companion is not None:
                 # Their own table's phase found them there and counted them as skipped.
                 self._report.tables[refresh.companion].mark_updated(count.companions)
+        for name, rows in self._not_there.items():
+            self._report.tables[name].mark_failed(rows)
         self._report.errors = [error for count in self._ranges.values() for error in (*count.errors, *count.doubtful)]
 
     def _advance(self, table: str, rows: int) -> None:

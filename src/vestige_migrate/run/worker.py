@@ -202,7 +202,7 @@ class RangeCopier(RangeWorker):
         asker = KeyAsker(table, source, refresh, self._config.layout)
         answer = asker.ask(sqlite, postgres, range_) if task.ask_first else Answer(cover_rowids(sqlite, source, range_))
         if answer.kept:
-            self._send(BatchDone(range_, 0, answer.kept, 0))
+            self._send(BatchDone(range_, 0, answer.kept, 0, doubtful=answer.unusual))
         others = partial(self._sample, table, source)
         writer = TableWriter(postgres, table, partial(self._report, range_), others, task.last_try)
         for rowids in self._write_plain(range_, table, source, writer, answer.new):
@@ -282,7 +282,9 @@ class RangeCopier(RangeWorker):
 
     def _tell(self, range_: Range, batch: Batch, written: Written) -> None:
         failed = batch.unplaced_rows + len(written.refused)
-        self._send(BatchDone(range_, written.inserted, written.skipped, failed, written.updated, written.companions))
+        counts = written.inserted, written.skipped, failed, written.updated, written.companions
+        # Nobody knew that these are there: another row of the source may have brought them.
+        self._send(BatchDone(range_, *counts, doubtful=written.skipped > 0))
 
     def _report(self, range_: Range, errors: list[RowError]) -> None:
         if errors:

@@ -101,17 +101,31 @@ class ChunkReader:
         return values if sum(len(value) for value in values if isinstance(value, bytes)) <= self.max_bytes else None
 
 
-def join_keys(connection: sqlite3.Connection, source: TableSource, range_: Range) -> tuple[int, bytes, list[bytes]]:
-    """The number of rows of a range, their rowids (comma-separated) and each part of their keys, all in one order.
+@dataclass(frozen=True)
+class JoinedKeys:
+    """The keys of `count` rows: rowids (comma-separated), and each part of the keys, all in one order.
 
-    Without rows there is nothing to join, and all of it is empty.
+    Without rows there is nothing to join, and all of it is empty. A BLOB is joined like the text of its bytes;
+    `with_blob` says that there is one.
     """
+
+    count: int
+    rowids: bytes
+    parts: list[bytes]
+    with_blob: bool
+
+
+def join_keys(connection: sqlite3.Connection, source: TableSource, range_: Range) -> JoinedKeys:
+    """The keys of a range."""
     where, parameters = range_.where(source)
-    expressions = ["count(*)", rowids(), *map(joined, source.key)]
+    # A BLOB is greater than any text.
+    greatest = [f"typeof(max({part}))" for part in source.key]
+    expressions = ["count(*)", rowids(), *greatest, *map(joined, source.key)]
     select = f"SELECT {', '.join(expressions)} {source.rows_clause(where)}"
     with _bytes_up_to(connection, connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)):
-        count, found, *keys = connection.execute(select, parameters).fetchone()
-    return count, found or b"", [part or b"" for part in keys]
+        count, found, *parts = connection.execute(select, parameters).fetchone()
+    kinds, keys = parts[: len(greatest)], parts[len(greatest) :]
+    return JoinedKeys(count, found or b"", [part or b"" for part in keys], b"blob" in kinds)
 
 
 @contextmanager

@@ -130,6 +130,21 @@ def read_by_key(connection: sqlite3.Connection, source: TableSource, keys: Seque
     return rows
 
 
+def read_value_by_key(
+    connection: sqlite3.Connection, source: TableSource, expression: str, keys: Sequence[Raw]
+) -> list[Row]:
+    """(key, value of the expression) of the rows whose key, which is one column, is among `keys`."""
+    rows: list[Row] = []
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        some = keys[start : start + _KEYS_AT_ONCE]
+        statement = (
+            f"SELECT {source.key[0]}, {expression} {source.lookup_clause}"
+            f" WHERE {source.key[0]} IN ({','.join('?' * len(some))})"
+        )
+        rows += _fetch_all(connection, statement, some)
+    return rows
+
+
 def _expressions(source: TableSource) -> list[str]:
     """What `BatchEncoder` is given of a row, in its order."""
     return [value for value in source.values if value is not None] + [column(name) for name in source.extras]

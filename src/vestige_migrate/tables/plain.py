@@ -207,7 +207,7 @@ def _texts(count: int, value: Any) -> Fields | None:
 
 def _objects(count: int, value: Any) -> Fields | None:
     parts = _split(value, count)
-    return None if parts is None else plain.objects(parts)
+    return None if parts is None else plain.objects(parts, value)
 
 
 _JOINED: dict[Form | None, Write] = {Form.UUID: _uuids, Form.TIME: _times, Form.TEXT: _texts, Form.JSON: _objects}

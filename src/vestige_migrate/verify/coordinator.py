@@ -18,7 +18,7 @@ from loguru import logger
 from vestige_migrate.destination.compare import count_and_sum
 from vestige_migrate.destination.faults import describe
 from vestige_migrate.errors import Interrupted, SourceIncomplete, Stopped
-from vestige_migrate.plan import BATCH_BYTES, SqliteToPostgresPlan
+from vestige_migrate.plan import BATCH_BYTES, OnConflict, SqliteToPostgresPlan
 from vestige_migrate.report import NIL_UUID, ModelInfo
 from vestige_migrate.run.destination import ReadyDestination
 from vestige_migrate.run.messages import WorkerConfig
@@ -28,6 +28,7 @@ from vestige_migrate.run.pool import WriterPool
 from vestige_migrate.run.prepare import PreparedSource, found_source, prepared_source
 from vestige_migrate.run.processes import warm_up
 from vestige_migrate.run.progress import OnProgress, Progress
+from vestige_migrate.run.repeated import other_content_kept
 from vestige_migrate.source import driver
 from vestige_migrate.source.counts import count_rows
 from vestige_migrate.source.fate import which_fault
@@ -221,7 +222,7 @@ class _Verification:
             for id_ in find_extras(main, table, sides, rows, known):
                 self.report.differences.append(Difference(name, id_, Kind.EXTRA))
                 self.report.tables[name].extra += 1
-            self._forgive_repeated(table, sides)
+            self._name_repeated(table, sides)
 
     def _sides(self, table: str) -> list[Side]:
         return [
@@ -247,19 +248,39 @@ class _Verification:
         owner = self._overrides.owner
         return {UUID(BOOTSTRAP_USER)} | ({owner} if owner is not None else set())
 
-    def _forgive_repeated(self, table: Table, sides: Sequence[Side]) -> None:
-        """Of rows that share an id one is stored: the others differ from it, and nothing is wrong."""
+    def _name_repeated(self, table: Table, sides: Sequence[Side]) -> None:
+        """Of rows that share an id one is stored: the others differ from it, and their content is not there."""
         different = self._tally.different(table.name)
         if not different:
             return
         found = Counter(item.id for item in different)
         rows = count_ids(table, sides, found.keys())
-        forgiven = {item for item in different if rows[item.id] > found[item.id]}
-        gone = sum(item in forgiven for item in different)
+        repeated = [item for item in different if rows[item.id] > found[item.id]]
+        lost = [item for item in repeated if not self._was_asked_for(table, item)]
         counts = self.report.tables[table.name]
-        counts.different -= gone
-        counts.repeated += gone
-        self.report.differences = [item for item in self.report.differences if item not in forgiven]
+        counts.different -= len(repeated)
+        counts.repeated += len(repeated) - len(lost)
+        counts.not_copied += len(lost)
+        self.report.altered += [other_content_kept(table, item.id) for item in lost]
+        gone = set(repeated)
+        self.report.differences = [item for item in self.report.differences if item not in gone]
+
+    def _was_asked_for(self, table: Table, item: Difference) -> bool:
+        """Whether `--on-conflict newer` puts another row of the source in the place of this one."""
+        if self._plan.on_conflict is not OnConflict.NEWER:
+            return False
+        for memories in TABLES.values():
+            if memories.refresh is not None and memories.refresh.companion == table.name:
+                # A schedule goes by the time of its memory.
+                theirs = self._tally.different(memories.name)
+                return any(memory.id == item.id and memories.refresh.decides in memory.columns for memory in theirs)
+        if table.refresh is None:
+            return False
+        return (
+            table.refresh.decides in item.columns
+            if table.refresh.later
+            else set(item.columns) <= {*table.refresh.columns}
+        )
 
     def _compare_registry(self) -> None:
         """What the two registries say was compared before; here it is missed where the destination has none."""

@@ -9,6 +9,7 @@ from uuid import UUID
 import psycopg
 from psycopg import errors
 
+from vestige_migrate.decode.ids import spellings
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.spare import spare
 from vestige_migrate.destination.trial import UNIQUE, Trial, objection
@@ -117,8 +118,7 @@ class Judge:
 
 def _spellings(key: bytes) -> tuple[str, ...]:
     """The ways in which a source may write a UUID."""
-    text = str(UUID(bytes=key[_LENGTH_BYTES:]))
-    return text, text.upper(), f"{{{text}}}", text.replace("-", "")
+    return spellings(str(UUID(bytes=key[_LENGTH_BYTES:])))
 
 
 def is_unknown(value: bytes) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from vestige_migrate.report import COUNTERS, DestinationInfo, ModelInfo, RowError, SourceInfo
+from vestige_migrate.report import COUNTERS, DestinationInfo, ModelInfo, Outcome, RowError, SourceInfo
 
 RECALL_THRESHOLD = 0.9
 """Below this the search is worth a warning. It is no difference: an HNSW index is approximate by nature."""
@@ -46,8 +46,9 @@ class Difference:
 class TableComparison:
     """Rows of one table. `source_rows` is the sum of all other counts but `extra`.
 
-    `altered` rows are there as the copy has to bring them, `not_copied` ones are rightly not there, and `repeated` ones
-    share their id with another row of the source, which is the one that is there.
+    `altered` rows are there as the copy has to bring them, `not_copied` ones are not there: PostgreSQL refuses them, or
+    another row of the source is there under their id. `repeated` ones are not there because a later row of the source
+    with their id is, as `--on-conflict newer` was asked for.
     """
 
     source_rows: int = 0
@@ -126,7 +127,8 @@ class VerifyReport:
     @property
     def same(self) -> bool:
         """Whether the destination holds what the copy leaves, and nothing else."""
-        return not self.differences
+        kept_other = any(error.outcome is Outcome.OTHER_CONTENT_KEPT for error in self.altered)
+        return not (self.differences or kept_other)
 
     @property
     def exit_code(self) -> int:

@@ -29,6 +29,7 @@ from vestige_migrate.decode.vector import decode_vector
 from vestige_migrate.plan import MAX_DIMENSION
 from vestige_migrate.wire import field
 from vestige_migrate.wire.block import Block
+from vestige_migrate.wire.repeats import any_repeats_a_key
 from vestige_migrate.wire.times import parse_times
 from vestige_migrate.wire.vectors import write_vectors
 
@@ -39,6 +40,9 @@ Fields = list[bytes | None] | Block
 
 CACHED_VALUES = 4096
 """Distinct values a cache of a low-cardinality column keeps before it starts over."""
+
+SEPARATOR = b"\x1e"
+"""Between JSON texts, none of which holds a control character."""
 
 CACHED_CHARS = 256
 """Longer texts are not cached: they are seldom the same twice, and a cache of them has no bound worth the name."""
@@ -253,7 +257,9 @@ def uuid_arrays() -> Encoder:
 def _plain_objects(values: Values) -> list[bytes | None] | None:
     try:
         if are_plain_objects(values):  # type: ignore[arg-type]  # a TypeError is the test for "all are text"
-            return [field.jsonb(value) for value in values]  # type: ignore[arg-type]
+            texts = [value.encode() for value in values]  # type: ignore[union-attr]
+            if not any_repeats_a_key(SEPARATOR.join(texts), SEPARATOR):
+                return [field.jsonb_bytes(text) for text in texts]
     except (TypeError, UnicodeEncodeError):
         pass
     return None

@@ -15,6 +15,7 @@ from vestige_migrate.wire import field
 from vestige_migrate.wire.column import Problem, Values
 
 EXTRAS_KEY = "sqlite"
+OWN_VALUE = "metadata.sqlite"
 _EMPTY = field.jsonb("{}")
 _PREFIX_BYTES = 5
 """A jsonb field's length and version, before the JSON text."""
@@ -79,10 +80,18 @@ def _with_key(own: bytes, extras: bytes) -> bytes:
         # A key of that name may stand there already (jsonb would let the last one win): keep it inside ours.
         _, value = parse_json(text)
         if EXTRAS_KEY in value:
-            body = extras[:-1] + b',"metadata.sqlite":' + _write(value[EXTRAS_KEY]) + b"}"
+            body = extras[:-1] + b"," + _free_key(extras) + _write(value[EXTRAS_KEY]) + b"}"
             return field.with_length(b"\x01" + text[:-1] + b',"sqlite":' + body + b"}")
     separator = b"" if not text[1:-1].strip() else b","
     return field.with_length(b"\x01" + text[:-1] + separator + b'"sqlite":' + extras + b"}")
+
+
+def _free_key(extras: bytes) -> bytes:
+    """The key of the row's own value under ours, with its colon; no column is called so."""
+    name = OWN_VALUE
+    while (key := _encode(name).encode() + b":") in extras:
+        name += "'"
+    return key
 
 
 def _write(value: Any) -> bytes:

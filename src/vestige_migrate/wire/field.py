@@ -49,7 +49,12 @@ def uuid(value: UUID) -> bytes:
 
 def jsonb(value: str) -> bytes:
     """jsonb_recv: version 1, then the JSON text."""
-    return with_length(_JSONB_VERSION + value.encode())
+    return jsonb_bytes(value.encode())
+
+
+def jsonb_bytes(value: bytes) -> bytes:
+    """The same of a text that is UTF-8 already."""
+    return with_length(_JSONB_VERSION + value)
 
 
 def timestamptz(value: datetime) -> bytes:

@@ -24,6 +24,7 @@ from vestige_migrate.wire.block import Block, Prefixed, split_equal
 from vestige_migrate.wire.column import (
     CACHED_CHARS,
     CACHED_VALUES,
+    SEPARATOR,
     UUID_CHARS,
     Encoder,
     numbers,
@@ -31,6 +32,7 @@ from vestige_migrate.wire.column import (
     plain_floats,
     plain_integers,
 )
+from vestige_migrate.wire.repeats import any_repeats_a_key
 from vestige_migrate.wire.times import parse_joined
 
 _INT32 = np.dtype(">i4")
@@ -57,8 +59,10 @@ def texts(values: Sequence[bytes]) -> Prefixed:
     return Prefixed(Block(_sizes(values).view(np.uint8).reshape(-1, _INT32.itemsize)), values)
 
 
-def objects(values: Sequence[bytes]) -> Prefixed | None:
-    """jsonb from JSON objects."""
+def objects(values: Sequence[bytes], joined: bytes | None = None) -> Prefixed | None:
+    """jsonb from JSON objects; `joined` are the same ones with a `SEPARATOR` between them."""
+    if any_repeats_a_key(SEPARATOR.join(values) if joined is None else joined, SEPARATOR):
+        return None
     sizes = _sizes(values)
     for at in np.flatnonzero(sizes > 2 * MAX_NESTING).tolist():  # every level has two brackets
         if values[at].count(b"[") + values[at].count(b"{") > MAX_NESTING:

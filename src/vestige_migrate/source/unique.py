@@ -1,0 +1,53 @@
+"""Whether two rows of a table may have one key, said without reading more than an index."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from vestige_migrate.source.select import TableSource, column, quote_identifier
+
+_UUID_CHARS = 36
+
+
+def has_unique_key(connection: sqlite3.Connection, source: TableSource) -> bool:
+    """Whether the file itself keeps two rows from having one key, byte by byte: by its primary key or an index."""
+    table = quote_identifier(source.base)
+    key = set(source.key)
+    for _, name, unique, _, partial in connection.execute(f"PRAGMA index_list({table})").fetchall():
+        if not unique or partial:
+            continue
+        indexed = connection.execute(f"PRAGMA index_info({quote_identifier(name)})").fetchall()
+        if {None if item[2] is None else column(item[2]) for item in indexed} <= key:
+            return True
+    return False
+
+
+def has_unusual_key(connection: sqlite3.Connection, source: TableSource, key_types: tuple[str, ...]) -> bool:
+    """Whether a key is written otherwise than Vestige writes it, so that another spelling of it may be there too.
+
+    A UUID is usual in lower case with its four hyphens (20 ms for 100,000 of them), a text where PostgreSQL takes it.
+    """
+    return any(
+        _has_unusual_uuid(connection, source, part) if kind == "uuid" else _has_unusual_text(connection, source, part)
+        for part, kind in zip(source.key, key_types, strict=True)
+    )
+
+
+def _has_unusual_uuid(connection: sqlite3.Connection, source: TableSource, part: str) -> bool:
+    # `>= '{'` is true of braces, and of every BLOB.
+    odd = f"length({part}) <> {_UUID_CHARS} OR {part} <> lower({part}) OR {part} >= '{{'"
+    row = connection.execute(f"SELECT EXISTS (SELECT 1 FROM {quote_identifier(source.base)} AS n WHERE {odd})")
+    return bool(row.fetchone()[0])
+
+
+def _has_unusual_text(connection: sqlite3.Connection, source: TableSource, part: str) -> bool:
+    rows = connection.execute(f"SELECT typeof({part}), CAST({part} AS BLOB) FROM {quote_identifier(source.base)} AS n")
+    return any(kind != "null" and (kind != "text" or b"\0" in raw or not _is_utf8(raw)) for kind, raw in rows)
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
