@@ -15,6 +15,8 @@
     ├── Stopped                    4    stopped in the middle; running again resumes
     │   ├── TooManyErrors               --max-errors was passed
     │   ├── RangeFailed                 a range failed on every try
+    │   ├── HostKillsWorkers            something on this machine ends every worker process
+    │   ├── HostTooSmall                a limit of this machine was reached
     │   ├── SourceIncomplete            fewer rows were read than the source holds
     │   └── SourceReplaced              another database was written over the source
     └── Interrupted                130  Ctrl-C or SIGTERM
@@ -148,6 +150,14 @@ class TooManyErrors(Stopped):
 
 class RangeFailed(Stopped):
     """One range of rows failed on every try."""
+
+
+class HostKillsWorkers(Stopped):
+    """Worker processes end whatever they do: this machine does that, and no row is to blame."""
+
+
+class HostTooSmall(Stopped):
+    """A limit of this machine (memory, processes, open files) was reached in the middle."""
 
 
 class SourceIncomplete(Stopped):

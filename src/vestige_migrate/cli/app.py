@@ -16,6 +16,7 @@ from vestige_migrate import __version__
 from vestige_migrate.cli import copy, demo, ending, reembed, server, streams, verify
 from vestige_migrate.cli.output import describe_os_error
 from vestige_migrate.errors import MigrationError
+from vestige_migrate.limits import describe_limit, suspected_limit
 
 INTERRUPTED = 130
 _BAD_ARGUMENTS = 2
@@ -94,8 +95,12 @@ def _exit_code(app: typer.Typer) -> int:
         streams.silence(sys.stdout)
         return 0
     except OSError as error:
-        return _fail(describe_os_error(error), _STOPPED, debug)
+        limit = describe_limit(error)
+        return _fail(limit if limit is not None else describe_os_error(error), _STOPPED, debug)
     except Exception as error:
+        limit = describe_limit(error) or suspected_limit(error)
+        if limit is not None:
+            return _fail(f"{limit}. Nothing that was committed is lost; then run again", _STOPPED, debug)
         return _fail(
             f"an unexpected {type(error).__name__} inside vestige-migrate: this is a defect. Nothing that was "
             f"committed is lost; run again with {_DEBUG_FLAG} and report the traceback",

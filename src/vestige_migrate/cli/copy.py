@@ -24,6 +24,7 @@ from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.cli.verify_output import print_verification
 from vestige_migrate.combined import CombinedReport
 from vestige_migrate.errors import MigrationError, Stopped
+from vestige_migrate.limits import describe_limit, limits_refuse
 from vestige_migrate.paths import default_database
 from vestige_migrate.plan import (
     Indexes,
@@ -143,7 +144,8 @@ def copy(
     if len(paths) == 1:
         result = run_with_progress(plan, embedder, errors_to, shown and not dry_run, report)
     else:
-        from vestige_migrate.run.several import run_several_to_postgres
+        with limits_refuse():
+            from vestige_migrate.run.several import run_several_to_postgres
 
         plans = [replace(plan, sqlite_path=path) for path in paths]
         result = _with_progress(
@@ -165,7 +167,8 @@ def run_with_progress(
 ) -> MigrationReport:
     """Runs the plan with progress bars on `console`; writes the JSON report also where the run stops."""
     # Here and not above: what it loads would keep --help and a refused argument waiting.
-    from vestige_migrate.run.coordinator import run_sqlite_to_postgres
+    with limits_refuse():
+        from vestige_migrate.run.coordinator import run_sqlite_to_postgres
 
     return _with_progress(partial(run_sqlite_to_postgres, plan, embedder), console, show_progress, report)
 
@@ -181,6 +184,6 @@ def _with_progress(
             write_report(error.report, report)
         raise
     except OSError as error:  # not left to typer, which takes a broken pipe of any kind for the reader of our output
-        raise Stopped(describe_os_error(error)) from error
+        raise Stopped(describe_limit(error) or describe_os_error(error)) from error
     write_report(result, report)
     return result

@@ -14,6 +14,7 @@ from vestige_migrate.cli.progress import ProgressBars
 from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.cli.verify_output import print_verification
 from vestige_migrate.errors import Stopped
+from vestige_migrate.limits import describe_limit, limits_refuse
 from vestige_migrate.paths import default_database
 from vestige_migrate.plan import SqliteToPostgresPlan, default_workers
 from vestige_migrate.run.temporary import usual_folder
@@ -51,7 +52,8 @@ def verify(
     middle; 130 interrupted. Nothing is changed on either side.
     """
     usual_folder()  # what is imported next looks for it
-    from vestige_migrate.verify.coordinator import verify_several_to_postgres  # loads all that --help does not need
+    with limits_refuse():
+        from vestige_migrate.verify.coordinator import verify_several_to_postgres  # all that --help does not need
 
     paths = sqlite_path or [default_database()]
     plan = SqliteToPostgresPlan(
@@ -72,7 +74,7 @@ def verify(
         with ProgressBars(errors_to, shown) as bars:
             result = verify_several_to_postgres([replace(plan, sqlite_path=path) for path in paths], bars.update)
     except OSError as error:
-        raise Stopped(describe_os_error(error)) from error
+        raise Stopped(describe_limit(error) or describe_os_error(error)) from error
     write_report(result, report)
     print_verification(result, errors_to if report == "-" else SteadyConsole())
     return result.exit_code
