@@ -16,6 +16,8 @@
     │   ├── TooManyErrors               --max-errors was passed
     │   ├── RangeFailed                 a range failed on every try
     │   ├── WriteNotKept                what was written is not there: the destination's own triggers
+    │   ├── HostKillsWorkers            something on this machine ends every worker process
+    │   ├── HostTooSmall                a limit of this machine was reached
     │   ├── SourceIncomplete            fewer rows were read than the source holds
     │   └── SourceReplaced              another database was written over the source
     └── Interrupted                130  Ctrl-C or SIGTERM
@@ -162,6 +164,14 @@ class RangeFailed(Stopped):
 
 class WriteNotKept(Stopped):
     """The destination refused, dropped or changed what the run cannot do without: the registered model, an owner."""
+
+
+class HostKillsWorkers(Stopped):
+    """Worker processes end whatever they do: this machine does that, and no row is to blame."""
+
+
+class HostTooSmall(Stopped):
+    """A limit of this machine (memory, processes, open files) was reached in the middle."""
 
 
 class SourceIncomplete(Stopped):

@@ -24,7 +24,7 @@ from tests.support.running import RunningCopy, blocked_sessions, held_row
 from tests.support.sources import SourceSpec, build_source
 from vestige_migrate import SourceUnusable
 from vestige_migrate.plan import BATCH_BYTES
-from vestige_migrate.run.messages import Message, RangeDone, RangeFault, Task, WorkerConfig
+from vestige_migrate.run.messages import Message, RangeDone, RangeFault, Sign, Task, WorkerConfig
 from vestige_migrate.run.worker import RangeCopier
 from vestige_migrate.source import connect
 from vestige_migrate.source.connect import SourceFile, open_source
@@ -152,7 +152,7 @@ def test_a_source_that_stays_locked_is_given_up_with_a_word(
     file = SourceFile(prepared).pinned()
     with closing(open_source(file)) as connection:
         layout = inspect_source(connection, prepared)
-    sent: list[Message] = []
+    sent: list[Message | Sign] = []
     now = datetime.now(UTC)
     config = WorkerConfig(file, layout, copy.database, "test worker", 9.0, 20, BATCH_BYTES, now)
     worker = RangeCopier(config, sent.append)

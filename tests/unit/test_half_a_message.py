@@ -8,8 +8,10 @@ import struct
 
 from multiprocess import Pipe
 
+from vestige_migrate.run.backlog import Backlog
 from vestige_migrate.run.messages import ErrorsFound
-from vestige_migrate.run.pool import WriterPool, _Queue, _Worker
+from vestige_migrate.run.pool import WriterPool, _Worker
+from vestige_migrate.run.standstill import Vigil
 from vestige_migrate.source.ranges import Range
 
 
@@ -21,7 +23,7 @@ def test_half_a_message_is_a_lost_worker() -> None:
     theirs.close()
     buried: list[object] = []
     pool = WriterPool.__new__(WriterPool)
-    pool._bury = lambda item, queue, handle: buried.append(item)  # type: ignore[method-assign]
-    worker = _Worker(None, ours, range_)
-    pool._receive(worker, _Queue([], 1), lambda message: None)
+    pool._bury = lambda item, backlog, handle: buried.append(item)  # type: ignore[method-assign]
+    worker = _Worker(None, ours, Vigil(0.0, 0.0), range_)
+    pool._receive(worker, Backlog([], 1), lambda message: None)
     assert buried == [worker]

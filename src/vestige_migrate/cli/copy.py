@@ -16,6 +16,7 @@ from vestige_migrate.cli.progress import ProgressBars
 from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.cli.verify_output import print_verification
 from vestige_migrate.combined import CombinedReport
+from vestige_migrate.limits import limits_refuse
 from vestige_migrate.paths import default_database
 from vestige_migrate.plan import (
     Indexes,
@@ -144,7 +145,8 @@ def _run(
 ) -> MigrationReport | CombinedReport:
     if len(plans) == 1:
         return run_with_progress(plans[0], embedder, console, show_progress)
-    from vestige_migrate.run.several import run_several_to_postgres
+    with limits_refuse():
+        from vestige_migrate.run.several import run_several_to_postgres
 
     with ProgressBars(console, show_progress) as bars:
         return run_several_to_postgres(plans, embedder, bars.update)
@@ -155,7 +157,8 @@ def run_with_progress(
 ) -> MigrationReport:
     """Runs the plan with progress bars on `console`."""
     # Here and not above: what it loads would keep --help and a refused argument waiting.
-    from vestige_migrate.run.coordinator import run_sqlite_to_postgres
+    with limits_refuse():
+        from vestige_migrate.run.coordinator import run_sqlite_to_postgres
 
     with ProgressBars(console, show_progress) as bars:
         return run_sqlite_to_postgres(plan, embedder, bars.update)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vestige_migrate.errors import Interrupted, MigrationError, Stopped
+from vestige_migrate.limits import describe_limit, suspected_limit
 
 INTERRUPTED = Interrupted.exit_code
 BAD_ARGUMENTS = 2
@@ -34,6 +35,9 @@ def failure_of(error: BaseException) -> Failure:
         return Failure(name, str(error), error.exit_code)
     if isinstance(error, KeyboardInterrupt):
         return Failure(Interrupted.__name__, INTERRUPTED_MESSAGE, INTERRUPTED)
+    limit = describe_limit(error) or (None if isinstance(error, OSError) else suspected_limit(error))
+    if limit is not None:
+        return Failure(Stopped.__name__, f"{limit}. Nothing that was committed is lost; then run again", STOPPED)
     if isinstance(error, OSError):
         return Failure(Stopped.__name__, describe_os_error(error), STOPPED)
     return Failure(

@@ -13,6 +13,7 @@ from vestige_migrate.cli.outputs import STANDARD_OUTPUT, Outputs, RunFacts
 from vestige_migrate.cli.progress import ProgressBars
 from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.cli.verify_output import print_verification
+from vestige_migrate.limits import limits_refuse
 from vestige_migrate.paths import default_database
 from vestige_migrate.plan import SqliteToPostgresPlan, default_workers
 from vestige_migrate.run.temporary import usual_folder
@@ -67,7 +68,8 @@ def verify(
         )
         usual_folder()  # what is imported next looks for it
         # Here and not above: what it loads would keep --help and a refused argument waiting.
-        from vestige_migrate.verify.coordinator import verify_several_to_postgres
+        with limits_refuse():
+            from vestige_migrate.verify.coordinator import verify_several_to_postgres
 
         with ProgressBars(errors_to, shown) as bars:
             result = verify_several_to_postgres([replace(plan, sqlite_path=path) for path in paths], bars.update)

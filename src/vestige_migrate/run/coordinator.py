@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from secrets import token_hex
 
 import psycopg
 
 from vestige_migrate.destination.faults import describe
-from vestige_migrate.errors import Interrupted, MigrationError, Stopped
+from vestige_migrate.errors import HostTooSmall, Interrupted, MigrationError, Stopped
+from vestige_migrate.limits import describe_limit, limits_refuse
 from vestige_migrate.plan import Embedder, ModelSignature, SqliteToPostgresPlan
 from vestige_migrate.report import MigrationReport
 from vestige_migrate.run.destination import check_url, ready_destination
@@ -49,11 +50,11 @@ def run_sqlite_to_postgres(
     if not plan.dry_run:
         warm_up()
     # Every check that can refuse the run comes before the first write: an upgrade of the source is one.
-    with (
-        found_source(plan) as found,
-        ready_destination(plan, found.layout, signature_of(embedder), run_name) as destination,
-        prepared_source(plan, found) as source,
-    ):
+    with ExitStack() as opened:
+        with limits_refuse():
+            found = opened.enter_context(found_source(plan))
+            destination = opened.enter_context(ready_destination(plan, found.layout, signature_of(embedder), run_name))
+            source = opened.enter_context(prepared_source(plan, found))
         indexes = IndexPhase(plan, destination, on_progress)
         run = Run(plan, source, destination, indexes, run_name, started, on_progress)
         try:
@@ -86,6 +87,8 @@ def as_migration_error(*files: SourceFile) -> Iterator[None]:
     """Ctrl-C, the destination's failures and those of these source files in the operator's terms."""
     try:
         yield
+    except MigrationError:
+        raise
     except KeyboardInterrupt:
         raise Interrupted(
             "interrupted: everything committed so far stays, and running the same command again resumes"
@@ -99,3 +102,8 @@ def as_migration_error(*files: SourceFile) -> Iterator[None]:
             f"the source could not be read: {which_fault(files, error)}. What was committed stays; run again to "
             "resume, and check the file with PRAGMA integrity_check if this stays"
         ) from None
+    except Exception as error:
+        limit = describe_limit(error)
+        if limit is None:
+            raise
+        raise HostTooSmall(f"{limit}. What was committed stays; then run again to resume") from error

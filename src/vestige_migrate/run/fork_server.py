@@ -10,6 +10,12 @@ import atexit
 import gc
 import os
 import shutil
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from vestige_migrate.limits import describe_limit
 
 _COLLECT_EVERY = 20_000
 """Objects between two looks for garbage. A chunk of rows makes more than Python's 700, none of them garbage before it
@@ -19,8 +25,39 @@ FOLDER_VARIABLE = "_VESTIGE_MIGRATE_SOCKET_FOLDER"
 """Set for the fork server alone; whoever else imports this module (for this name) is not changed by it."""
 
 _folder = os.environ.get(FOLDER_VARIABLE)
+_coordinator = os.getppid()
+
+
+def last_words(folder: str | None, pid: int | None) -> str | None:
+    """What the fork server, or a worker that came no further, wrote about its end; None where it wrote nothing."""
+    if folder is None or pid is None:
+        return None
+    with suppress(OSError, UnicodeError), _words_of(folder, pid).open(encoding="utf-8") as file:
+        return file.read() or None
+    return None
+
+
+def _words_of(folder: str, pid: int) -> Path:
+    return Path(folder) / f"end-{pid}"
+
+
+def _leave_words(kind: type[BaseException], error: BaseException, _traceback: TracebackType | None) -> None:
+    """In place of a traceback on the operator's terminal: the coordinator reads it, and says it in one line."""
+    text = describe_limit(error, starting=True) or f"an unexpected {kind.__name__}"
+    if _folder is not None:
+        with suppress(OSError, MemoryError), _words_of(_folder, os.getpid()).open("w", encoding="utf-8") as file:
+            file.write(text)
+
+
+def _remove_folder() -> None:
+    """Where the coordinator lives it does so itself, and may need the folder for another fork server first."""
+    if _folder is not None and os.getppid() != _coordinator:
+        shutil.rmtree(_folder, ignore_errors=True)
+
+
 if _folder is not None:
+    sys.excepthook = _leave_words
     gc.set_threshold(_COLLECT_EVERY)  # workers are forks: they have it too
     # Runs last. An interpreter that takes itself apart needs 0.1 s of CPU more, and nobody looks at how this one ends.
     atexit.register(os._exit, 0)
-    atexit.register(shutil.rmtree, _folder, ignore_errors=True)
+    atexit.register(_remove_folder)

@@ -42,5 +42,6 @@ class Isolator:
         rows = list_keys(self._connection, source, range_)
         id_ = name_key(table, rows[0][1:]) if rows else NIL_UUID
         rowid = range_.rowids[0] if range_.rowids else None
-        message = f"the worker {reason} whenever it copied this row (rowid {rowid})"
+        ending, _, why = reason.partition(": ")
+        message = f"the worker {ending} whenever it copied this row (rowid {rowid})" + (f": {why}" if why else "")
         return RowError(table.name, id_, None, message, Outcome.NOT_COPIED)

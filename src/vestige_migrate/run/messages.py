@@ -47,6 +47,17 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Ping:
+    """Open both ends, deal once more with `known`, which was dealt with before, and answer `Pong`.
+
+    A worker that does not survive that is not killed by any row. `range` is what it is about.
+    """
+
+    range: Range
+    known: Range | None
+
+
+@dataclass(frozen=True)
 class ErrorsFound:
     """Rows of the coming batch that have errors. Sent before its commit, so that none can get lost."""
 
@@ -117,12 +128,44 @@ class Connected:
 
 
 @dataclass(frozen=True)
+class Begun:
+    """Both ends could be reached, and the worker begins with the range now: until here no row of it is to blame."""
+
+    range: Range
+
+
+@dataclass(frozen=True)
+class Alive:
+    """The worker's process runs. What it has used up so far, and whether it waits for the server."""
+
+    cpu_seconds: float
+    bytes_read: int
+    waits_for_server: bool
+
+
+@dataclass(frozen=True)
+class Pong:
+    """What `Ping` asked for is done."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The worker's process ends itself. `reason` is for the operator; `places` are lines of code, without values."""
+
+    reason: str
+    places: str = ""
+
+
+@dataclass(frozen=True)
 class Waiting:
     """The worker has no connection and waits before it tries again; the range is its own meanwhile."""
 
     range: Range
     reason: str
 
+
+Sign = Begun | Alive | Pong | Broken | Connected
+"""What a worker says of itself, for the pool alone."""
 
 Message = (
     ErrorsFound
@@ -132,7 +175,6 @@ Message = (
     | RangeSplit
     | Waiting
     | WorkerLost
-    | Connected
     | BatchCompared
     | NeighboursFound
 )

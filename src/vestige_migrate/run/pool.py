@@ -6,88 +6,77 @@ a sentinel of its own here, and one `wait` watches them all.
 
 from __future__ import annotations
 
-import heapq
-import itertools
-import math
-import random
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from loguru import logger
 from multiprocess.connection import wait
 
-from vestige_migrate.errors import RangeFailed
+from vestige_migrate.errors import HostKillsWorkers, HostTooSmall, RangeFailed
 from vestige_migrate.run import channel, processes, worker_process
+from vestige_migrate.run.backlog import Backlog, backoff_seconds
+from vestige_migrate.run.evidence import CONTROL_PAUSES_SECONDS, Evidence
 from vestige_migrate.run.isolate import KILLS_OF_A_RANGE, Isolator, kills_allowed
 from vestige_migrate.run.messages import (
+    Alive,
     BatchDone,
+    Begun,
+    Broken,
     Connected,
     ErrorsFound,
     Message,
+    Ping,
+    Pong,
     RangeDone,
     RangeFault,
     RangeSplit,
+    Sign,
     Task,
     Waiting,
     WorkerConfig,
     WorkerLost,
 )
 from vestige_migrate.run.session import MainSession
+from vestige_migrate.run.standstill import LOOK_EVERY_SECONDS, AwakeClock, Vigil, look
 from vestige_migrate.source.ranges import Range
 
 Handle = Callable[[Message], None]
 
-FIRST_BACKOFF_SECONDS = 1.0
-BACKOFF_FACTOR = 2.5
-LONGEST_BACKOFF_SECONDS = 30.0
-_STEPS_TO_LONGEST = math.ceil(math.log(LONGEST_BACKOFF_SECONDS / FIRST_BACKOFF_SECONDS, BACKOFF_FACTOR))
-_JITTER = (0.8, 1.2)
 KILL_PAUSE_SECONDS = 0.5
 """Before the next try of a range whose worker was killed: nothing says that the server is in trouble."""
 STOP_SECONDS = 5.0
-"""How long an idle worker may take to end by itself before it is killed."""
-
-
-def backoff_seconds(attempt: int) -> float:
-    """The wait before try number `attempt + 1`: exponential, with jitter so that workers do not return in step."""
-    steps = min(attempt - 1, _STEPS_TO_LONGEST)  # a float overflows at some 770 steps
-    wait_seconds = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * BACKOFF_FACTOR**steps)
-    return wait_seconds * random.uniform(*_JITTER)
+"""How long an idle worker may take to end by itself before it is killed, and a killed one before it is left alone."""
+_MOST_HELD = 4
+"""So many rows in a row that seem to kill their workers, while nothing else gets done, are the machine's fault."""
 
 
 @dataclass
 class _Worker:
     process: Any
     pipe: Any
+    vigil: Vigil
     range: Range | None = None
     server_pid: int | None = None
+    begun: bool = False
+    """It could reach both ends and works on its range."""
+    given_at: float = 0.0
+    control: bool = False
+    """It has to prove that a worker can live here, and gets no range before."""
+    proved: bool = False
+    broken: str | None = None
+    """Why it ended itself, in its own words."""
+    stood_still: str | None = None
+    """Why we ended it."""
+    ended_at: float | None = None
 
-
-@dataclass
-class _Queue:
-    """Ranges to copy: the ones that are due, in order, and the ones that wait for their next try."""
-
-    due: list[Range]
-    unfinished: int
-    attempts: Counter[Range] = field(default_factory=Counter)
-    kills: Counter[Range] = field(default_factory=Counter)
-    waiting: list[tuple[float, int, Range]] = field(default_factory=list)
-    _order: Iterator[int] = field(default_factory=itertools.count)
-
-    def next(self) -> Range | None:
-        while self.waiting and self.waiting[0][0] <= time.monotonic():
-            self.due.append(heapq.heappop(self.waiting)[2])
-        return self.due.pop(0) if self.due else None
-
-    def put_back(self, range_: Range, delay: float) -> None:
-        heapq.heappush(self.waiting, (time.monotonic() + delay, next(self._order), range_))
-
-    def wait_seconds(self) -> float | None:
-        return max(0.0, self.waiting[0][0] - time.monotonic()) if self.waiting else None
+    @property
+    def is_watched(self) -> bool:
+        """Whether it owes signs of life."""
+        return self.range is not None or self.control
 
 
 class WriterPool:
@@ -110,20 +99,50 @@ class WriterPool:
         self._isolator = isolator
         self._context = processes.context()
         self._workers: list[_Worker] = []
+        self._clock = AwakeClock()
+        self._evidence = Evidence(size)
+        self._known: Range | None = None
+        """A range that a worker has finished: it kills none."""
+        self._held: list[tuple[Range, str]] = []
+        """Rows that seem to kill their workers. Said when another range was finished since."""
+
+    @property
+    def _after(self) -> str:
+        """What an operator is told at the end of each message that stops the run."""
+        copies = self._config.verify is None
+        return "What was committed stays; run again to resume" if copies else "Nothing was changed; run again"
 
     def _grow(self, size: int) -> None:
-        with processes.starting():
-            while len(self._workers) < size:
-                self._workers.append(self._start())
+        if len(self._workers) >= size:
+            return
+        try:
+            with processes.starting():
+                while len(self._workers) < size:
+                    self._workers.append(self._start())
+        except processes.NotStarted as error:
+            if not self._workers:
+                raise self._cannot_start(error) from None
+            self._warn(f"going on with {len(self._workers)} of {size} workers: {error}")
+            self._size = len(self._workers)
+
+    def _cannot_start(self, error: processes.NotStarted) -> HostTooSmall:
+        return HostTooSmall(f"no worker process can be started: {error}. {self._after}")
 
     def _start(self) -> _Worker:
-        ours, theirs = self._context.Pipe()
+        """Raises `processes.NotStarted`."""
+        ours, theirs = processes.pipe(self._context)
         process = self._context.Process(
             target=worker_process.main, args=(theirs, self._config), name="vestige-migrate worker", daemon=True
         )
-        process.start()
-        theirs.close()
-        return _Worker(process, ours)
+        try:
+            processes.start(process)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        now = self._clock.tick()
+        return _Worker(process, ours, Vigil(now, now))
 
     @property
     def pids(self) -> list[int]:
@@ -133,119 +152,257 @@ class WriterPool:
     def run(self, ranges: Sequence[Range], ask_first: bool, handle: Handle) -> None:
         """Copies all ranges and returns when every one is in. `handle` gets every message.
 
-        Raises `RangeFailed` when a range failed for good: at once on a permanent fault, else after `retries` tries; and
+        Raises `RangeFailed` when a range failed for good: at once on a permanent fault, else after `retries` tries;
+        `HostKillsWorkers` where workers die whatever they do; `HostTooSmall` where none can be started; and
         psycopg.OperationalError as soon as `session` is lost.
         """
-        self._grow(min(self._size, len(ranges)))
-        queue = _Queue(list(ranges), len(ranges))
-        while queue.unfinished:
-            self._feed(queue, ask_first)
-            ready = wait(self._watched(), timeout=queue.wait_seconds())
-            if self._session is not None and self._session in ready:
-                self._session.check()
-            for item in list(self._workers):
-                if item.pipe in ready:
-                    self._receive(item, queue, handle)
-                elif item.process.sentinel in ready:
-                    self._bury(item, queue, handle)
+        wanted = min(self._size, len(ranges))
+        backlog = Backlog(list(ranges), len(ranges))
+        while backlog.unfinished:
+            self._judge(backlog, handle)
+            self._grow(min(wanted, self._size))
+            self._feed(backlog, ask_first)
+            self._serve(backlog, handle, LOOK_EVERY_SECONDS)
+        self._tell_held(handle, at_end=True)
+
+    def _serve(self, backlog: Backlog, handle: Handle, seconds: float) -> None:
+        """Waits for the next thing that happens, at most so long, and deals with it."""
+        due = backlog.wait_seconds()
+        ready = wait(self._watched(), timeout=seconds if due is None else min(seconds, due))
+        now = self._clock.tick()
+        if self._session is not None and self._session in ready:
+            self._session.check()
+        for item in list(self._workers):
+            if item.pipe in ready:
+                self._receive(item, backlog, handle)
+            elif item.process.sentinel in ready:
+                self._bury(item, backlog, handle)
+            elif item.is_watched:
+                self._look_at(item, now, backlog, handle)
 
     def _watched(self) -> list[Any]:
         found = [thing for item in self._workers for thing in (item.pipe, item.process.sentinel)]
         # On Windows `wait` takes no socket of libpq's: there the loss shows at the barrier.
         return [*found, self._session] if self._session is not None and sys.platform != "win32" else found
 
-    def _feed(self, queue: _Queue, ask_first: bool) -> None:
+    def _feed(self, backlog: Backlog, ask_first: bool) -> None:
         for item in self._workers:
-            if item.range is not None:
+            if item.range is not None or item.control:
                 continue
-            range_ = queue.next()
+            range_ = backlog.next()
             if range_ is None:
                 return
-            queue.attempts[range_] += 1
-            item.range = range_
-            with suppress(BrokenPipeError, ConnectionResetError):  # its sentinel tells next
-                again = queue.attempts[range_] > 1 or range_.rowids is not None
-                last_try = queue.attempts[range_] >= self._retries
-                channel.send(item.pipe, Task(range_, ask_first or again, last_try))
+            self._give(item, range_, backlog, ask_first)
 
-    def _receive(self, item: _Worker, queue: _Queue, handle: Handle) -> None:
+    def _give(self, item: _Worker, range_: Range, backlog: Backlog, ask_first: bool) -> None:
+        backlog.attempts[range_] += 1
+        item.range, item.begun, item.given_at = range_, False, self._clock.now
+        item.vigil.hear(self._clock.now)
+        again = backlog.attempts[range_] > 1 or range_.rowids is not None
+        with suppress(BrokenPipeError, ConnectionResetError):  # its sentinel tells next
+            last_try = backlog.attempts[range_] >= self._retries
+            channel.send(item.pipe, Task(range_, ask_first or again, last_try))
+
+    def _receive(self, item: _Worker, backlog: Backlog, handle: Handle) -> None:
         try:
-            message: Message = channel.receive(item.pipe)
+            message: Message | Sign = channel.receive(item.pipe)
         except EOFError:
-            self._bury(item, queue, handle)
+            self._bury(item, backlog, handle)
             return
-        self._take(item, message, queue, handle)
+        self._take(item, message, backlog, handle)
 
-    def _take(self, item: _Worker, message: Message, queue: _Queue, handle: Handle) -> None:
+    def _take(self, item: _Worker, message: Message | Sign, backlog: Backlog, handle: Handle) -> None:
         """Deals with what a worker said."""
+        if isinstance(message, Alive):
+            item.vigil.feel(message, self._clock.now)
+            return
+        item.vigil.hear(self._clock.now)
         if isinstance(message, Waiting):
             self._warn(f"{message.range}: {message.reason}")
-            return
-        if isinstance(message, Connected):
+        elif isinstance(message, Begun):
+            item.begun = True
+        elif isinstance(message, Connected):
             item.server_pid = message.server_pid
-            return
-        handle(message)
+        elif isinstance(message, Broken):
+            item.broken = message.reason
+            logger.debug("a worker process ends: {}; {}", message.reason, message.places)
+        elif isinstance(message, Pong):
+            item.proved = True
+        elif not item.control:  # what a control finds was reported before
+            handle(message)
+            self._advance(item, message, backlog, handle)
+
+    def _advance(self, item: _Worker, message: Message, backlog: Backlog, handle: Handle) -> None:
         if isinstance(message, RangeDone):
             item.range = None
-            queue.unfinished -= 1
+            backlog.unfinished -= 1
+            self._known = message.range
+            self._evidence.finished()
+            self._tell_held(handle)
         elif isinstance(message, RangeFault):
             item.range = None
-            self._again(queue, message.range, message.reason, message.transient)
+            self._again(backlog, message.range, message.reason, message.transient)
 
-    def _bury(self, item: _Worker, queue: _Queue, handle: Handle) -> None:
-        """Replaces a worker that ended; its range is tried again."""
+    def _look_at(self, item: _Worker, now: float, backlog: Backlog, handle: Handle) -> None:
+        """Says that a worker stands still, ends it after a limit, and leaves it alone where even that does nothing."""
+        if item.ended_at is not None:
+            if now - item.ended_at >= STOP_SECONDS:
+                self._warn(f"process {item.process.pid} does not end, though it was killed: going on without it")
+                self._bury(item, backlog, handle)
+            return
+        found = look(item.vigil, item.process.pid, now, self._config.silence_seconds)
+        if found is None:
+            return
+        who = f"{item.range or 'a new worker'}: its worker (process {item.process.pid}) {found.what}"
+        if found.is_over:
+            item.stood_still = f"its worker {found.what} for {found.seconds:.0f} s and was ended"
+            item.ended_at = now
+            item.process.kill()
+        elif not item.vigil.said:
+            item.vigil.said = True
+            left = found.limit - found.seconds
+            self._warn(f"{who}, for {found.seconds:.0f} s now; in {left:.0f} s it is ended, and its range tried again")
+
+    def _bury(self, item: _Worker, backlog: Backlog, handle: Handle) -> None:
+        """Deals with the end of a worker: its range is tried again, unless it speaks against that range."""
         # What it said before it died still counts: a finished range must not be copied twice.
-        while item.range is not None and _has_message(item.pipe):
+        while _has_message(item.pipe):
             try:
-                message: Message = channel.receive(item.pipe)
+                message: Message | Sign = channel.receive(item.pipe)
             except EOFError:
                 break
-            self._take(item, message, queue, handle)
-        item.process.join()
+            self._take(item, message, backlog, handle)
+        processes.let_go(item.process, STOP_SECONDS)
         item.pipe.close()
         self._workers.remove(item)
         if self._session is not None:
             self._session.end(item.server_pid)
-        if item.range is not None:
-            reason = _ending(item.process.exitcode)
-            handle(WorkerLost(item.range, reason))
-            self._after_kill(queue, item.range, reason, handle)
-        with processes.starting():
-            self._workers.append(self._start())
-
-    def _after_kill(self, queue: _Queue, range_: Range, reason: str, handle: Handle) -> None:
-        """Another try; or its halves; or, where it is one row, the verdict on that."""
-        queue.kills[range_] += 1
-        if self._isolator is None or queue.kills[range_] < kills_allowed(range_):
-            if range_.rowids is None:
-                self._again(queue, range_, f"its worker {reason}", True, KILL_PAUSE_SECONDS)
-            else:
-                queue.due.insert(0, range_)
+        range_, lived = item.range, self._clock.now - item.given_at
+        if range_ is None:
+            if not item.control:
+                self._evidence.lost(None, 0.0)
             return
-        if range_.rowids is not None and len(range_.rowids) == 1:
+        reason = item.stood_still or f"its worker {_ending(item)}"
+        handle(WorkerLost(range_, reason))
+        if item.stood_still is not None:
+            self._again(backlog, range_, reason, True, KILL_PAUSE_SECONDS)
+        elif not item.begun:
+            self._evidence.lost(None, lived)
+            backlog.attempts[range_] -= 1  # no try of it: it had not come so far
+            self._warn(f"{range_}: {reason} before it had begun; trying again")
+            backlog.put_back(range_, KILL_PAUSE_SECONDS)
+        else:
+            self._evidence.lost(range_, lived)
+            self._suspect(backlog, range_, lived, reason, handle)
+
+    def _suspect(self, backlog: Backlog, range_: Range, lived: float, reason: str, handle: Handle) -> None:
+        """A worker died over this range: another try; or its halves, or the verdict on a row, once that is certain."""
+        kills = backlog.killed(range_, lived)
+        if self._isolator is None or (range_.rowids is None and kills < KILLS_OF_A_RANGE):
+            self._again(backlog, range_, reason, True, KILL_PAUSE_SECONDS)
+        elif kills < kills_allowed(range_) or range_.rowids is None:
+            backlog.suspects.append(range_)
+        elif len(range_.rowids) > 1:
+            self._split(backlog, range_, handle)
+        else:
+            self._held.append((range_, reason.removeprefix("its worker ")))
+            backlog.unfinished -= 1
+
+    def _split(self, backlog: Backlog, range_: Range, handle: Handle) -> None:
+        assert self._isolator is not None
+        halves = self._isolator.halves(range_)
+        handle(RangeSplit(range_, tuple(halves)))
+        self._evidence.split(range_, halves)
+        backlog.split(range_, halves)
+
+    def _judge(self, backlog: Backlog, handle: Handle) -> None:
+        """Whether it is the rows or the machine, where workers died: what a control that gets no row does decides."""
+        if self._evidence.is_against_host or len(self._held) >= _MOST_HELD:
+            raise self._host_kills("workers of different ranges ended one after the other, and none was finished")
+        while backlog.suspects or self._evidence.is_doubtful:
+            suspect = backlog.suspects.pop(0) if backlog.suspects else None
+            lived = backlog.lived_seconds[suspect] if suspect is not None else 0.0
+            worker = self._prove(suspect, self._evidence.control_seconds(lived), backlog, handle)
+            if suspect is None:
+                continue
+            if suspect.rowids is None:
+                kills = backlog.kills[suspect]
+                self._warn(f"{suspect}: it lost its worker {kills} times; looking for the row that does it")
+                self._split(backlog, suspect, handle)
+            else:
+                # The very process that has just lived without it: where it dies now, it is the row's doing.
+                self._give(worker, suspect, backlog, True)
+
+    def _prove(self, about: Range | None, seconds: float, backlog: Backlog, handle: Handle) -> _Worker:
+        """A fresh worker that has lived so long, and done again what was done before; the others work on meanwhile.
+
+        Raises `HostKillsWorkers` where none lives.
+        """
+        endings = []
+        for pause in (*CONTROL_PAUSES_SECONDS, None):
+            control = self._start_control(about)
+            until = self._clock.now + seconds
+            while control in self._workers and not (control.proved and self._clock.now >= until):
+                self._serve(backlog, handle, 0.1)
+            if control in self._workers:
+                control.control = False
+                self._evidence.survived()
+                return control
+            endings.append(_ending(control))
+            if control.broken is not None and len(endings) > 1:
+                raise HostTooSmall(f"a worker process {endings[-1]}. {self._after}")
+            if pause is not None:
+                self._warn(f"a worker that had been given no row {endings[-1]}; trying another in {pause:.0f} s")
+                until = self._clock.now + pause
+                while self._clock.now < until:
+                    self._serve(backlog, handle, 0.1)
+        how = f"the last one {endings[-1]}"
+        raise self._host_kills(f"{len(endings)} workers in a row that had been given no row ended, {how}")
+
+    def _start_control(self, about: Range | None) -> _Worker:
+        try:
+            with processes.starting():
+                control = self._start()
+        except processes.NotStarted as error:
+            raise self._cannot_start(error) from None
+        control.control = True
+        self._workers.append(control)
+        range_ = about or self._known or Range("knowledge_nodes", 0)
+        with suppress(BrokenPipeError, ConnectionResetError):
+            channel.send(control.pipe, Ping(range_, self._known))
+        return control
+
+    def _host_kills(self, what: str) -> HostKillsWorkers:
+        return HostKillsWorkers(
+            f"something on this machine ends the worker processes: {what}. No row is to blame. Usually it is the "
+            "kernel's memory killer: its log says so (dmesg, or journalctl -k). Give the machine or the container more "
+            f"memory, or use fewer workers (--workers 1). {self._after}"
+        )
+
+    def _tell_held(self, handle: Handle, at_end: bool = False) -> None:
+        """The verdicts on rows. They waited until a worker had finished something else since, or nothing else is left.
+
+        Raises `HostKillsWorkers` where several rows were lost, and no worker has ever finished anything.
+        """
+        if at_end and self._known is None and len(self._held) > 1:
+            raise self._host_kills("workers of different rows ended one after the other, and none was finished")
+        held, self._held = self._held, []
+        for range_, reason in held:
+            assert self._isolator is not None
             handle(ErrorsFound(range_, (self._isolator.verdict(range_, reason),)))
             handle(BatchDone(range_, 0, 0, 1))
             handle(RangeDone(range_))
-            queue.unfinished -= 1
-            return
-        if range_.rowids is None:
-            self._warn(f"{range_}: its worker {reason} {KILLS_OF_A_RANGE} times; looking for the row that does it")
-        halves = self._isolator.halves(range_)
-        handle(RangeSplit(range_, tuple(halves)))
-        queue.due[:0] = halves
-        queue.unfinished += len(halves) - 1
 
-    def _again(self, queue: _Queue, range_: Range, reason: str, transient: bool, pause: float | None = None) -> None:
-        attempt = queue.attempts[range_]
-        copies = self._config.verify is None
-        after = "What was committed stays; run again to resume" if copies else "Nothing was changed; run again"
+    def _again(self, backlog: Backlog, range_: Range, reason: str, transient: bool, pause: float | None = None) -> None:
+        attempt = backlog.attempts[range_]
         if not transient:
-            raise RangeFailed(f"{range_} cannot be {'copied' if copies else 'compared'}: {reason}. {after}")
+            verb = "copied" if self._config.verify is None else "compared"
+            raise RangeFailed(f"{range_} cannot be {verb}: {reason}. {self._after}")
         if attempt >= self._retries:
-            raise RangeFailed(f"{range_} failed {attempt} times, the last time because of {reason}. {after}")
+            raise RangeFailed(f"{range_} failed {attempt} times, the last time because of {reason}. {self._after}")
         delay = backoff_seconds(attempt) if pause is None else pause
         self._warn(f"{range_}: {reason}; try {attempt + 1} of {self._retries} in {delay:.1f} s")
-        queue.put_back(range_, delay)
+        backlog.put_back(range_, delay)
 
     def stop(self) -> None:
         """Lets idle workers end and waits for them."""
@@ -268,10 +425,12 @@ class WriterPool:
             if item.process.is_alive():
                 item.process.kill()
         for item in self._workers:
-            item.process.join()
+            processes.let_go(item.process, STOP_SECONDS)
             while handle is not None and _has_message(item.pipe):
                 try:
-                    handle(channel.receive(item.pipe))
+                    message: Message | Sign = channel.receive(item.pipe)
+                    if not item.control and not isinstance(message, Sign | Waiting):
+                        handle(message)
                 except (EOFError, OSError):  # OSError: of whoever hears it
                     break
             item.pipe.close()
@@ -285,7 +444,12 @@ def _has_message(pipe: Any) -> bool:
         return False
 
 
-def _ending(exitcode: int | None) -> str:
-    if exitcode is not None and exitcode < 0:
-        return f"was killed by signal {-exitcode}"
-    return f"ended with exit code {exitcode}"
+def _ending(item: _Worker) -> str:
+    """How the worker ended, after "the worker"."""
+    code = item.process.exitcode
+    why = item.broken or (processes.why_ended(item.process) if code else None)
+    if why is not None:
+        return f"ended: {why}"
+    if code is not None and code < 0:
+        return f"was killed by signal {-code}"
+    return f"ended with exit code {code}"

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,20 +14,34 @@ from typing import Any
 
 import multiprocess
 from multiprocess import forkserver, resource_tracker, util
+from multiprocess import process as process_module
 
 from vestige_migrate.errors import HostUnusable
+from vestige_migrate.limits import describe_limit
 from vestige_migrate.paths import can_enter_working_folder
-from vestige_migrate.run.fork_server import FOLDER_VARIABLE
+from vestige_migrate.run.fork_server import FOLDER_VARIABLE, last_words
 from vestige_migrate.run.temporary import LONGEST_FOLDER, usual_folder
 
 _SHORT_FOLDERS = ("/tmp", "/var/tmp")
+START_SECONDS = 30.0
+"""How long the start of a process may take: it needs some milliseconds, and the imports of the first one a second."""
+
+
+class NotStarted(Exception):
+    """A process could not be started; the message says why, and what to do."""
 
 
 def warm_up() -> None:
-    """Lets the fork server begin its imports now, while the coordinator looks at both ends; returns at once."""
-    if context().get_start_method() == "forkserver":
-        with _environment(_ONE_THREAD), _working_folder():
-            _start_fork_server()
+    """Lets the fork server begin its imports now, while the coordinator looks at both ends; returns at once.
+
+    Raises `HostUnusable` where it cannot be started.
+    """
+    try:
+        if context().get_start_method() == "forkserver":
+            with _environment(_ONE_THREAD), _working_folder():
+                _start_fork_server()
+    except NotStarted as error:
+        raise HostUnusable(f"worker processes cannot be started: {error}") from None
 
 
 def context() -> Any:
@@ -39,9 +54,77 @@ def context() -> Any:
     return context
 
 
+def pipe(context: Any) -> tuple[Any, Any]:
+    """Both ends of a pipe to a worker. Raises `NotStarted`."""
+    try:
+        ends: tuple[Any, Any] = context.Pipe()
+    except OSError as error:
+        raise NotStarted(_why(error)) from error
+    return ends
+
+
+def start(process: Any) -> None:
+    """Starts a worker process, inside of `starting`. Raises `NotStarted`.
+
+    `multiprocess` asks the fork server and waits for its answer for ever. One that stands still is ended after a while,
+    which is an answer, and the next start makes another.
+    """
+    watchdog = threading.Timer(START_SECONDS, _end_fork_server)
+    watchdog.daemon = True
+    try:
+        watchdog.start()
+        process.start()
+    except (OSError, EOFError, RuntimeError, MemoryError) as error:
+        raise NotStarted(_why(error)) from error
+    finally:
+        watchdog.cancel()
+
+
+def let_go(process: Any, seconds: float) -> None:
+    """Waits for the end of a killed process, at most so long: one that hangs in the kernel does not even die of that.
+
+    Nobody waits for it afterwards, at the end of this program either.
+    """
+    process.join(seconds)
+    if process.is_alive():
+        process_module._children.discard(process)
+
+
+def why_ended(process: Any) -> str | None:
+    """What a process left behind about its end, where it came to that."""
+    return last_words(_socket_place(), process.pid)
+
+
+def _end_fork_server() -> None:
+    pid = forkserver._forkserver._forkserver_pid
+    if pid is not None:  # it is our child, and nobody has waited for it: the number is its own
+        os.kill(pid, signal.SIGKILL)
+
+
+def _why(error: BaseException) -> str:
+    limit = describe_limit(error, starting=True)
+    if limit is not None:
+        return limit
+    left = last_words(_socket_place(), forkserver._forkserver._forkserver_pid)
+    if left is not None:
+        return left
+    if isinstance(error, EOFError | BrokenPipeError | ConnectionError):
+        return (
+            "the process that starts the others (the fork server) ended or stood still, and nobody knows why; the "
+            "kernel's log may (dmesg, journalctl -k)"
+        )
+    return f"{type(error).__name__}: {error}"  # of the system, or of multiprocess: no rows were near
+
+
+def _socket_place() -> str | None:
+    """The folder of the fork server's socket, where there is one by now."""
+    folder = process_module.current_process()._config.get("tempdir")
+    return str(folder) if folder is not None else None
+
+
 @contextmanager
 def starting() -> Iterator[None]:
-    """Worker processes are started inside this context."""
+    """Worker processes are started inside this context. Raises `NotStarted`."""
     with _no_main_module(), _environment(_ONE_THREAD), _working_folder():
         if context().get_start_method() == "forkserver":
             _start_fork_server()
@@ -53,13 +136,16 @@ def _start_fork_server() -> None:
     ignore it, it would print a traceback. Workers inherit that; the coordinator decides what Ctrl-C means."""
     folder = _place_socket()
     with _environment(_SAFE_PATH):
-        resource_tracker.ensure_running()  # first: it unblocks SIGINT here when it has started its process
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            with _environment({FOLDER_VARIABLE: folder, **_memory_is_kept()}):
-                forkserver.ensure_running()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            resource_tracker.ensure_running()  # first: it unblocks SIGINT here when it has started its process
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                with _environment({FOLDER_VARIABLE: folder, **_memory_is_kept()}):
+                    forkserver.ensure_running()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        except (OSError, MemoryError) as error:
+            raise NotStarted(_why(error)) from error
 
 
 def _place_socket() -> str:

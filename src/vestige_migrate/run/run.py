@@ -20,13 +20,13 @@ from vestige_migrate.plan import OnConflict, SqliteToPostgresPlan
 from vestige_migrate.report import MigrationReport, ModelInfo, RowError
 from vestige_migrate.run.archive import ArchivePhase
 from vestige_migrate.run.awaiting import count_awaiting
+from vestige_migrate.run.backlog import backoff_seconds
 from vestige_migrate.run.destination import ReadyDestination
 from vestige_migrate.run.index_phase import IndexPhase
 from vestige_migrate.run.load import Load
 from vestige_migrate.run.messages import ErrorsFound
 from vestige_migrate.run.owner import make_owner
 from vestige_migrate.run.phases import timed
-from vestige_migrate.run.pool import backoff_seconds
 from vestige_migrate.run.prepare import PreparedSource
 from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.run.repeated import RepeatedRows

@@ -12,6 +12,7 @@ from vestige_migrate.combined import CombinedReport
 from vestige_migrate.destination.registry import UNNAMED
 from vestige_migrate.errors import MigrationError, PlanError, SourcesMismatch
 from vestige_migrate.estimate import Estimate
+from vestige_migrate.limits import limits_refuse
 from vestige_migrate.plan import Embedder, ModelSignature, SqliteToPostgresPlan
 from vestige_migrate.report import MigrationReport, ModelInfo
 from vestige_migrate.run.coordinator import as_migration_error, new_run_name, signature_of
@@ -42,12 +43,13 @@ def run_several_to_postgres(
     if not plans[0].dry_run:
         warm_up()
     with ExitStack() as opened:
-        found = [opened.enter_context(found_source(plan)) for plan in plans]
-        check_sources(found)
-        destination = opened.enter_context(
-            ready_destination(plans[0], telling_layout(found), signature_of(embedder), run_name)
-        )
-        sources = [opened.enter_context(prepared_source(plan, at)) for plan, at in zip(plans, found, strict=True)]
+        with limits_refuse():
+            found = [opened.enter_context(found_source(plan)) for plan in plans]
+            check_sources(found)
+            destination = opened.enter_context(
+                ready_destination(plans[0], telling_layout(found), signature_of(embedder), run_name)
+            )
+            sources = [opened.enter_context(prepared_source(plan, at)) for plan, at in zip(plans, found, strict=True)]
         combined = CombinedReport(destination.info, _model_info(destination.model), len(plans), plans[0].dry_run)
         try:
             with as_migration_error(*(source.file for source in sources)):

@@ -26,16 +26,21 @@ from vestige_migrate.run.ask import Answer, KeyAsker
 from vestige_migrate.run.companions import keys_of, read_companions
 from vestige_migrate.run.messages import (
     BatchDone,
+    Begun,
     Connected,
     ErrorsFound,
     Message,
+    Ping,
+    Pong,
     RangeDone,
     RangeFault,
+    Sign,
     Task,
     Waiting,
     WorkerConfig,
 )
 from vestige_migrate.run.patience import ServerAway, connect_patiently
+from vestige_migrate.run.pulse import start_pulse
 from vestige_migrate.source import driver
 from vestige_migrate.source.chunks import ChunkReader, can_read_chunks, text_columns
 from vestige_migrate.source.connect import open_source
@@ -50,7 +55,7 @@ from vestige_migrate.tables.encoder import BatchEncoder
 from vestige_migrate.tables.plain import PlainEncoder, PlainRows
 from vestige_migrate.wire.batch import Batch, copy_payloads
 
-Send = Callable[[Message], None]
+Send = Callable[[Message | Sign], None]
 
 SAMPLED_ROWS = 100
 """Rows that are tried where it is to be known whether any row of a table goes in."""
@@ -60,16 +65,32 @@ def main(pipe: Any, config: WorkerConfig) -> None:
     """Deals with the ranges that come through `pipe` until None comes, or the coordinator is gone."""
     # Ctrl-C reaches the whole terminal group: the coordinator decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    send = _one_at_a_time(pipe)
+    start_pulse(send)
     _end_with_coordinator()
-    worker = _worker(config, partial(channel.send, pipe))
+    worker = _worker(config, send)
     try:
-        while (task := channel.receive(pipe)) is not None:
-            worker.run(task)
+        while (order := channel.receive(pipe)) is not None:
+            if isinstance(order, Ping):
+                worker.prove(order)
+            else:
+                worker.run(order)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         # The coordinator died. Nothing is left to report to; the transaction ends with the connection.
         os._exit(1)
     finally:
         worker.close()
+
+
+def _one_at_a_time(pipe: Any) -> Send:
+    """Sends through the pipe, for two threads."""
+    lock = threading.Lock()
+
+    def send(message: Message | Sign) -> None:
+        with lock:
+            channel.send(pipe, message)
+
+    return send
 
 
 def _worker(config: WorkerConfig, send: Send) -> RangeWorker:
@@ -115,6 +136,7 @@ class RangeWorker(ABC):
         """Deals with one range and says how it went; a fault is a message, never an exception."""
         try:
             self._reach_postgres(task.range)
+            self._send(Begun(task.range))
             self._work(task)
         except ServerAway as error:
             self._send(RangeFault(task.range, False, f"PostgreSQL: {error}"))
@@ -127,6 +149,19 @@ class RangeWorker(ABC):
             self._send(RangeFault(task.range, is_locked(error), reason))
         else:
             self._send(RangeDone(task.range))
+
+    def prove(self, ping: Ping) -> None:
+        """Shows that a worker can live here. A fault at either end is no matter: the next range will say it."""
+        try:
+            self._reach_postgres(ping.range)
+            self._open_sqlite()
+            if ping.known is not None:
+                self._work(Task(ping.known, ask_first=True))
+        except (ServerAway, psycopg.Error):
+            self._close_postgres()
+        except driver.errors():
+            self._close_sqlite()
+        self._send(Pong())
 
     def close(self) -> None:
         """Closes both connections."""

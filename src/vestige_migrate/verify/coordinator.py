@@ -17,7 +17,8 @@ from loguru import logger
 
 from vestige_migrate.destination.compare import count_and_sum
 from vestige_migrate.destination.faults import describe
-from vestige_migrate.errors import Interrupted, SourceIncomplete, Stopped
+from vestige_migrate.errors import HostTooSmall, Interrupted, MigrationError, SourceIncomplete, Stopped
+from vestige_migrate.limits import describe_limit, limits_refuse
 from vestige_migrate.plan import BATCH_BYTES, OnConflict, SqliteToPostgresPlan
 from vestige_migrate.report import NIL_UUID, ModelInfo
 from vestige_migrate.run.destination import ReadyDestination
@@ -75,9 +76,12 @@ def verify_several_to_postgres(
     run_name = f"vestige-migrate {token_hex(4)}"
     plans = [replace(plan, allow_source_upgrade=False) for plan in plans]
     with ExitStack() as opened:
-        found = [opened.enter_context(found_source(plan)) for plan in plans]
-        destination = opened.enter_context(open_destination(plans[0], [item.layout for item in found], run_name))
-        sources = [opened.enter_context(prepared_source(plan, item)) for plan, item in zip(plans, found, strict=True)]
+        with limits_refuse():
+            found = [opened.enter_context(found_source(plan)) for plan in plans]
+            destination = opened.enter_context(open_destination(plans[0], [item.layout for item in found], run_name))
+            sources = [
+                opened.enter_context(prepared_source(plan, item)) for plan, item in zip(plans, found, strict=True)
+            ]
         report = _verify(plans[0], sources, destination, run_name, on_progress)
     report.duration_seconds = time.monotonic() - started
     return report
@@ -111,6 +115,8 @@ def _verify(
     run = _Verification(plan, sources, destination, run_name, on_progress)
     try:
         run.execute()
+    except MigrationError:
+        raise
     except KeyboardInterrupt:
         raise Interrupted("interrupted: nothing was changed by comparing; run vestige migrate verify again") from None
     except psycopg.Error as error:
@@ -118,6 +124,11 @@ def _verify(
     except driver.errors() as error:
         fault = which_fault((source.file for source in sources), error)
         raise Stopped(f"the source could not be read: {fault}. Nothing was changed; verify again") from None
+    except Exception as error:
+        limit = describe_limit(error)
+        if limit is None:
+            raise
+        raise HostTooSmall(f"{limit}. Nothing was changed; then verify again") from error
     run.report.duration_seconds = time.monotonic() - started
     return run.report
 
