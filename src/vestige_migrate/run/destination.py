@@ -7,39 +7,33 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from loguru import logger
-from psycopg_pool import ConnectionPool
 
 from vestige_migrate.destination import embedded, indexes, registry, rights, schema
 from vestige_migrate.destination.archive import check_archive
 from vestige_migrate.destination.connect import (
     Connection,
-    connection_string,
     display_url,
     parse_url,
-    prepare_session,
-    watch,
 )
-from vestige_migrate.destination.reach import looking_at
+from vestige_migrate.destination.reach import check_second, looking_at
 from vestige_migrate.destination.schema import ServerInfo
+from vestige_migrate.destination.server import Home
 from vestige_migrate.destination.shape import check_shape
-from vestige_migrate.destination.watched import WatchedConnection
 from vestige_migrate.paths import default_server_directory
 from vestige_migrate.plan import ModelSignature, SqliteToPostgresPlan
 from vestige_migrate.report import DestinationInfo
+from vestige_migrate.run.connections import CoordinatorPool
 from vestige_migrate.run.session import MainSession
 from vestige_migrate.source.layout import Layout
-
-_POOL_TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class ReadyDestination:
     """A destination that passed every check that writes nothing."""
 
-    url: str
     info: DestinationInfo
     server: ServerInfo
-    pool: ConnectionPool[WatchedConnection]
+    pool: CoordinatorPool
     session: MainSession
     model: ModelSignature | None
     fresh: bool
@@ -48,6 +42,16 @@ class ReadyDestination:
     def main(self) -> Connection:
         """The connection that holds the lock; another one after the server was away, so keep none of it."""
         return self.session.connection
+
+    @property
+    def home(self) -> Home:
+        """Where every session of the run has to be; another place after a failover, so keep none of it."""
+        return self.session.home
+
+    @property
+    def url(self) -> str:
+        """Leads there alone."""
+        return self.home.url
 
 
 def check_url(plan: SqliteToPostgresPlan) -> None:
@@ -76,26 +80,9 @@ def ready_destination(
     """The destination, checked against the source. Raises `ModelMismatch` or `DestinationUnusable`."""
     url = resolve_url(plan)
     display = display_url(url)
-    name = f"{run_name} coordinator"
     session = MainSession(url, run_name, plan.answer_timeout)
-
-    def configure(connection: WatchedConnection) -> None:
-        prepare_session(connection)
-        watch(connection, url, name, plan.answer_timeout)
-
     # The main connection holds the lock for the whole run; the pool has the others.
-    pool = ConnectionPool(
-        connection_string(url, name),
-        min_size=0,
-        max_size=plan.max_connections,
-        timeout=_POOL_TIMEOUT_SECONDS,
-        configure=configure,
-        check=ConnectionPool.check_connection,
-        connection_class=WatchedConnection,
-        kwargs={"autocommit": True},
-        name="coordinator",
-        open=False,
-    )
+    pool = CoordinatorPool(session, f"{run_name} coordinator", plan)
     with closing(session):
         main = session.connection
         with looking_at(display):
@@ -119,8 +106,9 @@ def ready_destination(
                 check_archive(main)
             rights.check_owning(main, plan, model, registered, dimension)
             fresh = schema.is_fresh(main)
+            check_second(session.home, f"{run_name} coordinator")
         pool.open()
         try:
-            yield ReadyDestination(url, info, server, pool, session, model, fresh)
+            yield ReadyDestination(info, server, pool, session, model, fresh)
         finally:
             pool.close()
