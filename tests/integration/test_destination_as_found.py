@@ -201,6 +201,43 @@ def test_a_role_that_may_make_no_table_or_see_no_row_is_refused(source: Path, da
     assert refused.value.exit_code == 3
 
 
+def test_row_security_of_any_table_that_is_used_is_refused_before_anything_is_written(
+    source: Path, made_by_owner: str, guest: Guest
+) -> None:
+    """Whatever the policies say: hidden rows, refused inserts, none at all; for guests and, where forced, the owner."""
+    Copier(made_by_owner)(source, indexes="now")
+    guest.owner("GRANT CREATE ON SCHEMA public TO {role}", "DELETE FROM knowledge_nodes")
+    with psycopg.connect(guest.url) as connection:
+        connection.execute(read_sql("archive.sql"))
+    guest.owner(
+        "GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}",
+        "ALTER TABLE embedding_model ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY reads ON embedding_model FOR SELECT USING (true)",
+    )
+    for dry_run in (True, False):
+        with pytest.raises(DestinationUnusable, match=r"row-level security .* embedding_model .*owner") as refused:
+            Copier(guest.url)(source, dry_run=dry_run)
+        assert refused.value.exit_code == 3
+    with pytest.raises(DestinationUnusable, match="embedding_model"):
+        Verifier(guest.url)(source)
+    guest.owner(
+        "ALTER TABLE embedding_model DISABLE ROW LEVEL SECURITY",
+        "ALTER TABLE vestige_archive FORCE ROW LEVEL SECURITY, ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY inserts ON vestige_archive FOR INSERT WITH CHECK (false)",
+    )
+    for refuse, options in ((Copier(guest.url), {"archive": True}), (Verifier(guest.url), {})):
+        with pytest.raises(
+            DestinationUnusable, match=r"ALTER TABLE public\.vestige_archive NO FORCE ROW LEVEL SECURITY"
+        ) as refused:
+            refuse(source, **options)
+    with psycopg.connect(made_by_owner) as connection:
+        assert connection.execute("SELECT count(*) FROM knowledge_nodes").fetchone() == (0,)
+    guest.owner(str(refused.value).rpartition("run: ")[2])
+    guest.owner("DROP POLICY inserts ON vestige_archive")
+    assert Copier(guest.url)(source, archive=True).exit_code == 0
+    assert_same(source, made_by_owner)
+
+
 def test_a_session_that_ends_while_the_destination_is_looked_at_is_a_refusal(
     source: Path, copy: Copier, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from psycopg.pq import Conninfo
 from vestige_migrate.destination.connect import MASK, connection_string, display_url, parse_url
 from vestige_migrate.destination.embedded import EmbeddedServer
 from vestige_migrate.destination.reach import unreachable
+from vestige_migrate.destination.server import Home
 from vestige_migrate.errors import PlanError, SourceUnusable
 from vestige_migrate.plan import SqliteToPostgresPlan
 from vestige_migrate.run.coordinator import run_sqlite_to_postgres
@@ -278,10 +279,12 @@ def test_no_repr_shows_a_url_or_a_key(tmp_path: Path) -> None:
     layout: Any = None
     worker = WorkerConfig(source, layout, SECRET_URL, "name", 1.0, 1, 1, datetime.now(UTC))
     nothing: Any = None
+    home = Home(SECRET_URL, nothing)
     things = [
         plan, replace(plan, workers=3), [plan], partial(run_sqlite_to_postgres, plan), cipher, source, worker,
-        ReadyDestination(SECRET_URL, nothing, nothing, nothing, nothing, nothing, fresh=False),
-        OpenDestination(SECRET_URL, nothing, nothing, nothing),
+        home, replace(worker, home=home),
+        ReadyDestination(nothing, nothing, nothing, nothing, nothing, fresh=False),
+        OpenDestination(nothing, nothing, home, nothing),
         EmbeddedServer(tmp_path, SECRET_URL, f"psql '{SECRET_URL}'"),
     ]  # fmt: skip
     for thing in things:

@@ -11,6 +11,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Conninfo
 from psycopg.rows import TupleRow
 
+from vestige_migrate.destination.server import Home, settle
 from vestige_migrate.destination.watched import SILENCE_SECONDS, WatchedConnection
 from vestige_migrate.errors import PlanError
 
@@ -130,24 +131,35 @@ def _from_outside() -> set[str]:
     return {option.keyword.decode() for option in Conninfo.get_defaults() if option.val is not None}
 
 
-def connect(url: str, application_name: str, silence_seconds: float = SILENCE_SECONDS) -> WatchedConnection:
-    """An autocommit connection that notices when it hangs. Raises psycopg.OperationalError where there is no server."""
-    connection = WatchedConnection.connect(connection_string(url, application_name), autocommit=True)
+def connect(
+    url: str, application_name: str, silence_seconds: float = SILENCE_SECONDS, home: Home | None = None
+) -> WatchedConnection:
+    """An autocommit connection that notices when it hangs; with `home` it is there, wherever `url` leads.
+
+    Raises psycopg.OperationalError where there is no server (`NotConnected`), or it is not the one (`WrongServer`).
+    """
+    string = connection_string(home.url if home else url, application_name)
+    connection = settle(
+        lambda: WatchedConnection.connect(string, autocommit=True), home.server if home is not None else None
+    )
     try:
         prepare_session(connection)
-        watch(connection, url, application_name, silence_seconds)
+        watch(connection, home, url, application_name, silence_seconds)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def watch(connection: WatchedConnection, url: str, application_name: str, silence_seconds: float) -> None:
-    """Begins to watch a connection."""
+def watch(
+    connection: WatchedConnection, home: Home | None, url: str, application_name: str, silence_seconds: float
+) -> None:
+    """Begins to watch a connection; the second one that asks about it goes to `home` as well."""
     row = connection.execute("SELECT pg_backend_pid()").fetchone()
     connection.server_pid = row[0] if row else None
     connection.silence_seconds = silence_seconds
-    connection.probe = connection_string(url, f"{application_name} probe")
+    connection.home = home
+    connection.probe = connection_string(home.url if home is not None else url, f"{application_name} probe")
 
 
 def prepare_session(connection: Connection) -> None:

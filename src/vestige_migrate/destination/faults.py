@@ -9,6 +9,8 @@ import psycopg
 from psycopg import errors
 from psycopg_pool import PoolTimeout
 
+from vestige_migrate.destination.refusal import NotConnected
+from vestige_migrate.destination.server import WrongServer
 from vestige_migrate.destination.watched import NoAnswer
 
 _TRANSIENT_CLASSES = {"08", "40", "53", "57"}
@@ -45,6 +47,8 @@ def is_transient(error: BaseException) -> bool:
     """Whether the same statement may succeed on a new try."""
     if not isinstance(error, psycopg.Error):
         return False
+    if isinstance(error, (NotConnected, WrongServer)):
+        return error.may_pass
     state = error.sqlstate
     if state is None:
         # libpq lost the connection or never had it: there is no SQLSTATE for that.
@@ -104,8 +108,10 @@ def describe(error: BaseException) -> str:
     """The error in one line without row content."""
     if not isinstance(error, psycopg.Error):
         return type(error).__name__
-    if isinstance(error, NoAnswer):
+    if isinstance(error, (NoAnswer, WrongServer)):
         return str(error)
+    if isinstance(error, NotConnected):
+        return f"{error.reason}. {error.advice}"
     if isinstance(error, PoolTimeout):
         return "the server had no connection free for the coordinator: free some, or lower --max-connections"
     if _is_of_storage(error):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +15,8 @@ from vestige_migrate.destination.connect import (
     watch,
 )
 from vestige_migrate.destination.faults import describe
+from vestige_migrate.destination.refusal import CHECK, NotConnected, first_line
+from vestige_migrate.destination.server import Home, WrongServer, identify, pin, settle
 from vestige_migrate.destination.watched import SILENCE_SECONDS, WatchedConnection
 from vestige_migrate.errors import DestinationUnusable
 
@@ -23,20 +24,40 @@ _SESSION_PROBES = 10
 
 
 def reach(url: str, application_name: str, silence_seconds: float = SILENCE_SECONDS) -> WatchedConnection:
-    """Like `connect`, for the first time. Raises `DestinationUnusable` with what to do."""
+    """Like `connect`, for the first time: where it arrives is the run's `home`, which the connection then has.
+
+    Raises `DestinationUnusable` with what to do.
+    """
     string = connection_string(url, application_name)
     try:
         connection = WatchedConnection.connect(string, autocommit=True)
         try:
-            refuse_shared_sessions(connection, url, string)
+            home = Home(pin(url, connection), identify(connection))
+            refuse_shared_sessions(connection, url, connection_string(home.url, application_name))
             prepare_session(connection)
-            watch(connection, url, application_name, silence_seconds)
+            watch(connection, home, url, application_name, silence_seconds)
         except BaseException:
             connection.close()
             raise
     except psycopg.Error as error:
         raise unreachable(url, error) from None
     return connection
+
+
+def check_second(home: Home, application_name: str) -> None:
+    """Raises `DestinationUnusable` where a second session does not arrive at the first one's server.
+
+    Asked before anything is written: the workers' sessions would have to, and rows on two servers are nowhere together.
+    """
+    string = connection_string(home.url, application_name)
+    try:
+        settle(lambda: WatchedConnection.connect(string, autocommit=True), home.server).close()
+    except NotConnected as error:
+        if not error.may_pass:
+            raise
+        # Perhaps no slot is free at the moment: the workers wait for one.
+    except WrongServer as error:
+        raise DestinationUnusable(f"{error}. Nothing was written") from None
 
 
 @contextmanager
@@ -84,31 +105,6 @@ def _session(connection: Connection) -> int:
 
 def unreachable(url: str, error: psycopg.Error) -> DestinationUnusable:
     """The error for a destination that cannot be reached; libpq's text names host, user and database only."""
-    reason = (str(error).splitlines() or [type(error).__name__])[0].removeprefix("connection failed: ")
-    advice = next((advice for pattern, advice in _ADVICE if pattern.search(reason)), _CHECK)
+    reason = describe(error) if error.sqlstate is not None else first_line(error)
+    advice = error.advice if isinstance(error, NotConnected) else CHECK
     return DestinationUnusable(f"cannot connect to {display_url(url)}: {reason}. {advice}")
-
-
-_CHECK = "Check that the server runs and that host, port, user and database are right"
-_ADVICE = [
-    (
-        re.compile("too many (clients|connections)|connection slots are reserved|no more connections"),
-        "End other sessions, or raise max_connections or the role's or database's CONNECTION LIMIT, then run again",
-    ),
-    (
-        re.compile("certificate|sslmode|SSL"),
-        "Check sslmode, and that the file in sslrootcert (or PGSSLROOTCERT) has the CA of this server and the host is "
-        "called as in its certificate",
-    ),
-    (
-        re.compile("password|authentication"),
-        "Check user and password; it is taken from the URL, PGPASSWORD, or the file in PGPASSFILE (~/.pgpass), which "
-        "only its owner may be able to read",
-    ),
-    (re.compile("service"), "Check the service's name and the file in PGSERVICEFILE (~/.pg_service.conf)"),
-    (
-        re.compile("startup parameter"),
-        "A connection pooler refuses it: give the URL of PostgreSQL itself (usually port 5432)",
-    ),
-]
-"""What to do about reasons by their English words; in another language the general advice has to do."""

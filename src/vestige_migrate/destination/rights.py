@@ -34,8 +34,12 @@ _OTHER_GRANTS = sql.SQL(
     " UNION ALL SELECT format('GRANT EXECUTE ON FUNCTION vestige_tags_text TO %I', current_user)"
     " WHERE NOT coalesce(has_function_privilege(to_regprocedure('vestige_tags_text(text[])'), 'EXECUTE'), true)"
 )
+# Active for this role: of whatever policies there are, and also where there are none (then no row is seen).
 _FILTERED = sql.SQL(
-    "SELECT name FROM unnest(%s::text[]) AS n(name) WHERE row_security_active(to_regclass(quote_ident(name)))"
+    "SELECT w.name, pg_has_role(c.relowner, 'USAGE'), format('%%I.%%I', n.nspname, c.relname)"
+    " FROM unnest(%s::text[]) WITH ORDINALITY AS w(name, ordinal)"
+    " JOIN pg_class AS c ON c.oid = to_regclass(quote_ident(w.name)) JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+    " WHERE row_security_active(c.oid) ORDER BY w.ordinal"
 )
 _FOREIGN = sql.SQL(
     "SELECT n.nspname, r.rolname, current_user FROM pg_class AS c JOIN pg_roles AS r ON r.oid = c.relowner"
@@ -47,7 +51,7 @@ _FOREIGN = sql.SQL(
 def check_reading(connection: Connection) -> None:
     """Raises `DestinationUnusable` where the role may not read all of our tables that are there."""
     _refuse(_table_grants(connection, dict.fromkeys([*TABLES, REGISTRY], ("SELECT",))))
-    _check_rows_are_seen(connection)
+    _check_rows_are_seen(connection, [*TABLES, REGISTRY, ARCHIVE])
 
 
 def check_writing(connection: Connection, plan: SqliteToPostgresPlan) -> None:
@@ -65,7 +69,7 @@ def check_writing(connection: Connection, plan: SqliteToPostgresPlan) -> None:
     if connection.execute(_MISSING, (list(wanted),)).fetchone() is not None:
         grants += _texts(connection, _SCHEMA_GRANTS)
     _refuse(grants + _texts(connection, _OTHER_GRANTS))
-    _check_rows_are_seen(connection)
+    _check_rows_are_seen(connection, list(wanted))
 
 
 def check_owning(
@@ -109,13 +113,19 @@ def _table_grants(connection: Connection, wanted: Mapping[str, Sequence[str]]) -
     return _texts(connection, _TABLE_GRANTS, (list(names), list(rights)))
 
 
-def _check_rows_are_seen(connection: Connection) -> None:
-    filtered = _texts(connection, _FILTERED, (list(TABLES),))
-    if filtered:
-        raise DestinationUnusable(
-            f"row-level security hides rows of {', '.join(filtered)} from this role, so it cannot be known what is "
-            "there: connect as the tables' owner, or let a superuser run ALTER ROLE ... BYPASSRLS"
+def _check_rows_are_seen(connection: Connection, names: Sequence[str]) -> None:
+    filtered = connection.execute(_FILTERED, (list(names),)).fetchall()
+    if not filtered:
+        return
+    advice = "connect as the tables' owner, or let a superuser run ALTER ROLE ... BYPASSRLS"
+    if all(owned for _, owned, _ in filtered):
+        advice = "as their owner, run: " + "; ".join(
+            f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY" for _, _, table in filtered
         )
+    raise DestinationUnusable(
+        f"row-level security hides rows of {', '.join(name for name, _, _ in filtered)} from this role, or may refuse "
+        f"some, so it cannot be known what is there: {advice}"
+    )
 
 
 def _texts(connection: Connection, query: sql.SQL, parameters: tuple[list[str], ...] = ()) -> list[str]:

@@ -13,6 +13,7 @@ from psycopg.pq import TransactionStatus
 
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.faults import describe, is_of_functions, is_transient, may_be_a_rows
+from vestige_migrate.destination.watched import brisk
 from vestige_migrate.errors import DestinationBusy, DestinationUnusable
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import BOOTSTRAP_USER
@@ -109,9 +110,49 @@ def take_lock(connection: Connection) -> None:
     row = connection.execute("SELECT pg_try_advisory_lock(%s)", (LOCK_KEY,)).fetchone()
     if not (row and row[0]):
         raise DestinationBusy(
-            "another run of vestige-migrate is copying into this destination: wait for it to end, then run again "
-            "(if none is running, its connection ends within a minute and the lock with it)"
+            f"another run of vestige-migrate is copying into this destination{_named(connection)}: wait for it to end, "
+            "then run again (if none is running, its connection ends within a minute and the lock with it; where the "
+            "server's process stands still, end that process on the server)"
         )
+
+
+@dataclass(frozen=True)
+class LockHolder:
+    """A session that has the lock of a run; None for what this role may not see of another role's session."""
+
+    pid: int
+    application_name: str
+    role: str | None
+    address: str | None
+    since: str | None
+
+    def __str__(self) -> str:
+        about = [f'"{self.application_name}"' if self.application_name else "no name"]
+        about += [f"role {self.role}"] if self.role else []
+        about += [f"from {self.address}"] if self.address else []
+        about += [f"since {self.since}"] if self.since else []
+        return f"server process {self.pid} ({', '.join(about)})"
+
+
+def lock_holders(connection: Connection) -> list[LockHolder]:
+    """Who has the lock of a run in this database."""
+    rows = connection.execute(
+        "SELECT l.pid, coalesce(a.application_name, ''), a.usename::text,"
+        " coalesce(host(a.client_addr), CASE WHEN a.client_port = -1 THEN 'the server''s machine' END),"
+        " to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC')"
+        " FROM pg_locks AS l LEFT JOIN pg_stat_activity AS a USING (pid)"
+        " WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1"
+        " AND (l.classid::bigint, l.objid::bigint) = (%s, %s)"
+        " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY l.pid",
+        (LOCK_KEY >> 32, LOCK_KEY & 0xFFFFFFFF),
+    )
+    return [LockHolder(*row) for row in rows]
+
+
+def _named(connection: Connection) -> str:
+    """Who has the lock, in brackets; empty where it was let go of meanwhile."""
+    holders = lock_holders(connection)
+    return f" ({'; '.join(map(str, holders))})" if holders else ""
 
 
 def missing_tables(connection: Connection) -> list[str]:
@@ -125,7 +166,8 @@ def take_shared_lock(connection: Connection) -> None:
     row = connection.execute("SELECT pg_try_advisory_lock_shared(%s)", (LOCK_KEY,)).fetchone()
     if not (row and row[0]):
         raise DestinationBusy(
-            "a run of vestige-migrate is copying into this destination: wait for it to end, then verify again"
+            f"a run of vestige-migrate is copying into this destination{_named(connection)}: wait for it to end, then "
+            "verify again"
         )
 
 
@@ -142,7 +184,7 @@ def release_shared_lock(connection: Connection) -> None:
 def _release(connection: Connection, statement: LiteralString) -> None:
     # A command that was broken off may still be on its way: then the connection's end has to do.
     if connection.info.transaction_status is TransactionStatus.IDLE:
-        with suppress(psycopg.Error):
+        with suppress(psycopg.Error), brisk(connection):
             connection.execute(statement, (LOCK_KEY,))
 
 

@@ -4,44 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loguru import logger
-from psycopg_pool import ConnectionPool
 
 from vestige_migrate.destination import embedded, indexes, registry, rights, schema
 from vestige_migrate.destination.archive import check_archive
 from vestige_migrate.destination.connect import (
     Connection,
-    connection_string,
     display_url,
     parse_url,
-    prepare_session,
-    watch,
 )
-from vestige_migrate.destination.reach import looking_at
+from vestige_migrate.destination.reach import check_second, looking_at
 from vestige_migrate.destination.schema import ServerInfo
+from vestige_migrate.destination.server import Home
 from vestige_migrate.destination.shape import check_shape
-from vestige_migrate.destination.watched import WatchedConnection
 from vestige_migrate.errors import DestinationUnusable, PlanError, Refused
 from vestige_migrate.paths import default_server_directory, shown
 from vestige_migrate.plan import ModelSignature, SqliteToPostgresPlan
 from vestige_migrate.report import DestinationInfo
+from vestige_migrate.run.connections import CoordinatorPool
 from vestige_migrate.run.session import MainSession
 from vestige_migrate.source.layout import Layout
-
-_POOL_TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class ReadyDestination:
     """A destination that passed every check that writes nothing."""
 
-    url: str = field(repr=False)
     info: DestinationInfo
     server: ServerInfo
-    pool: ConnectionPool[WatchedConnection]
+    opened_pool: CoordinatorPool | None
     opened: MainSession | None
     model: ModelSignature | None
     fresh: bool
@@ -58,9 +52,25 @@ class ReadyDestination:
         return self.opened
 
     @property
+    def pool(self) -> CoordinatorPool:
+        """The coordinator's other connections."""
+        assert self.opened_pool is not None, "a destination that is not made yet was asked"
+        return self.opened_pool
+
+    @property
     def main(self) -> Connection:
         """The connection that holds the lock; another one after the server was away, so keep none of it."""
         return self.session.connection
+
+    @property
+    def home(self) -> Home:
+        """Where every session of the run has to be; another place after a failover, so keep none of it."""
+        return self.session.home
+
+    @property
+    def url(self) -> str:
+        """Leads there alone."""
+        return self.home.url
 
 
 def check_url(plan: SqliteToPostgresPlan) -> None:
@@ -134,7 +144,6 @@ def ready_destination(
 def _not_made(plan: SqliteToPostgresPlan, model: ModelSignature | None) -> ReadyDestination:
     name = f"the bundled PostgreSQL {embedded.MAJOR}, not made yet"
     version, pgvector = str(embedded.MAJOR), embedded.pgvector_version()
-    pool = ConnectionPool("", min_size=0, max_size=1, connection_class=WatchedConnection, open=False)
     server = ServerInfo(
         version,
         embedded.MAJOR * 10_000,
@@ -144,7 +153,7 @@ def _not_made(plan: SqliteToPostgresPlan, model: ModelSignature | None) -> Ready
         read_only=False,
         connections=plan.max_connections + plan.workers,
     )
-    return ReadyDestination(name, DestinationInfo(name, version, pgvector), server, pool, None, model, fresh=True)
+    return ReadyDestination(DestinationInfo(name, version, pgvector), server, None, None, model, fresh=True)
 
 
 @contextmanager
@@ -152,26 +161,9 @@ def _ready(
     plan: SqliteToPostgresPlan, url: str, layout: Layout, embedder: ModelSignature | None, run_name: str
 ) -> Iterator[ReadyDestination]:
     display = display_url(url)
-    name = f"{run_name} coordinator"
     session = MainSession(url, run_name, plan.answer_timeout)
-
-    def configure(connection: WatchedConnection) -> None:
-        prepare_session(connection)
-        watch(connection, url, name, plan.answer_timeout)
-
     # The main connection holds the lock for the whole run; the pool has the others.
-    pool = ConnectionPool(
-        connection_string(url, name),
-        min_size=0,
-        max_size=plan.max_connections,
-        timeout=_POOL_TIMEOUT_SECONDS,
-        configure=configure,
-        check=ConnectionPool.check_connection,
-        connection_class=WatchedConnection,
-        kwargs={"autocommit": True},
-        name="coordinator",
-        open=False,
-    )
+    pool = CoordinatorPool(session, f"{run_name} coordinator", plan)
     with closing(session):
         main = session.connection
         with looking_at(display):
@@ -195,8 +187,9 @@ def _ready(
                 check_archive(main)
             rights.check_owning(main, plan, model, registered, dimension)
             fresh = schema.is_fresh(main)
+            check_second(session.home, f"{run_name} coordinator")
         pool.open()
         try:
-            yield ReadyDestination(url, info, server, pool, session, model, fresh)
+            yield ReadyDestination(info, server, pool, session, model, fresh)
         finally:
             pool.close()

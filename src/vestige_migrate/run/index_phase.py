@@ -24,7 +24,6 @@ class IndexPhase:
     def __init__(self, plan: SqliteToPostgresPlan, destination: ReadyDestination, on_progress: OnProgress | None):
         self._plan = plan
         self._destination = destination
-        self._pool = destination.pool
         self._on_progress = on_progress
 
     def before_load(self) -> None:
@@ -84,7 +83,7 @@ class IndexPhase:
                 logger.info("{}: {} of {} built after {:.0f} s", name, done, len(builds), heard.seconds)
 
         self._advance(name, 0, len(builds))
-        run_builds(self._pool, builds, watch)
+        run_builds(self._destination.pool, builds, watch)
 
     def _build_hnsw(self) -> None:
         dimension = registry.column_dimension(self._destination.main)
@@ -111,7 +110,7 @@ class IndexPhase:
         build = indexes.hnsw_build(memory, self._plan.workers, logger.warning)
         self._advance(HNSW, 0, memory.vectors)
         heard = Heartbeat()
-        run_builds(self._pool, [build], lambda done: self._watch_hnsw(done, memory.vectors, heard))
+        run_builds(self._destination.pool, [build], lambda done: self._watch_hnsw(done, memory.vectors, heard))
 
     def _watch_hnsw(self, finished: int, vectors: int, heard: Heartbeat) -> None:
         if finished:

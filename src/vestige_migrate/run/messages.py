@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from vestige_migrate.destination.server import Home
 from vestige_migrate.plan import OnConflict
 from vestige_migrate.report import RowError
 from vestige_migrate.source.connect import SourceFile
@@ -32,6 +33,8 @@ class WorkerConfig:
     verify: Queries | None = None
     """The worker compares, and looks for these neighbours on the way; None: it copies."""
     overrides: Overrides = NO_OVERRIDES
+    home: Home | None = None
+    """Where its sessions have to be; None: wherever the URL leads."""
 
 
 @dataclass(frozen=True)

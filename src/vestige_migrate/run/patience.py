@@ -9,6 +9,8 @@ from typing import TypeVar
 import psycopg
 
 from vestige_migrate.destination.faults import describe, is_transient
+from vestige_migrate.destination.refusal import NotConnected, first_line
+from vestige_migrate.destination.server import WrongServer
 
 PATIENCE_SECONDS = 75.0
 """How long a worker tries to reach a server that is away: a restart with recovery fits, an outage does not."""
@@ -38,9 +40,10 @@ def connect_patiently(
             if not is_transient(error):
                 raise
             reason = why_not_connected(error)
+            advice = f". {error.advice}" if isinstance(error, NotConnected) else ""
         waited = time.monotonic() - started
         if waited + pause > patience:
-            raise ServerAway(f"no connection for {waited:.0f} s, the last time because of: {reason}")
+            raise ServerAway(f"no connection for {waited:.0f} s, the last time because of: {reason}{advice}")
         say(f"no connection: {reason}; trying again in {pause:.1f} s")
         time.sleep(pause)
         pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
@@ -48,6 +51,6 @@ def connect_patiently(
 
 def why_not_connected(error: psycopg.Error) -> str:
     """One line. libpq's text about a connection that was never made names host, user and database only."""
-    if error.sqlstate is not None:
+    if error.sqlstate is not None or isinstance(error, WrongServer):
         return describe(error)
-    return (str(error).splitlines() or [describe(error)])[0].removeprefix("connection failed: ")
+    return first_line(error)

@@ -212,6 +212,7 @@ class _Verification:
             source=source.file,
             layout=source.layout,
             postgres_url=self._destination.url,
+            home=self._destination.home,
             application_name=f"{self._run_name} worker",
             silence_seconds=self._plan.answer_timeout,
             batch_rows=self._plan.batch_size,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from vestige_migrate.destination import registry, rights, schema
 from vestige_migrate.destination.connect import Connection, display_url
-from vestige_migrate.destination.reach import looking_at, reach
+from vestige_migrate.destination.reach import check_second, looking_at, reach
 from vestige_migrate.destination.schema import ServerInfo
+from vestige_migrate.destination.server import Home
 from vestige_migrate.destination.shape import check_columns
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.plan import ModelSignature, SqliteToPostgresPlan
@@ -22,10 +23,15 @@ from vestige_migrate.source.layout import Layout
 class OpenDestination:
     """A destination with our tables in it. `registered` is the model its registry has."""
 
-    url: str = field(repr=False)
     info: DestinationInfo
     main: Connection
+    home: Home
     registered: ModelSignature | None
+
+    @property
+    def url(self) -> str:
+        """Leads to `home` alone."""
+        return self.home.url
 
 
 @contextmanager
@@ -36,7 +42,10 @@ def open_destination(plan: SqliteToPostgresPlan, layouts: Sequence[Layout], run_
     """
     with ExitStack() as held:
         url = held.enter_context(resolved_url(plan, make=False))
-        main = held.enter_context(reach(url, f"{run_name} coordinator", plan.answer_timeout))
+        name = f"{run_name} coordinator"
+        main = held.enter_context(reach(url, name, plan.answer_timeout))
+        home = main.home
+        assert home is not None
         with looking_at(display_url(url)):
             server = schema.probe(main)
             _check(main, server, plan)
@@ -47,7 +56,8 @@ def open_destination(plan: SqliteToPostgresPlan, layouts: Sequence[Layout], run_
                 registry.check_models(layout.model, layout.dimension, None, registered)
                 registry.check_column(main, layout.dimension)
             info = DestinationInfo(display_url(url), server.version, server.pgvector)
-        yield OpenDestination(url, info, main, registered)
+            check_second(home, name)
+        yield OpenDestination(info, main, home, registered)
 
 
 def _check(main: Connection, server: ServerInfo, plan: SqliteToPostgresPlan) -> None:
@@ -65,4 +75,4 @@ def _check(main: Connection, server: ServerInfo, plan: SqliteToPostgresPlan) -> 
 
 def as_open(ready: ReadyDestination) -> OpenDestination:
     """A destination that was just copied into, and is still locked by that copy."""
-    return OpenDestination(ready.url, ready.info, ready.main, registry.read_registry(ready.main))
+    return OpenDestination(ready.info, ready.main, ready.home, registry.read_registry(ready.main))

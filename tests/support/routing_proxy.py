@@ -1,0 +1,80 @@
+"""A TCP proxy in front of several servers, as a balancer is: whoever connects is led to the one that `route` names."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+Route = Callable[[int], str]
+"""The Unix socket for the connection of this number, from 0."""
+
+
+class RoutingProxy:
+    """`port` on 127.0.0.1; `routed` has the target of every connection. `route` may be replaced at any time."""
+
+    def __init__(self, route: Route) -> None:
+        self.port = 0
+        self.route = route
+        self.routed: list[str] = []
+        self._open: set[asyncio.StreamWriter] = set()
+        self._clients: list[asyncio.Task[None]] = []
+
+    async def serve(self, ready: threading.Event, end: asyncio.Event) -> None:
+        """Forwards until `end`."""
+        async with await asyncio.start_server(self._client, "127.0.0.1", 0) as server:
+            self.port = server.sockets[0].getsockname()[1]
+            ready.set()
+            await end.wait()
+            for writer in self._open:
+                writer.transport.abort()
+            await asyncio.gather(*self._clients, return_exceptions=True)
+
+    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients.append(task)
+        self._open.add(writer)
+        target = self.route(len(self.routed))
+        self.routed.append(target)
+        with suppress(OSError):
+            behind, to_server = await asyncio.open_unix_connection(target)
+            self._open.add(to_server)
+            await asyncio.gather(_forward(reader, to_server), _forward(behind, writer))
+            await _close(to_server)
+        await _close(writer)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
+async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+@contextmanager
+def routing_proxy(route: Route) -> Iterator[RoutingProxy]:
+    """A running one."""
+    proxy = RoutingProxy(route)
+    ready, loop, end = threading.Event(), asyncio.new_event_loop(), asyncio.Event()
+
+    def run() -> None:
+        loop.run_until_complete(proxy.serve(ready, end))
+        loop.close()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield proxy
+    finally:
+        loop.call_soon_threadsafe(end.set)
+        thread.join(10)
