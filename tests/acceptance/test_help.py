@@ -52,6 +52,7 @@ VERIFY: dict[str, str | None] = {
     "--snapshot": None,
     "--codebase": None,
     "--owner": None,
+    "--archive": None,
     "--report": None,
     "--progress": None,
     "--log-file": None,

@@ -121,7 +121,7 @@ def disagreements(copied: MigrationReport, verified: VerifyReport, repeated: set
             yield f"verify counts {name} as {table}, the copy as {report}"
         if table.not_copied != report.failed and name not in with_repeated:
             yield f"verify calls {table.not_copied} rows of {name} not copied, the copy {report.failed}"
-    told, found = _named(copied.errors, repeated), _named(verified.altered, repeated)
+    told, found = _named(copied.errors, repeated), _named(verified.altered + verified.not_copied, repeated)
     yield from (f"only the copy reports {error}" for error in told - found)
     yield from (f"only verify reports {error}" for error in found - told)
 

@@ -17,7 +17,7 @@ from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.untouched import database_objects, files
 from tests.support.verifying import Verifier, balanced, named
 from tests.support.vestige_schemas import Line
-from vestige_migrate import DestinationBusy, DestinationUnusable, ModelMismatch, Progress, SqliteToPostgresPlan
+from vestige_migrate import DestinationBusy, DestinationUnusable, Progress, SqliteToPostgresPlan
 from vestige_migrate.destination import schema
 from vestige_migrate.destination.connect import connect
 from vestige_migrate.verify.coordinator import verify_sqlite_to_postgres
@@ -54,7 +54,7 @@ def test_nothing_is_changed_in_the_destination(source: Path, copy: Copier, verif
     edit(source, ("UPDATE knowledge_nodes SET visibility = 'secret' WHERE rowid = 9", ()))
     copy(source)
     before = database_objects(copy.database)
-    assert verify(source).same
+    assert (named(report := verify(source)), report.not_copied_rows > 0) == ([], True)
     assert database_objects(copy.database) == before
 
 
@@ -391,19 +391,6 @@ def test_a_destination_without_tables_is_refused(source: Path, verify: Verifier)
         verify(source)
 
 
-def test_another_model_is_refused(source: Path, copy: Copier, verify: Verifier) -> None:
-    copy(source)
-    verify.tamper("UPDATE embedding_model SET name = 'other'")
-    with pytest.raises(ModelMismatch):
-        verify(source)
-
-
-def test_a_lost_registry_is_a_difference(source: Path, copy: Copier, verify: Verifier) -> None:
-    copy(source)
-    verify.tamper("DELETE FROM embedding_model")
-    assert named(verify(source)) == [("embedding_model", "1", "missing", ())]
-
-
 def test_no_copy_runs_meanwhile_and_comparisons_do_not_disturb_each_other(
     source: Path, copy: Copier, verify: Verifier
 ) -> None:
@@ -430,7 +417,7 @@ def test_a_role_that_may_only_read_can_verify(source: Path, copy: Copier, verify
         connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
         try:
             reader = make_conninfo(copy.database, user=role)
-            assert Verifier(reader)(source).same
+            assert (named(report := Verifier(reader)(source)), report.tables["knowledge_nodes"].not_copied) == ([], 1)
             # Without the right to make temporary tables PostgreSQL cannot be asked: what is not there is then missing.
             connection.execute(f'REVOKE TEMPORARY ON DATABASE "{name}" FROM PUBLIC')
             report = Verifier(reader)(source)

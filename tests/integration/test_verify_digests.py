@@ -77,7 +77,7 @@ def test_json_past_the_limit_of_a_message_is_not_sent(
 ) -> None:
     """The server closes the connection on a message of 1 GiB (`python -m tests.fuzz --huge` sends one)."""
     copy(source)
-    monkeypatch.setattr("vestige_migrate.destination.compare._LARGEST_MESSAGE_BYTES", 30)
+    monkeypatch.setattr("vestige_migrate.destination.compare.LARGEST_MESSAGE_BYTES", 30)
     with connect(copy.database, "test") as connection:
         ids = connection.execute("UPDATE users SET metadata = '{}' RETURNING id").fetchall()
         keys = [[field.uuid(id_) for (id_,) in ids[:3]]]

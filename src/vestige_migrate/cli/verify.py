@@ -39,6 +39,12 @@ def verify(
         Optional[str],  # noqa: UP045
         typer.Option(help="What the copy was given as --owner.", show_default=False),
     ] = None,
+    archive: Annotated[
+        bool,
+        typer.Option(
+            "--archive", help="Demand that every row without a place in the destination is in vestige_archive."
+        ),
+    ] = False,
     report: options.Report = None,
     progress: options.ShowProgress = None,
     log_file: options.LogFile = None,
@@ -47,8 +53,11 @@ def verify(
 ) -> int:
     """Compare source and destination: every table, row and column, vectors bit for bit, and try out the search.
 
-    Exit codes: 0 the same; 1 different; 2 bad arguments; 3 refused, the two cannot be compared; 4 stopped in the
-    middle; 130 interrupted. Nothing is changed on either side.
+    Rows without a place in the destination are looked for in vestige_archive where it is there, else only named.
+
+    Exit codes: 0 every row of the source is there as the copy brings it; 1 something differs or was not copied; 2 bad
+    arguments; 3 refused, the two cannot be compared; 4 stopped in the middle; 130 interrupted. Nothing is changed on
+    either side.
     """
     errors_to = SteadyConsole(stderr=True)
     outputs = Outputs(RunFacts.of("verify", False, sqlite_path, postgres_url), report, log_file, errors_to)
@@ -65,6 +74,7 @@ def verify(
             snapshot=snapshot,
             codebase=codebase,
             owner=owner,
+            archive=archive,
         )
         usual_folder()  # what is imported next looks for it
         # Here and not above: what it loads would keep --help and a refused argument waiting.

@@ -9,26 +9,102 @@ from rich.text import Text
 
 from vestige_migrate.cli.counts import print_counts
 from vestige_migrate.cli.output import SHOWN_ERRORS
-from vestige_migrate.verify.report import RECALL_THRESHOLD, SearchCheck, VerifyReport
+from vestige_migrate.report import RowError
+from vestige_migrate.source.counts import CACHES
+from vestige_migrate.verify.archive_report import ArchiveState
+from vestige_migrate.verify.report import OF_SCHEMA, RECALL_THRESHOLD, SearchCheck, VerifyReport
+
+ARCHIVE = "vestige_archive"
 
 _MORE = "(the whole list: --report FILE)"
 
 
 def print_verification(report: VerifyReport, console: Console) -> None:
-    """The report for a person: a table, what differs, what was altered, the search, and the answer."""
+    """The report for a person: a table, what differs, what was not copied or altered, what is only in the source, the
+    search, and the answer."""
     _print_counts(report, console)
     _print_list("different", [str(difference) for difference in report.differences], console)
-    altered = [f"{error.table} {error.id}: {error.message} ({error.outcome})" for error in report.altered]
-    _print_list("altered as the copy reports, no difference", altered, console)
+    _print_list("not copied, only in the source", _of_errors(report.not_copied), console)
+    _print_list("altered as the copy reports, no difference", _of_errors(report.altered), console)
+    for line in (*archive_lines(report), *_index_lines(report)):
+        console.print(Text(line), soft_wrap=True)
     if report.search is not None:
         for line in _search_lines(report.search):
             console.print(Text(line), soft_wrap=True)
-    if report.source_changed:
-        console.print(Text("the source changed during the comparison: copy and verify again"), soft_wrap=True)
     rows = sum(table.source_rows for table in report.tables.values())
     rate = rows / report.duration_seconds if report.duration_seconds else 0.0
-    answer = "same" if report.same else f"different in {len(report.differences)} rows"
-    console.print(Text(f"{answer}: compared {rows} rows in {report.duration_seconds:.1f} s ({rate:.0f} rows/s)"))
+    took = f"compared {rows} rows in {report.duration_seconds:.1f} s ({rate:.0f} rows/s)"
+    console.print(Text(f"{answer(report)}: {took}"), soft_wrap=True)
+
+
+def answer(report: VerifyReport) -> str:
+    """The whole result in one line. It says "same" only where nothing of the source would be lost with the file, but
+    for what the lines above name as only in the source."""
+    said = []
+    rows = sum(difference.kind not in OF_SCHEMA for difference in report.differences)
+    parts = len(report.differences) - rows
+    if rows or parts:
+        found = [f"{_count(rows, 'row')}"] if rows else []
+        found += [f"{_count(parts, 'part')} of the schema or search"] if parts else []
+        said.append(f"different in {' and '.join(found)}")
+    not_copied = max(report.not_copied_rows, len(report.not_copied)) if report.not_copied else report.not_copied_rows
+    if not_copied:
+        are = "1 row of the source is" if not_copied == 1 else f"{not_copied} rows of the source are"
+        said.append(f"not copied: {are} not in the destination")
+    if report.source_changed:
+        said.append("the source changed during the comparison, copy and verify again")
+    if said:
+        return "; ".join(said)
+    altered = max(report.altered_rows, len({(error.table, error.id) for error in report.altered}))
+    return f"same but for {_count(altered, 'row')} that the copy altered, listed above" if altered else "same"
+
+
+def archive_lines(report: VerifyReport) -> list[str]:
+    """What has no place in the destination: is it in the archive, or only in the source?"""
+    archive = report.archive
+    lines = []
+    if any(archive.archived.values()):
+        kept = {name: rows for name, rows in archive.archived.items() if rows}
+        lines.append(f"in {ARCHIVE} as in the source: {_names(kept)}")
+    for state, said in _STATES.items():
+        if state in archive.states:
+            lines.append(said)
+    if archive.left_behind:
+        caches = [name for name in archive.left_behind if name in CACHES]
+        advice = "" if len(caches) == len(archive.left_behind) else ", keep the file or copy with --archive"
+        but = f" (but for {', '.join(caches)}, which is worthless without the file)" if advice and caches else ""
+        lines.append(f"only in the source{advice}{but}: {_names(archive.left_behind)}")
+    if report.awaiting_reembed:
+        one = report.awaiting_reembed == 1
+        who = "1 memory, which awaits" if one else f"{report.awaiting_reembed} memories, which await"
+        lines.append(f"only in the source, of another model than the destination's: the vectors of {who} a re-embed")
+    return lines
+
+
+_STATES = {
+    ArchiveState.NONE_OF_THIS_SOURCE: (
+        f"{ARCHIVE} has rows, and none of this source: it was copied without --archive (verify --archive fails then)"
+    ),
+    ArchiveState.UNREADABLE: f"{ARCHIVE} is there, and this role may not read it, or not all of it: not compared",
+}
+
+
+def _index_lines(report: VerifyReport) -> list[str]:
+    if not report.missing_indexes:
+        return []
+    return [f"indexes that the destination lacks, copy again to build them: {', '.join(report.missing_indexes)}"]
+
+
+def _of_errors(errors: list[RowError]) -> list[str]:
+    return [f"{error.table} {error.id}: {error.message} ({error.outcome})" for error in errors]
+
+
+def _names(tables: dict[str, int]) -> str:
+    return ", ".join(f"{name} {rows}" for name, rows in tables.items())
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}"
 
 
 _ALWAYS_SHOWN = ("source_rows", "same", "different", "missing", "extra")

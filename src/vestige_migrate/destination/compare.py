@@ -25,7 +25,7 @@ ABSENT = bytes(DIGEST_BYTES)
 UNREADABLE = b"\xff" * DIGEST_BYTES
 """The digest of a row that the server cannot send in one piece (1 GiB)."""
 
-_LARGEST_MESSAGE_BYTES = 0x3FFF_0000
+LARGEST_MESSAGE_BYTES = 0x3FFF_0000
 """A little below 1 GiB: on a longer one the server closes the connection (PQ_LARGE_MESSAGE_LIMIT)."""
 
 Fields = Sequence[bytes]
@@ -37,6 +37,7 @@ class TableComparer:
     def __init__(self, connection: Connection, table: Table, columns: Sequence[str]) -> None:
         self._connection = connection
         self._table = table
+        self._indexed = _has_key_index(connection, table)
         register_arrays(connection)
         self._columns = columns
         parts = [sql.SQL("t.{}").format(sql.Identifier(name)) for name in columns]
@@ -68,14 +69,18 @@ class TableComparer:
 
     def row_digests(self, keys: Sequence[Fields]) -> bytes:
         """The rows' digests behind one another. `keys` holds one sequence of fields for each key column."""
+        count = len(keys[0])
         try:
-            return self._ask(keys)
+            digests = self._ask(keys)
         except psycopg.Error as error:
             if not is_row_fault(error):
                 raise
-        count = len(keys[0])
+            digests = b""
+        if len(digests) == count * DIGEST_BYTES:
+            return digests
         if count == 1:
-            return UNREADABLE
+            # Several rows have the key, which is said of all of them elsewhere (`repeated_keys`).
+            return digests[:DIGEST_BYTES] or UNREADABLE
         parts = ([column[at] for column in keys] for at in range(count))
         return b"".join(self.row_digests([[value] for value in part]) for part in parts)
 
@@ -88,24 +93,29 @@ class TableComparer:
     def _by_index(self) -> Iterator[None]:
         """Row by row through the primary key: by its costs the planner would rather read a whole table for 2,000 keys.
 
-        The settings end with the transaction, so no other client of a connection pooler gets them.
+        The settings end with the transaction, so no other client of a connection pooler gets them. Where somebody
+        dropped the key, the whole table for each of 2,000 keys would be worse.
         """
         with self._connection.transaction():
-            self._connection.execute(
-                "SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)"
-            )
+            if self._indexed:
+                self._connection.execute(
+                    "SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)"
+                )
             yield
 
     def column_digests(self, keys: Sequence[Fields]) -> list[list[bytes]]:
         """For each row, which must be there, the digest of each compared column."""
         with self._by_index():
             rows = self._connection.execute(self._each, self._arrays(keys), binary=True).fetchall()
-        return [_split(bytes(digests)) for _, digests in rows]
+        first: dict[int, bytes] = {}
+        for ordinal, digests in rows:
+            first.setdefault(ordinal, bytes(digests))
+        return [_split(digests) for digests in first.values()]
 
     def equal_json(self, column: str, keys: Sequence[Fields], values: Fields) -> list[bool | psycopg.Error]:
         """Whether jsonb calls the stored value and the given one equal, for each row; the error where the server
         refuses the given one. One past the limit of a message is never equal: no row can hold it."""
-        fits = sum(map(len, values)) < _LARGEST_MESSAGE_BYTES
+        fits = sum(map(len, values)) < LARGEST_MESSAGE_BYTES
         if not fits and len(values) == 1:
             return [False]
         try:
@@ -123,13 +133,16 @@ class TableComparer:
     def _equal_json(self, column: str, keys: Sequence[Fields], values: Fields) -> Iterator[bool]:
         name = sql.Identifier(column)
         wanted = sql.SQL("COALESCE(t.{} = v.value, false)").format(name)
-        query = sql.SQL("SELECT q.same FROM ({}) AS q ORDER BY q.ordinal").format(
+        query = sql.SQL("SELECT q.ordinal, q.same FROM ({}) AS q ORDER BY q.ordinal").format(
             sql.SQL("{} JOIN unnest(%s) WITH ORDINALITY AS v(value, ordinal) ON v.ordinal = k.ordinal").format(
                 self._query(sql.SQL("k.ordinal AS ordinal, {} AS same").format(wanted))
             )
         )
         parameters = [*self._arrays(keys), binary_array("jsonb", values)]
-        return (bool(same) for (same,) in self._connection.execute(query, parameters, binary=True))
+        first: dict[int, bool] = {}
+        for ordinal, same in self._connection.execute(query, parameters, binary=True):
+            first.setdefault(ordinal, bool(same))
+        return iter(first.values())
 
     def _arrays(self, keys: Sequence[Fields]) -> list[object]:
         return [binary_array(kind, fields) for kind, fields in zip(self._table.key_types, keys, strict=True)]
@@ -162,8 +175,35 @@ def oid_prefix(oid: int) -> bytes:
     return struct.pack(">I", oid)
 
 
+def _has_key_index(connection: Connection, table: Table) -> bool:
+    """Whether an index leads to a row by the first column of its key."""
+    row = connection.execute(
+        "SELECT EXISTS (SELECT FROM pg_index AS i JOIN pg_attribute AS a"
+        " ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
+        " WHERE i.indrelid = to_regclass(quote_ident(%s)) AND i.indisvalid AND i.indpred IS NULL AND a.attname = %s)",
+        (table.name, table.key[0]),
+    ).fetchone()
+    return row == (True,)
+
+
+@contextmanager
+def _past_indexes(connection: Connection) -> Iterator[None]:
+    """The table itself is read: an index that lacks rows, or has ones that are gone, would count them wrong."""
+    with connection.transaction():
+        connection.execute(
+            "SELECT set_config('enable_indexscan', 'off', true), set_config('enable_indexonlyscan', 'off', true),"
+            " set_config('enable_bitmapscan', 'off', true)"
+        )
+        yield
+
+
 def count_and_sum(connection: Connection, table: Table) -> tuple[int, int]:
     """How many rows the table has, and the sum of `verify.keys.key_sum` over them."""
+    with _past_indexes(connection):
+        return _count_and_sum(connection, table)
+
+
+def _count_and_sum(connection: Connection, table: Table) -> tuple[int, int]:
     row = connection.execute(
         sql.SQL("SELECT count(*), COALESCE(sum({}), 0) FROM {}").format(
             sql.SQL(" + ").join(
@@ -193,18 +233,30 @@ def read_keys(connection: Connection, table: Table, part: int, parts: int) -> It
 
     The parts are by the first byte of a first key column that is a UUID; a text key has one part only.
     """
-    names = [sql.Identifier(name) for name in table.key]
-    columns = sql.SQL(", ").join(
-        sql.SQL("uuid_send({})" if kind == "uuid" else "convert_to({}, 'UTF8')").format(name)
-        for name, kind in zip(names, table.key_types, strict=True)
-    )
-    query = sql.SQL("SELECT {} FROM {}").format(columns, sql.Identifier(table.name))
+    query = sql.SQL("SELECT {} FROM {}").format(_key_payloads(table), sql.Identifier(table.name))
     if parts > 1:
         query += sql.SQL(" WHERE get_byte(uuid_send({}), 0) % {} = {}").format(
-            names[0], sql.Literal(parts), sql.Literal(part)
+            sql.Identifier(table.key[0]), sql.Literal(parts), sql.Literal(part)
         )
-    with connection.transaction(), connection.cursor("keys", binary=True) as cursor:
+    with _past_indexes(connection), connection.cursor("keys", binary=True) as cursor:
         cursor.itersize = 10_000
         cursor.execute(query)
         for row in cursor:
             yield tuple(map(bytes, row))
+
+
+def repeated_keys(connection: Connection, table: Table) -> Iterator[tuple[bytes, ...]]:
+    """Keys that more than one row of the table has, as `read_keys` has them: no key keeps them apart any more."""
+    query = sql.SQL("SELECT {} FROM {} GROUP BY {} HAVING count(*) > 1").format(
+        _key_payloads(table), sql.Identifier(table.name), sql.SQL(", ").join(map(sql.Identifier, table.key))
+    )
+    with _past_indexes(connection):
+        for row in connection.execute(query, binary=True).fetchall():
+            yield tuple(map(bytes, row))
+
+
+def _key_payloads(table: Table) -> sql.Composed:
+    return sql.SQL(", ").join(
+        sql.SQL("uuid_send({})" if kind == "uuid" else "convert_to({}, 'UTF8')").format(sql.Identifier(name))
+        for name, kind in zip(table.key, table.key_types, strict=True)
+    )

@@ -54,12 +54,12 @@ def drop_invalid(connection: Connection) -> list[str]:
 def missing(connection: Connection) -> list[tuple[str, LiteralString]]:
     """(name, statement) of the plain indexes that do not exist."""
     there = _existing(connection)
-    return [(name, statement) for name, statement in _plain() if name not in there]
+    return [(name, statement) for name, statement in plain() if name not in there]
 
 
 def missing_share(connection: Connection) -> float:
     """Which share of the plain indexes does not exist, 0 to 1."""
-    return len(missing(connection)) / len(_plain())
+    return len(missing(connection)) / len(plain())
 
 
 def check_names(connection: Connection) -> None:
@@ -90,10 +90,11 @@ def _existing(connection: Connection) -> set[str]:
 
 
 def _names() -> list[str]:
-    return [name for name, _ in _plain()] + [HNSW_INDEX]
+    return [name for name, _ in plain()] + [HNSW_INDEX]
 
 
-def _plain() -> list[tuple[str, LiteralString]]:
+def plain() -> list[tuple[str, LiteralString]]:
+    """(name, statement) of every plain index."""
     found = []
     for statement in statements(read_sql("indexes.sql")):
         match = _NAME.match(statement)

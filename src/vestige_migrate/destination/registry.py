@@ -91,6 +91,8 @@ def _other_length_stored(connection: Connection, dimension: int) -> int | None:
 def stamp(connection: Connection, model: ModelSignature | None, dimension: int | None) -> None:
     """Registers the model and gives the vector column its dimension, where they have none yet.
 
+    A registry that has this model without a hash gets it.
+
     A dimension that pgvector cannot store is left out of the column: the decoder refuses each such vector.
     Raises `WriteNotKept` where the destination does not have them afterwards; nothing is stamped then.
     """
@@ -104,6 +106,8 @@ def stamp(connection: Connection, model: ModelSignature | None, dimension: int |
             found = read_registry(connection)
             if found is None or not model.matches(found):
                 raise not_kept("the model in embedding_model")
+            if found.hash is None and model.hash is not None:
+                _complete_hash(connection, model.hash)
         storable = dimension is not None and dimension <= MAX_DIMENSION
         if storable and column_dimension(connection) is None:
             connection.execute(
@@ -113,3 +117,10 @@ def stamp(connection: Connection, model: ModelSignature | None, dimension: int |
             )
             if column_dimension(connection) != dimension:
                 raise not_kept("the dimension of knowledge_nodes.embedding")
+
+
+def _complete_hash(connection: Connection, hash_: str) -> None:
+    """Where this role may: without it the registry is as good as it was, and `verify` names what it lacks."""
+    may = connection.execute("SELECT has_column_privilege('embedding_model', 'hash', 'UPDATE')").fetchone()
+    if may == (True,):
+        connection.execute("UPDATE embedding_model SET hash = %s WHERE id = 1 AND hash IS NULL", (hash_,))

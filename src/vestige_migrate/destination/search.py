@@ -8,6 +8,8 @@ from uuid import UUID
 from psycopg import sql
 
 from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.registry import column_dimension
+from vestige_migrate.destination.structure import SEARCH_EXPRESSION
 
 _RARE_WORDS = sql.SQL(
     # The words of each text as the server cuts them, the rarest of all these texts first.
@@ -52,14 +54,31 @@ def is_found(connection: Connection, query: str, memory: UUID) -> bool:
     return bool(row and row[0])
 
 
-def has_hnsw(connection: Connection) -> bool:
-    """Whether a valid HNSW index is on the memories' vectors."""
+def stale(connection: Connection, memories: Sequence[UUID]) -> set[UUID]:
+    """Those of the memories whose `search_vec` is not what their own texts make of it.
+
+    Without any index, so that this is what the rows hold.
+    """
+    rows = connection.execute(
+        sql.SQL("SELECT id FROM knowledge_nodes WHERE id = ANY(%s) AND search_vec IS DISTINCT FROM ({})").format(
+            SEARCH_EXPRESSION
+        ),
+        (list(memories),),
+    )
+    return {id_ for (id_,) in rows}
+
+
+def has_words(connection: Connection, query: str, memory: UUID) -> bool:
+    """Whether the memory's own `search_vec` has the words of the tsquery."""
     row = connection.execute(
-        "SELECT EXISTS (SELECT FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid"
-        " JOIN pg_am AS m ON m.oid = c.relam WHERE i.indrelid = to_regclass('knowledge_nodes')"
-        " AND m.amname = 'hnsw' AND i.indisvalid)"
+        "SELECT EXISTS (SELECT FROM knowledge_nodes WHERE id = %s AND search_vec @@ %s::text::tsquery)", (memory, query)
     ).fetchone()
     return bool(row and row[0])
+
+
+def vectors_fit(connection: Connection, dimension: int) -> bool:
+    """Whether the vectors that are there have this length."""
+    return column_dimension(connection) == dimension
 
 
 def nearest(connection: Connection, vector: Sequence[float], count: int) -> list[UUID]:

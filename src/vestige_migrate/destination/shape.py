@@ -21,7 +21,7 @@ from vestige_migrate.wire import field
 
 REGISTRY = "embedding_model"
 _REGISTRY_COLUMNS = {"id": "int2", "name": "text", "dimension": "int4", "hash": "text"}
-_SEARCH_VECTOR = "search_vec"
+SEARCH_VECTOR = "search_vec"
 _CHECKED = {"knowledge_nodes": "visibility", "group_memberships": "role"}
 """Columns whose values a CHECK judges."""
 
@@ -137,12 +137,12 @@ def _judge_columns(table: Table, columns: dict[str, _Column]) -> Iterator[str]:
             yield f"{table.name}.{column.name} is NOT NULL"
     ours = set(wanted)
     if table.name == "knowledge_nodes":
-        ours.add(_SEARCH_VECTOR)
-        search = columns.get(_SEARCH_VECTOR)
+        ours.add(SEARCH_VECTOR)
+        search = columns.get(SEARCH_VECTOR)
         if search is None:
-            yield f"{table.name}.{_SEARCH_VECTOR} is missing"
+            yield f"{table.name}.{SEARCH_VECTOR} is missing"
         elif search.type != "tsvector" or not search.generated:
-            yield f"{table.name}.{_SEARCH_VECTOR} is no generated tsvector"
+            yield f"{table.name}.{SEARCH_VECTOR} is no generated tsvector"
     yield from _judge_additions(table.name, ours, columns)
 
 

@@ -84,7 +84,7 @@ class ArchivePhase:
             with closing(open_source(self._source.file)) as connection:
                 table = AnyTable(connection, name)
                 for batch in table.batches(condition, self._plan.batch_size, BATCH_BYTES):
-                    yield len(batch), writer.write([_encode(table, row) for row in batch])
+                    yield len(batch), writer.write([encode(table, row) for row in batch])
         except driver.errors() as error:
             reason = getattr(error, "sqlite_errorname", None) or type(error).__name__
             raise Stopped(
@@ -100,5 +100,6 @@ class ArchivePhase:
             self._on_progress(Progress("archive", sum(self._read.values()), sum(self._expected.values())))
 
 
-def _encode(table: AnyTable, row: AnyRow) -> ArchiveRow:
+def encode(table: AnyTable, row: AnyRow) -> ArchiveRow:
+    """The row as the archive has it."""
     return ArchiveRow(row_key(row.key, row.rowid), row_json(table.columns, row.values))

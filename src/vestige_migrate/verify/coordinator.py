@@ -15,12 +15,14 @@ from uuid import UUID, uuid4
 import psycopg
 from loguru import logger
 
-from vestige_migrate.destination.compare import count_and_sum
+from vestige_migrate.destination.compare import count_and_sum, repeated_keys
 from vestige_migrate.destination.faults import describe
+from vestige_migrate.destination.structure import Structure
 from vestige_migrate.errors import HostTooSmall, Interrupted, MigrationError, SourceIncomplete, Stopped
 from vestige_migrate.limits import describe_limit, limits_refuse
 from vestige_migrate.plan import BATCH_BYTES, OnConflict, SqliteToPostgresPlan
 from vestige_migrate.report import NIL_UUID, ModelInfo
+from vestige_migrate.run.awaiting import count_awaiting
 from vestige_migrate.run.destination import ReadyDestination
 from vestige_migrate.run.messages import WorkerConfig
 from vestige_migrate.run.owner import find_owner
@@ -39,9 +41,13 @@ from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Table
 from vestige_migrate.tables.lost import LOST_INDEX, NONE_LOST, errors_of_lost
 from vestige_migrate.tables.overrides import Overrides
+from vestige_migrate.verify.archive import ArchiveCheck
+from vestige_migrate.verify.archive_report import ArchiveDemand
 from vestige_migrate.verify.destination import OpenDestination, as_open, open_destination
 from vestige_migrate.verify.extras import Side, count_ids, find_extras
+from vestige_migrate.verify.keys import key_id
 from vestige_migrate.verify.messages import BatchCompared, Queries
+from vestige_migrate.verify.registry import registry_differences
 from vestige_migrate.verify.report import Difference, Kind, VerifyReport
 from vestige_migrate.verify.sample import Sample, draw_sample
 from vestige_migrate.verify.search import check_search
@@ -53,14 +59,16 @@ def verify_sqlite_to_postgres(plan: SqliteToPostgresPlan, on_progress: OnProgres
 
     Args:
         plan: the copy to check. Its source is never written to, so `allow_source_upgrade` has no effect; an older
-            source is upgraded in a private snapshot with `snapshot`.
+            source is upgraded in a private snapshot with `snapshot`. With `archive` every row that has no place in the
+            destination must be in `vestige_archive`.
         on_progress: called after every compared batch, in this process and thread.
 
     Returns:
-        The report; `report.same` is the answer, `report.differences` names every row that differs.
+        The report; `report.same` is the answer, `report.differences` names every row that differs, `report.not_copied`
+        every row that the copy could not place.
 
     Raises:
-        Refused: the two cannot be compared (`SourceUnusable`, `ModelMismatch`, `DestinationUnusable`, ...).
+        Refused: the two cannot be compared (`SourceUnusable`, `DestinationUnusable`, ...).
         Stopped: stopped in the middle; nothing was changed.
         Interrupted: Ctrl-C.
     """
@@ -78,11 +86,12 @@ def verify_several_to_postgres(
     with ExitStack() as opened:
         with limits_refuse():
             found = [opened.enter_context(found_source(plan)) for plan in plans]
-            destination = opened.enter_context(open_destination(plans[0], [item.layout for item in found], run_name))
+            destination = opened.enter_context(open_destination(plans[0], run_name))
             sources = [
                 opened.enter_context(prepared_source(plan, item)) for plan, item in zip(plans, found, strict=True)
             ]
-        report = _verify(plans[0], sources, destination, run_name, on_progress)
+        demand = ArchiveDemand.ALL if plans[0].archive else ArchiveDemand.OF_THIS_SOURCE
+        report = _verify(plans[0], sources, destination, run_name, demand, on_progress)
     report.duration_seconds = time.monotonic() - started
     return report
 
@@ -101,7 +110,8 @@ def verify_copied(
         if on_progress is not None:
             on_progress(replace(progress, table=f"verify {progress.table}"))
 
-    return _verify(plan, sources, as_open(ready), run_name, tell)
+    demand = ArchiveDemand.ALL if plan.archive else ArchiveDemand.NONE
+    return _verify(plan, sources, as_open(ready), run_name, demand, tell)
 
 
 def _verify(
@@ -109,10 +119,11 @@ def _verify(
     sources: Sequence[PreparedSource],
     destination: OpenDestination,
     run_name: str,
+    demand: ArchiveDemand,
     on_progress: OnProgress | None,
 ) -> VerifyReport:
     started = time.monotonic()
-    run = _Verification(plan, sources, destination, run_name, on_progress)
+    run = _Verification(plan, sources, destination, run_name, demand, on_progress)
     try:
         run.execute()
     except MigrationError:
@@ -142,6 +153,7 @@ class _Verification:
         sources: Sequence[PreparedSource],
         destination: OpenDestination,
         run_name: str,
+        demand: ArchiveDemand,
         on_progress: OnProgress | None,
     ) -> None:
         self._plan = plan
@@ -151,6 +163,8 @@ class _Verification:
         self._tables = [_tables_of(source) for source in sources]
         self._lost = [errors_of_lost(source.lost, tables) for source, tables in zip(sources, self._tables, strict=True)]
         self._tally = VerifyTally(on_progress)
+        self._demand = demand
+        self._on_progress = on_progress
         self._overrides = self._find_overrides()
         model = next((source.layout.model for source in sources if source.layout.model), destination.registered)
         infos = tuple(source.info for source in sources)
@@ -181,11 +195,17 @@ class _Verification:
         self._tally.settle(self.report)
         with self._phase("keys"):
             self._compare_keys()
-        self._compare_registry()
+        with self._phase("archive"):
+            archive = self._compare_archive()
+        with self._phase("schema"):
+            structure = Structure(self._destination.main)
+            self._compare_schema(structure)
         with self._phase("search"):
-            self._check_search(sample, queries)
+            self._check_search(structure, sample, queries)
         self.report.source_changed = [source.state() for source in self._sources] != before
         self._check_complete()
+        if not self.report.source_changed:
+            archive.check_complete()
         self.report.complete = True
         log_findings(self.report)
 
@@ -222,6 +242,26 @@ class _Verification:
             verify=queries,
         )
 
+    def _compare_schema(self, structure: Structure) -> None:
+        """What is wrong with the tables themselves, and with the registry. Said after the rows."""
+        self._schema = [Difference(flaw.table, flaw.part, Kind.SCHEMA, detail=flaw.wrong) for flaw in structure.flaws()]
+        self._schema += registry_differences(self._destination, [source.layout for source in self._sources])
+        self.report.missing_indexes = structure.missing_indexes()
+
+    def _compare_archive(self) -> ArchiveCheck:
+        """The rows that have no place in the destination: in the archive, or only in the source."""
+        main = self._destination.main
+        archive = ArchiveCheck(
+            main, list(zip(self._sources, self._tables, strict=True)), self._demand, self._on_progress
+        )
+        archive.run()
+        self.report.archive = archive.found
+        self.report.differences += archive.differences
+        self.report.awaiting_reembed = sum(
+            count_awaiting(source.connection, source.layout, main) for source in self._sources
+        )
+        return archive
+
     def _compare_keys(self) -> None:
         """Looks for rows that only the destination has; where several rows of the source share an id, one is there."""
         main = self._destination.main
@@ -229,6 +269,8 @@ class _Verification:
             rows, total = count_and_sum(main, table)
             if (rows, total) == self._tally.matched(name):
                 continue
+            for key in repeated_keys(main, table):
+                self.report.differences.append(Difference(name, key_id(table, key), Kind.REPEATED))
             sides = self._sides(name)
             known = self._lost_ids(name) | (self._own_users() if name == "users" else set())
             for id_ in find_extras(main, table, sides, rows, known):
@@ -273,7 +315,7 @@ class _Verification:
         counts.different -= len(repeated)
         counts.repeated += len(repeated) - len(lost)
         counts.not_copied += len(lost)
-        self.report.altered += [other_content_kept(table, item.id) for item in lost]
+        self.report.not_copied += [other_content_kept(table, item.id) for item in lost]
         gone = set(repeated)
         self.report.differences = [item for item in self.report.differences if item not in gone]
 
@@ -294,15 +336,11 @@ class _Verification:
             else set(item.columns) <= {*table.refresh.columns}
         )
 
-    def _compare_registry(self) -> None:
-        """What the two registries say was compared before; here it is missed where the destination has none."""
-        if any(source.layout.model for source in self._sources) and self._destination.registered is None:
-            self.report.differences.append(Difference("embedding_model", "1", Kind.MISSING))
-
-    def _check_search(self, sample: Sample, queries: Queries) -> None:
+    def _check_search(self, structure: Structure, sample: Sample, queries: Queries) -> None:
         exact = [self._tally.nearest(at) for at in range(len(queries.ids))]
         sides = [(source.connection, source.layout) for source in self._sources]
-        self.report.search = check_search(self._destination.main, sides, sample, queries, exact)
+        self.report.search = check_search(structure, self._destination.main, sides, sample, queries, exact)
+        self.report.differences += self.report.search.differences
         for warning in self.report.search.warnings:
             logger.warning("{}", warning)
 

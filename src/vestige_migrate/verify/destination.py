@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -16,7 +16,6 @@ from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.plan import ModelSignature, SqliteToPostgresPlan
 from vestige_migrate.report import DestinationInfo
 from vestige_migrate.run.destination import ReadyDestination, resolved_url
-from vestige_migrate.source.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,8 @@ class OpenDestination:
 
 
 @contextmanager
-def open_destination(plan: SqliteToPostgresPlan, layouts: Sequence[Layout], run_name: str) -> Iterator[OpenDestination]:
-    """The destination of these sources; while it is open, no copy can start.
-
-    Raises `ModelMismatch` or `DestinationUnusable`.
-    """
+def open_destination(plan: SqliteToPostgresPlan, run_name: str) -> Iterator[OpenDestination]:
+    """The destination; while it is open, no copy can start. Raises `DestinationUnusable`."""
     with ExitStack() as held:
         url = held.enter_context(resolved_url(plan, make=False))
         name = f"{run_name} coordinator"
@@ -52,9 +48,6 @@ def open_destination(plan: SqliteToPostgresPlan, layouts: Sequence[Layout], run_
             schema.take_shared_lock(main)
             held.callback(schema.release_shared_lock, main)
             registered = registry.read_registry(main)
-            for layout in layouts:
-                registry.check_models(layout.model, layout.dimension, None, registered)
-                registry.check_column(main, layout.dimension)
             info = DestinationInfo(display_url(url), server.version, server.pgvector)
             check_second(home, name)
         yield OpenDestination(info, main, home, registered)

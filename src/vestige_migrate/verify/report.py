@@ -6,40 +6,60 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from vestige_migrate.report import COUNTERS, DestinationInfo, ModelInfo, Outcome, RowError, SourceInfo
+from vestige_migrate.report import COUNTERS, DestinationInfo, ModelInfo, RowError, SourceInfo
+from vestige_migrate.verify.archive_report import ArchiveComparison
 
 RECALL_THRESHOLD = 0.9
 """Below this the search is worth a warning. It is no difference: an HNSW index is approximate by nature."""
 
 
 class Kind(StrEnum):
-    """How a row differs."""
+    """How a row, or a part of the schema, differs."""
 
     MISSING = "missing"
     EXTRA = "extra"
     DIFFERENT = "different"
+    REPEATED = "repeated"
+    """The destination has the row's key more than once."""
+    NOT_ARCHIVED = "not_archived"
+    """The row is not in `vestige_archive` as it is in the source."""
+    SCHEMA = "schema"
+    """A column, constraint or index of the destination's table is not as this program makes it."""
+    SEARCH = "search"
+    """Full text does not find the memory."""
+
+
+OF_SCHEMA = (Kind.SCHEMA, Kind.SEARCH)
+"""Kinds that are no row of the source."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One row that is not as the copy leaves it; `columns` are the ones that differ. Never holds row content."""
+    """One row that is not as the copy leaves it; `columns` are the ones that differ. Never holds row content.
+
+    For a part of the schema `id` is its name. `detail` says in words what is wrong, where the kind alone does not.
+    """
 
     table: str
     id: str
     kind: Kind
     columns: tuple[str, ...] = ()
+    detail: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """The entry in the JSON report."""
-        return {"table": self.table, "id": self.id, "kind": str(self.kind), "columns": list(self.columns)}
+        """The entry in the JSON report; `detail` only where there is one."""
+        entry = {"table": self.table, "id": self.id, "kind": str(self.kind), "columns": list(self.columns)}
+        return {**entry, "detail": self.detail} if self.detail else entry
 
     def __str__(self) -> str:
         said = {
             Kind.MISSING: "missing from the destination",
             Kind.EXTRA: "not in the source",
             Kind.DIFFERENT: f"different in {', '.join(self.columns)}",
+            Kind.REPEATED: "more than once in the destination",
+            Kind.NOT_ARCHIVED: "not in vestige_archive as it is in the source",
         }
-        return f"{self.table} {self.id}: {said[self.kind]}"
+        return f"{self.table} {self.id}: {self.detail or said[self.kind]}"
 
 
 @dataclass
@@ -61,6 +81,12 @@ class TableComparison:
     extra: int = 0
 
 
+_INDEX_LACKS = (
+    "full text does not find it by its own words, although its row has them: its index lacks it, REINDEX TABLE "
+    "knowledge_nodes"
+)
+
+
 @dataclass
 class SearchCheck:
     """The spot check of search. Both parts look at memories that are in the destination.
@@ -76,6 +102,22 @@ class SearchCheck:
     texts_sampled: int = 0
     texts_found: int = 0
     not_found: list[str] = field(default_factory=list)
+    stale: list[str] = field(default_factory=list)
+    """Memories whose `search_vec` is not what their texts make of it. Also those without a word that search finds."""
+
+    @property
+    def differences(self) -> list[Difference]:
+        """Memories that full text does not find, or by other words than theirs."""
+        stale = set(self.stale)
+        found = [
+            Difference("knowledge_nodes", id_, Kind.SEARCH, ("search_vec",), "search_vec is empty or not of its texts")
+            for id_ in self.stale
+        ]
+        return found + [
+            Difference("knowledge_nodes", id_, Kind.SEARCH, ("search_vec",), _INDEX_LACKS)
+            for id_ in self.not_found
+            if id_ not in stale
+        ]
 
     @property
     def warnings(self) -> list[str]:
@@ -85,11 +127,6 @@ class SearchCheck:
             found.append(
                 f"recall@{self.neighbours} is {self.recall:.2f}, below {RECALL_THRESHOLD}: raise hnsw.ef_search "
                 f"(it is {self.ef_search}), or build the HNSW index again"
-            )
-        if self.not_found:
-            found.append(
-                f"full text does not find {len(self.not_found)} memories by their own words: "
-                f"{', '.join(self.not_found)}"
             )
         return found
 
@@ -104,13 +141,18 @@ class SearchCheck:
             "texts_sampled": self.texts_sampled,
             "texts_found": self.texts_found,
             "not_found": self.not_found,
+            "stale": self.stale,
             "warnings": self.warnings,
         }
 
 
 @dataclass
 class VerifyReport:
-    """The result of a comparison. `altered` are the errors that a copy reports for these rows."""
+    """The result of a comparison.
+
+    `altered` are the errors that a copy reports for rows that came over otherwise than they are in the source,
+    `not_copied` those for rows that are not in the destination because the copy could not place them.
+    """
 
     sources: tuple[SourceInfo, ...]
     destination: DestinationInfo
@@ -119,20 +161,35 @@ class VerifyReport:
     tables: dict[str, TableComparison] = field(default_factory=lambda: {name: TableComparison() for name in COUNTERS})
     differences: list[Difference] = field(default_factory=list)
     altered: list[RowError] = field(default_factory=list)
+    not_copied: list[RowError] = field(default_factory=list)
+    archive: ArchiveComparison = field(default_factory=ArchiveComparison)
+    awaiting_reembed: int = 0
+    """Memories whose vector is only in the source, because it is of another model."""
+    missing_indexes: list[str] = field(default_factory=list)
+    """Indexes of ours that the destination lacks: slower, and no difference (`copy --indexes none`)."""
     search: SearchCheck | None = None
     source_changed: bool = False
     phases: dict[str, float] = field(default_factory=dict)
     duration_seconds: float = 0.0
 
     @property
+    def not_copied_rows(self) -> int:
+        """Rows of the source that are not in the destination because the copy could not place them."""
+        return sum(table.not_copied for table in self.tables.values())
+
+    @property
+    def altered_rows(self) -> int:
+        """Rows that are in the destination otherwise than in the source, as the copy reports it."""
+        return sum(table.altered for table in self.tables.values())
+
+    @property
     def same(self) -> bool:
-        """Whether the destination holds what the copy leaves, and nothing else."""
-        kept_other = any(error.outcome is Outcome.OTHER_CONTENT_KEPT for error in self.altered)
-        return not (self.differences or kept_other)
+        """Whether every row of the source is in the destination as the copy brings it, and nothing else is."""
+        return not (self.differences or self.not_copied or self.not_copied_rows or self.source_changed)
 
     @property
     def exit_code(self) -> int:
-        """0 same, 1 different."""
+        """0 same, 1 not: something differs, was not copied, or changed in the source while it was compared."""
         return 0 if self.same else 1
 
     def as_json(self) -> dict[str, Any]:
@@ -149,7 +206,13 @@ class VerifyReport:
             "model": asdict(self.model) if self.model else None,
             "tables": {name: asdict(table) for name, table in self.tables.items()},
             "differences": [difference.as_json() for difference in self.differences],
+            "not_copied": self.not_copied_rows,
+            "not_copied_rows": [error.as_json() for error in self.not_copied],
             "altered": [error.as_json() for error in self.altered],
+            "archive": self.archive.as_json(),
+            "left_behind": self.archive.left_behind,
+            "awaiting_reembed": self.awaiting_reembed,
+            "missing_indexes": self.missing_indexes,
             "search": self.search.as_json() if self.search else None,
             "source_changed": self.source_changed,
             "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from loguru import logger
 
-from vestige_migrate.report import RowError
+from vestige_migrate.report import Outcome, RowError
 from vestige_migrate.run.messages import Message, RangeFault, WorkerLost
 from vestige_migrate.run.progress import OnProgress, Progress
 from vestige_migrate.source.ranges import Range
@@ -101,7 +101,9 @@ class VerifyTally:
                 missing=kinds[Kind.MISSING],
             )
         report.differences = [item for part in self._ranges.values() for item in part.differences]
-        report.altered = [error for part in self._ranges.values() for error in part.errors]
+        errors = [error for part in self._ranges.values() for error in part.errors]
+        report.altered = [error for error in errors if error.outcome is not Outcome.NOT_COPIED]
+        report.not_copied = [error for error in errors if error.outcome is Outcome.NOT_COPIED]
 
     def _of(self, table: str) -> list[_RangeFound]:
         return [part for (_, range_), part in self._ranges.items() if range_.table == table]
@@ -113,8 +115,10 @@ class VerifyTally:
 
 
 def log_findings(report: VerifyReport) -> None:
-    """A line for each difference and each altered row."""
+    """A line for each difference, each row that was not copied, and each altered row."""
     for difference in report.differences:
         logger.warning("{}", difference)
+    for error in report.not_copied:
+        logger.warning("{} {}: {} ({})", error.table, error.id, error.message, error.outcome)
     for error in report.altered:
         logger.info("{} {}: {} ({})", error.table, error.id, error.message, error.outcome)
