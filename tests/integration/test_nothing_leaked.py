@@ -155,7 +155,9 @@ def _refused_passwords(runs: Runs, source: Path, pgpass: Path) -> None:
         for form in ("query", "keywords"):
             assert "password authentication failed" in runs("copy", 3, source, in_form(form, conninfo)[0])
         url, _ = in_form("PGPASSWORD", conninfo)
-        assert "password authentication failed" in runs("verify", 3, source, url, PGPASSFILE=str(pgpass))
+        said = runs("verify", 3, source, url, PGPASSFILE=str(pgpass))
+        assert "password authentication failed" in said
+        assert "Check user and password" in said  # libpq adds a line about the file, behind the SQLSTATE
 
 
 @contextmanager
