@@ -243,9 +243,11 @@ class _Verification:
         )
 
     def _compare_schema(self, structure: Structure) -> None:
-        """What is wrong with the tables themselves, and with the registry. Said after the rows."""
-        self._schema = [Difference(flaw.table, flaw.part, Kind.SCHEMA, detail=flaw.wrong) for flaw in structure.flaws()]
-        self._schema += registry_differences(self._destination, [source.layout for source in self._sources])
+        """What is wrong with the tables themselves, and with the registry."""
+        flaws = structure.flaws()
+        differences = [Difference(flaw.table, flaw.part, Kind.SCHEMA, detail=flaw.wrong) for flaw in flaws]
+        differences += registry_differences(self._destination, [source.layout for source in self._sources])
+        self.report.differences += differences
         self.report.missing_indexes = structure.missing_indexes()
 
     def _compare_archive(self) -> ArchiveCheck:
