@@ -194,7 +194,7 @@ def test_a_process_that_does_not_even_die_of_sigkill_holds_nobody_up(
 def test_a_fork_server_that_stands_still_is_replaced(
     prepared: Path, copy: Copier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vestige_migrate.run.processes.START_SECONDS", 1.0)
+    monkeypatch.setattr("vestige_migrate.run.processes.START_SECONDS", 6.0)
     monkeypatch.setattr("vestige_migrate.run.pool.STOP_SECONDS", 0.5)
 
     def stop(holder: psycopg.Connection[Any]) -> None:
