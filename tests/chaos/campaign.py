@@ -20,22 +20,25 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from tests.chaos.proxy import Harm, harmful_proxy
+from tests.support.killer import Killer
 from tests.support.own_server import OwnServer, alive
 from tests.support.running import RunningCopy, advisory_locks, our_sessions, wait_until
 
-ENDED_BY_IT = {"kill coordinator": -signal.SIGKILL, "SIGTERM": 130, "SIGINT": 130}
+ENDED_BY_IT = {"kill coordinator": -signal.SIGKILL, "SIGTERM": 130, "SIGINT": 130, "kill every worker": 4}
 """Faults that end the run, and with which exit code."""
 _BEFORE_IT_BEGAN = {"SIGTERM": (-signal.SIGTERM,), "SIGINT": (-signal.SIGINT,)}
 """Python's own ending, with its own traceback, while the interpreter starts and no line of ours has run."""
 SURVIVED = (
     "kill worker", "kill workers", "terminate worker", "terminate coordinator", "terminate any", "restart fast",
-    "restart immediate", "refuse", *(f"proxy {harm}" for harm in Harm),
+    "restart immediate", "refuse", *(f"proxy {harm}" for harm in Harm), "stop worker", "stop coordinator", "full log",
 )  # fmt: skip
 """Faults that the run itself gets over."""
 KINDS = (*SURVIVED, *ENDED_BY_IT)
 MOST_RUNS = 3
 LONGEST_MOMENT_SECONDS = 1.5
 REFUSED_SECONDS = 20.0
+HOSTILE_SECONDS = 60.0
+"""A host that kills every worker is to be named within this time."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,8 @@ class _Fault:
                 below = _family(run)
                 problem = self._finish(run)
                 return proxy.struck.is_set(), f"after {limit} bytes", below, problem
-        run = self._start(self.url)
+        # The log goes nowhere: said once, and the copy is made all the same.
+        run = self._start(self.url, *(("--log-file", "/dev/full") if self.kind == "full log" else ()))
         moment = self._await_moment(run)
         below = _family(run)
         hit = False
@@ -145,10 +149,10 @@ class _Fault:
                         break
         return "in an index build" if what == "index" else f"with {rows} rows of {table}"
 
-    def _start(self, url: str) -> RunningCopy:
+    def _start(self, url: str, *more: str) -> RunningCopy:
         return RunningCopy.start(
             "--sqlite-path", self.bench.source, "--postgres-url", url, "--workers", "2", "--batch-size", "50",
-            "--answer-timeout", "2", "--report", self._report,
+            "--answer-timeout", "2", "--report", self._report, *more,
             environment={**self.bench.environment, "TMPDIR": str(self.temporary)},
         )  # fmt: skip
 
@@ -162,6 +166,8 @@ class _Fault:
         self.codes.append(code)
         if "Traceback" in err and code not in _BEFORE_IT_BEGAN.get(self.kind, ()):
             return f"traceback: {err[-900:]}"
+        if self.kind == "kill every worker" and "not_copied" in err:
+            return f"rows were blamed for what the host did: {err[-900:]}"
         if code != 0:
             return f"the run after it failed: {err[-900:]}" if last and code != 3 else ""
         return self._misreported(json.loads(self._report.read_text()))
@@ -192,11 +198,27 @@ class _Fault:
             "terminate any": lambda: self._terminate("%"),
             "restart fast": lambda: self._restart("fast", 0),
             "restart immediate": lambda: self._restart("immediate", 0),
+            "kill every worker": lambda: self._kill_all(run),
+            "stop worker": lambda: _stop(run.workers(), self.chance),
+            "stop coordinator": lambda: self._suspend(run),
+            "full log": lambda: True,
             "refuse": lambda: self._restart(self.chance.choice(("fast", "immediate")), self.bench.refused_seconds),
         }
         with suppress(psutil.NoSuchProcess, ProcessLookupError):
             return strikes[self.kind]()
         return False
+
+    def _kill_all(self, run: RunningCopy) -> bool:
+        """Until the run has ended, every worker dies soon after its start."""
+        killer = Killer(run, lambda: self.chance.uniform(0.0, 0.05), chance=self.chance)
+        killer.until_the_end(HOSTILE_SECONDS)
+        return killer.killed > 0
+
+    def _suspend(self, run: RunningCopy) -> bool:
+        run.process.send_signal(signal.SIGSTOP)
+        time.sleep(self.chance.uniform(1.0, 10.0))  # how long is the point; a still worker is ended after 6 s
+        run.process.send_signal(signal.SIGCONT)
+        return True
 
     def _restart(self, mode: str, seconds: float) -> bool:
         self.bench.server.stop(mode)
@@ -250,6 +272,12 @@ def _kill(workers: list[psutil.Process], chance: random.Random, most: int) -> bo
     for process in struck:
         process.kill()
     return bool(struck)
+
+
+def _stop(workers: list[psutil.Process], chance: random.Random) -> bool:
+    if workers:
+        chance.choice(workers).send_signal(signal.SIGSTOP)
+    return bool(workers)
 
 
 def _signal(run: RunningCopy, number: signal.Signals) -> bool:

@@ -31,7 +31,17 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 @pytest.mark.parametrize(
     ("seed", "kind"),
-    [(1, "kill workers"), (2, "restart immediate"), (3, "kill coordinator"), (4, "proxy drop"), (5, "terminate any")],
+    [
+        (1, "kill workers"),
+        (2, "restart immediate"),
+        (3, "kill coordinator"),
+        (4, "proxy drop"),
+        (5, "terminate any"),
+        (6, "kill every worker"),
+        (7, "stop worker"),
+        (8, "stop coordinator"),
+        (9, "full log"),
+    ],
 )
 def test_nothing_is_lost(bench: Bench, seed: int, kind: str) -> None:
     outcome = bench.one(seed, kind)

@@ -18,6 +18,7 @@ from typing import Any
 import multiprocess
 import psycopg
 import pytest
+from multiprocess import forkserver
 
 from tests.conftest import CommandLine, Copier
 from tests.integration.test_bad_rows import node_id
@@ -187,6 +188,30 @@ def test_a_process_that_does_not_even_die_of_sigkill_holds_nobody_up(
     assert not set(unkilled) & set(multiprocess.active_children())  # nobody waits for them at the end either
     for process in unkilled:
         os.kill(process.pid, signal.SIGKILL)
+    assert_same(prepared, copy.database)
+
+
+def test_a_fork_server_that_stands_still_is_replaced(
+    prepared: Path, copy: Copier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vestige_migrate.run.processes.START_SECONDS", 6.0)
+    monkeypatch.setattr("vestige_migrate.run.pool.STOP_SECONDS", 0.5)
+
+    def stop(holder: psycopg.Connection[Any]) -> None:
+        wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")
+        [worker] = multiprocess.active_children()
+        first = blocked_pids(copy.database)
+        os.kill(forkserver._forkserver._forkserver_pid, signal.SIGSTOP)
+        os.kill(worker.pid, signal.SIGKILL)
+        wait_until(lambda: blocked_pids(copy.database) - first, "another worker to have its range")
+        holder.rollback()
+
+    with held_row(copy.database, node_id(prepared, 10)) as holder:
+        stopper = threading.Thread(target=stop, args=(holder,))
+        stopper.start()
+        report = copy(prepared, workers=1)
+        stopper.join()
+    assert report.memories_copied == 300
     assert_same(prepared, copy.database)
 
 

@@ -59,7 +59,8 @@ AnswerTimeout = Annotated[
     typer.Option(
         "--answer-timeout",
         metavar="SECONDS",
-        help="Silence after which a connection is given up, unless a second one finds the server at work for it.",
+        help="Silence after which a connection is given up, unless a second one finds the server at work for it; "
+        "a worker process that stands still that long is ended, and its range tried again.",
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and count; write nothing.")]

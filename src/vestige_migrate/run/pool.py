@@ -452,4 +452,6 @@ def _ending(item: _Worker) -> str:
         return f"ended: {why}"
     if code is not None and code < 0:
         return f"was killed by signal {-code}"
+    if code is None or code == processes.UNKNOWN_CODE:
+        return "ended, and nobody knows how"
     return f"ended with exit code {code}"

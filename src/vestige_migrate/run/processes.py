@@ -27,6 +27,10 @@ START_SECONDS = 30.0
 """How long the start of a process may take: it needs some milliseconds, and the imports of the first one a second."""
 
 
+UNKNOWN_CODE = 255
+"""What `multiprocess` calls the end of a process whose fork server is gone."""
+
+
 class NotStarted(Exception):
     """A process could not be started; the message says why, and what to do."""
 
@@ -67,17 +71,33 @@ def start(process: Any) -> None:
     """Starts a worker process, inside of `starting`. Raises `NotStarted`.
 
     `multiprocess` asks the fork server and waits for its answer for ever. One that stands still is ended after a while,
-    which is an answer, and the next start makes another.
+    which is an answer, and another is asked.
     """
-    watchdog = threading.Timer(START_SECONDS, _end_fork_server)
-    watchdog.daemon = True
+    ended: list[int] = []
     try:
-        watchdog.start()
-        process.start()
+        if not _start(process, ended):
+            _start_fork_server()
+            ended.clear()
+            if not _start(process, ended):
+                raise NotStarted("the process that starts the others (the fork server) stands still")
     except (OSError, EOFError, RuntimeError, MemoryError) as error:
         raise NotStarted(_why(error)) from error
+
+
+def _start(process: Any, ended: list[int]) -> bool:
+    """Whether it was started; False where the fork server had to be ended, whose number is in `ended` then."""
+    watchdog = threading.Timer(START_SECONDS, _end_fork_server, args=(ended,))
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        process.start()
+    except (OSError, EOFError):
+        if not ended:
+            raise
+        return False
     finally:
         watchdog.cancel()
+    return True
 
 
 def let_go(process: Any, seconds: float) -> None:
@@ -95,9 +115,10 @@ def why_ended(process: Any) -> str | None:
     return last_words(_socket_place(), process.pid)
 
 
-def _end_fork_server() -> None:
+def _end_fork_server(ended: list[int]) -> None:
     pid = forkserver._forkserver._forkserver_pid
     if pid is not None:  # it is our child, and nobody has waited for it: the number is its own
+        ended.append(pid)
         os.kill(pid, signal.SIGKILL)
 
 
