@@ -21,9 +21,12 @@ PACKAGE = Path(vestige_migrate.__file__).parent
 UNAVAILABLE = "not available yet"
 NAMED = re.compile(r"vestige(?:-| )migrate ([a-z]+)(?: (start|stop|status)\b)?")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
-OTHERS = {"--shm-size"}
-"""Options of other programs (docker's)."""
-NO_COMMAND = {"is", "began", "worker", "probe", "coordinator"}
+OTHERS = {
+    "--shm-size", "--force-reinstall", "--builtin-locale", "--no-instructions",
+    "--system", "--user-group", "--no-create-home", "--home-dir", "--shell",
+}  # fmt: skip
+"""Options of other programs (docker's, pip's, initdb's, useradd's)."""
+NO_COMMAND = {"is", "in", "began", "worker", "probe", "coordinator"}
 """What stands behind the program's name where it is only named, or in the names of its sessions."""
 
 
