@@ -73,7 +73,7 @@ def test_rows_that_are_only_in_the_wal_and_texts_that_are_no_utf8(source: Path, 
 
 def test_plain_and_encrypted_files_together_and_newer_rows(tmp_path: Path, source: Path, copy: Copier) -> None:
     spec = SourceSpec(
-        memories=10, schedules=10, edges=0, events=0, extra_users=0, groups=0, memberships=0, domains=0, seed=7
+        memories=10, schedules=10, edges=0, events=0, extra_users=0, groups=0, memberships=0, domains=0, seed=8
     )
     plain = build_source(tmp_path / "other.db", spec)
     encrypted = encrypt(source, KEY)

@@ -22,7 +22,8 @@ UNAVAILABLE = "not available yet"
 NAMED = re.compile(r"vestige(?:-| )migrate ([a-z]+)(?: (start|stop|status)\b)?")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 OTHERS = {
-    "--shm-size", "--force-reinstall", "--builtin-locale", "--no-instructions",
+    "--shm-size", "--force-reinstall", "--no-instructions",
+    "--username", "--encoding", "--locale", "--locale-provider", "--builtin-locale", "--auth-local", "--auth-host",
     "--system", "--user-group", "--no-create-home", "--home-dir", "--shell",
 }  # fmt: skip
 """Options of other programs (docker's, pip's, initdb's, useradd's)."""
