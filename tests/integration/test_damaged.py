@@ -184,6 +184,21 @@ def test_damage_that_costs_no_row_is_said_and_the_copy_is_whole(whole: Path, cop
     assert any("is damaged" in line and "0 rows cannot be read" in line for line in lines)
 
 
+@pytest.mark.parametrize(("table", "other"), [("edges", "Edges"), ("review_events", "review_events")])
+def test_a_damaged_file_with_a_view_in_place_of_a_table_is_refused_by_name(
+    tmp_path: Path, copy: Copier, table: str, other: str
+) -> None:
+    """Only tables are salvaged: the rows behind the view would be missing without a word."""
+    path = build_source(tmp_path / "vestige.db", SourceSpec(memories=400, schedules=400, edges=30, events=30))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"ALTER TABLE {table} RENAME TO kept")
+        connection.execute(f"CREATE VIEW {other} AS SELECT * FROM kept")
+        connection.commit()
+    damage(path, pages_of(path, "knowledge_nodes")[2])
+    with pytest.raises(SourceUnusable, match=f"{other} is no table"):
+        copy(path)
+
+
 def test_an_older_damaged_file_is_refused(tmp_path: Path, copy: Copier) -> None:
     """Its upgrade counts on constraints that a damaged file need not keep."""
     path = build_source(tmp_path / "vestige.db", SourceSpec(line="plan", version=13, memories=80))

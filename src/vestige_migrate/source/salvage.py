@@ -16,6 +16,7 @@ from pathlib import Path
 from vestige_migrate.decode.problem import Raw
 from vestige_migrate.errors import SourceUnusable
 from vestige_migrate.source.connect import SourceFile
+from vestige_migrate.source.known import READ_TABLES, known_table
 from vestige_migrate.source.private import check_space, private_folder
 from vestige_migrate.source.schema import affinity, is_strict
 from vestige_migrate.source.select import quote_identifier
@@ -74,7 +75,7 @@ def salvage(file: SourceFile, finding: str) -> Iterator[tuple[SourceFile, Damage
         copy = folder / file.path.name
         check_space(folder, file.path, file.path.stat().st_size)
         try:
-            lost = _salvage(file, copy)
+            lost = _salvage(file, copy, finding)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
                 raise
@@ -85,7 +86,7 @@ def salvage(file: SourceFile, finding: str) -> Iterator[tuple[SourceFile, Damage
         yield SourceFile(copy), Damage(finding, tuple(lost))
 
 
-def _salvage(file: SourceFile, copy: Path) -> list[LostRow]:
+def _salvage(file: SourceFile, copy: Path, finding: str) -> list[LostRow]:
     copy.touch(0o600)
     lost: list[LostRow] = []
     with closing(sqlite3.connect(copy.absolute().as_uri(), uri=True, isolation_level=None)) as connection:
@@ -96,12 +97,26 @@ def _salvage(file: SourceFile, copy: Path) -> list[LostRow]:
         connection.execute(f"PRAGMA main.user_version = {int(version)}")
         connection.execute("PRAGMA main.journal_mode = MEMORY")
         connection.execute("PRAGMA synchronous = OFF")
+        _refuse_what_is_no_table(connection, file.path, finding)
         for name, sql in connection.execute(
             "SELECT name, sql FROM damaged.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
         ).fetchall():
             if isinstance(sql, str) and sql.lstrip()[:14].upper() != "CREATE VIRTUAL":
                 lost += _Table(connection, name).copy()
     return lost
+
+
+def _refuse_what_is_no_table(connection: sqlite3.Connection, path: Path, finding: str) -> None:
+    """Raises `SourceUnusable` where rows that are copied come out of a view or a virtual table: only tables are
+    salvaged, and theirs would be missing without a word."""
+    for name, sql in connection.execute("SELECT name, sql FROM damaged.sqlite_master WHERE type IN ('table', 'view')"):
+        is_table = not isinstance(sql, str) or sql.lstrip()[:12].upper() == "CREATE TABLE"
+        if not is_table and known_table(str(name)) in READ_TABLES:
+            raise SourceUnusable(
+                f"{path} is a corrupt SQLite database ({finding}) in which {name} is no table but a view or a virtual "
+                "table, and only tables can be salvaged: restore a backup, or rebuild it with "
+                "`sqlite3 FILE .recover | sqlite3 NEW` and copy the new file"
+            )
 
 
 def is_damage(error: sqlite3.DatabaseError) -> bool:
