@@ -35,4 +35,4 @@ CREATE TABLE review_events (
     id TEXT PRIMARY KEY, memory_id TEXT NOT NULL REFERENCES knowledge_nodes (id), occurred_at TEXT NOT NULL,
     retrievability_before REAL, retrievability_after REAL, rating INTEGER NOT NULL, kind TEXT NOT NULL, metadata TEXT NOT NULL
 );
-INSERT INTO schema_version VALUES (15, datetime('now'));
+INSERT INTO schema_version VALUES (15, '2026-01-05 08:00:00');
