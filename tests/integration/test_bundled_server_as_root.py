@@ -193,7 +193,10 @@ def test_programs_in_a_folder_that_the_servers_account_cannot_enter_are_copied_o
     before, there = everything_below(private), set(STATE.glob("postgresql-*"))
     server = embedded.start(folder / "pg")
     try:
-        (copied,) = set(STATE.glob("postgresql-*")) - there
+        # Perhaps an earlier one: where the suite itself runs from a private environment, its own server has made it.
+        number = int((folder / "pg" / "postmaster.pid").read_text().split()[0])
+        running = Path(f"/proc/{number}/exe").readlink()
+        copied = next(parent for parent in running.parents if parent.parent == STATE)
         for path in (copied, *copied.rglob("*")):
             state = path.lstat()
             assert (state.st_uid, state.st_mode & 0o022) == (0, 0), path
@@ -201,7 +204,7 @@ def test_programs_in_a_folder_that_the_servers_account_cannot_enter_are_copied_o
             connection.execute("CREATE EXTENSION vector")
         assert embedded.stop(folder / "pg")
         assert embedded.start(folder / "pg").started
-        assert set(STATE.glob("postgresql-*")) - there == {copied}
+        assert set(STATE.glob("postgresql-*")) == there | {copied}
         assert everything_below(private) == before
     finally:
         embedded.stop(folder / "pg")
