@@ -20,9 +20,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.conftest import CommandLine, Copier
 from tests.support.compare import assert_same
-from tests.support.own_server import OwnServer, own_server, server_user
+from tests.support.own_server import OwnServer, fresh_server, server_user
 from tests.support.running import RunningCopy, advisory_locks, our_sessions, wait_until
-from tests.support.server_folder import server_folder
 from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.tls_front import tls_front
 from tests.support.verifying import Verifier
@@ -36,10 +35,7 @@ SPEC = SourceSpec(memories=200, schedules=200)
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[OwnServer]:
-    with (
-        server_folder() as folder,
-        own_server(folder) as own,
-    ):
+    with fresh_server() as own:
         yield own
 
 

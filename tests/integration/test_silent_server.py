@@ -13,9 +13,8 @@ from loguru import logger
 
 from tests.conftest import CommandLine, Copier
 from tests.support.compare import assert_same
-from tests.support.own_server import OwnServer, own_server
+from tests.support.own_server import OwnServer, fresh_server
 from tests.support.running import RunningCopy
-from tests.support.server_folder import server_folder
 from tests.support.sources import SourceSpec, build_source
 from tests.support.verifying import Verifier
 from vestige_migrate import DestinationBusy, Stopped
@@ -29,10 +28,7 @@ SPEC = SourceSpec(memories=40, schedules=40, edges=10, events=10)
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[OwnServer]:
-    with (
-        server_folder() as folder,
-        own_server(folder) as own,
-    ):
+    with fresh_server() as own:
         yield own
 
 

@@ -17,10 +17,9 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.conftest import CommandLine, Copier
 from tests.support.compare import assert_same, counts
-from tests.support.own_server import OwnServer, own_server, server_user
+from tests.support.own_server import OwnServer, fresh_server, server_user
 from tests.support.routing_proxy import routing_proxy
 from tests.support.running import RunningCopy, blocked_sessions, wait_until
-from tests.support.server_folder import server_folder
 from tests.support.sources import SourceSpec, build_source
 from tests.support.verifying import Verifier
 from vestige_migrate import DestinationUnusable
@@ -32,12 +31,7 @@ EMPTY = SourceSpec(memories=0, schedules=0, edges=0, events=0)
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[tuple[OwnServer, OwnServer]]:
-    with (
-        server_folder() as one,
-        server_folder() as two,
-        own_server(one) as first,
-        own_server(two) as second,
-    ):
+    with fresh_server() as first, fresh_server() as second:
         yield first, second
 
 

@@ -18,6 +18,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.support.running import wait_until
+from tests.support.server_folder import server_folder
 from vestige_migrate.destination import embedded
 from vestige_migrate.destination.embedded.account import SERVER_ACCOUNT, server_account
 from vestige_migrate.destination.embedded.programs import programs_for
@@ -95,6 +96,13 @@ def alive(pid: int) -> bool:
     with suppress(psutil.NoSuchProcess):
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     return False
+
+
+@contextmanager
+def fresh_server() -> Iterator[OwnServer]:
+    """A new server that goes away with its folder."""
+    with server_folder() as folder, own_server(folder) as own:
+        yield own
 
 
 @contextmanager

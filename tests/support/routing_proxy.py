@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from tests.support.background_loop import forward, serving
+
 Route = Callable[[int], str]
 """The Unix socket for the connection of this number, from 0."""
 
@@ -41,7 +43,7 @@ class RoutingProxy:
         with suppress(OSError):
             behind, to_server = await asyncio.open_unix_connection(target)
             self._open.add(to_server)
-            await asyncio.gather(_forward(reader, to_server), _forward(behind, writer))
+            await asyncio.gather(forward(reader, to_server), forward(behind, writer))
             await _close(to_server)
         await _close(writer)
 
@@ -52,29 +54,9 @@ async def _close(writer: asyncio.StreamWriter) -> None:
         await writer.wait_closed()
 
 
-async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
-
-
 @contextmanager
 def routing_proxy(route: Route) -> Iterator[RoutingProxy]:
     """A running one."""
     proxy = RoutingProxy(route)
-    ready, loop, end = threading.Event(), asyncio.new_event_loop(), asyncio.Event()
-
-    def run() -> None:
-        loop.run_until_complete(proxy.serve(ready, end))
-        loop.close()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    assert ready.wait(10)
-    try:
+    with serving(proxy.serve):
         yield proxy
-    finally:
-        loop.call_soon_threadsafe(end.set)
-        thread.join(10)

@@ -13,6 +13,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from tests.support.background_loop import forward, serving
+
 _SSL_REQUEST = struct.pack(">ii", 8, 80877103)
 _GSS_REQUEST = struct.pack(">ii", 8, 80877104)
 
@@ -49,39 +51,13 @@ class TlsFront:
             await writer.start_tls(self._context)
             self.sessions += 1
             behind, to_server = await asyncio.open_unix_connection(self._target)
-            await asyncio.gather(_forward(reader, to_server), _forward(behind, writer))
+            await asyncio.gather(forward(reader, to_server), forward(behind, writer))
         writer.close()
-
-
-async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
 
 
 @contextmanager
 def tls_front(target: str, context: ssl.SSLContext) -> Iterator[TlsFront]:
     """A running front of the Unix socket `target`."""
     front = TlsFront(target, context)
-    ready = threading.Event()
-    loop = asyncio.new_event_loop()
-    end = asyncio.Event()
-    loop.set_exception_handler(lambda *_: None)  # a refused handshake is what some tests are about
-
-    def run() -> None:
-        loop.run_until_complete(front.serve(ready, end))
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0))
-        loop.close()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    assert ready.wait(10)
-    try:
+    with serving(front.serve):
         yield front
-    finally:
-        loop.call_soon_threadsafe(end.set)
-        thread.join(10)

@@ -43,12 +43,13 @@ def in_use(sources: Sequence[Path], url: str) -> InUse:
     files = [used for source in (*sources, *_own_database()) for used in _database_files(source)]
     folders = [*_server_folders(url), *_private_folders()]
     from vestige_migrate.destination.embedded import is_embedded
+    from vestige_migrate.destination.service_files import service_files
 
     given = {} if is_embedded(url) else _parameters(url)
     for known in (given, _defaults(), *_services(given)):
         files += [Used(Path(known[name]), what) for name, what in _LIBPQ_FILES.items() if known.get(name)]
         folders += [Used(Path(known[name]), what) for name, what in _LIBPQ_FOLDERS.items() if known.get(name)]
-    files += [Used(path, "libpq's service file") for path in _service_files(given)]
+    files += [Used(path, "libpq's service file") for path in (*service_files(given), *service_files({}))]
     files += [Used(home / name, what) for home in _homes() for name, what in _LIBPQ_DEFAULTS]
     return InUse(*(tuple(each for each in found if _is_known(each.path)) for found in (files, folders)))
 
@@ -124,10 +125,12 @@ def _defaults() -> Mapping[str, str]:
 
 def _services(given: Mapping[str, Any]) -> Iterator[Mapping[str, str]]:
     """The parameters of the service that the URL names, in whichever service file there is."""
+    from vestige_migrate.destination.service_files import service_files
+
     service = given.get("service")
     if not service:
         return
-    for path in _service_files(given):
+    for path in dict.fromkeys((*service_files(given), *service_files({}))):
         try:
             lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
         except OSError:
@@ -141,14 +144,6 @@ def _services(given: Mapping[str, Any]) -> Iterator[Mapping[str, str]]:
                 name, _, value = line.partition("=")
                 found[name.strip()] = value.strip()
         yield found
-
-
-def _service_files(given: Mapping[str, Any]) -> list[Path]:
-    """The service files that libpq looks into: the one that is named, the user's, and the system's."""
-    named = [given.get("servicefile"), os.environ.get("PGSERVICEFILE")]
-    system = os.environ.get("PGSYSCONFDIR")
-    found = [Path(name) for name in named if name] + [home / ".pg_service.conf" for home in _homes()]
-    return found + ([Path(system) / "pg_service.conf"] if system else [])
 
 
 def _homes() -> list[Path]:

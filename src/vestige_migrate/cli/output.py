@@ -10,6 +10,7 @@ from rich.text import Text
 
 from vestige_migrate.cli.counts import print_counts
 from vestige_migrate.cli.estimate_output import print_estimate
+from vestige_migrate.cli.streams import print_line
 from vestige_migrate.combined import CombinedReport
 from vestige_migrate.errors import PlanError
 from vestige_migrate.report import MigrationReport, TableReport
@@ -24,7 +25,7 @@ _LOG_FORMAT = "{time:YYYY-MM-DD HH:mm:ss} {level: <7} {message}"
 
 def console_sink(console: Console) -> Callable[[str], None]:
     """Prints lines on the console, above the progress bars, with nothing taken for markup."""
-    return lambda line: console.print(Text(str(line).rstrip("\n")), soft_wrap=True)
+    return lambda line: print_line(console, str(line).rstrip("\n"))
 
 
 def log_to(sink: Callable[[str], None], level: str, debug: bool = False) -> None:
@@ -83,10 +84,12 @@ def _print_section(report: MigrationReport, console: Console) -> None:
     _print_errors(report, console)
     if report.archived:
         verb = "to archive" if report.dry_run else "archived"
-        console.print(Text(f"{verb} in vestige_archive: {_names(report.archived)}"))
+        console.print(Text(f"{verb} in vestige_archive: {names_with_rows(report.archived)}"))
     if report.left_behind:
         hint = _archive_hint(report.left_behind) if report.archived is None else ""
-        console.print(Text(f"left in the source, no place in the destination: {_names(report.left_behind)}{hint}"))
+        console.print(
+            Text(f"left in the source, no place in the destination: {names_with_rows(report.left_behind)}{hint}")
+        )
     if report.awaiting_reembed:
         console.print(Text(_awaiting(report)), soft_wrap=True)
     if is_newer_than_known(report.source.lineage, report.source.schema_version):
@@ -128,7 +131,8 @@ def _archive_hint(left_behind: dict[str, int]) -> str:
     return f" (--archive keeps these rows too{', but for ' if caches else ''}{', '.join(caches)})"
 
 
-def _names(tables: dict[str, int]) -> str:
+def names_with_rows(tables: dict[str, int]) -> str:
+    """Tables, each with its number of rows."""
     return ", ".join(f"{name} {rows}" for name, rows in tables.items())
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from vestige_migrate.cli.output_files import Identity, InUse, Place, check, identity, is_input
-from vestige_migrate.cli.streams import silence
+from vestige_migrate.cli.streams import silence, silence_descriptor
 from vestige_migrate.errors import PlanError
 from vestige_migrate.paths import shown
 
@@ -174,7 +174,7 @@ class LogFile:
             _write_all(self.descriptor, b"\n" + content if self._cut else content)
             self._cut = False
         except BrokenPipeError:
-            silence_descriptor(self.descriptor)
+            silence_descriptor(self.descriptor, inheritable=False)
         except OSError as error:
             self._cut = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             if not self.failed:
@@ -183,14 +183,6 @@ class LogFile:
                     f"the log {shown(Path(self.given))} cannot be written any more ({error.strerror}): the run goes "
                     "on, and lines are missing from the log"
                 )
-
-
-def silence_descriptor(descriptor: int) -> None:
-    """Sends what is still written there to the null device."""
-    with suppress(OSError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, descriptor, inheritable=False)
-        os.close(null)
 
 
 def _open_to_add(place: Place, in_use: InUse) -> int:

@@ -28,8 +28,13 @@ class SteadyConsole(Console):
         silence(self.file)
 
     def print_line(self, line: str) -> None:
-        """One line, whatever the width, with nothing in it taken for markup."""
-        self.print(Text(line), soft_wrap=True)
+        """As `print_line` does."""
+        print_line(self, line)
+
+
+def print_line(console: Console, line: str) -> None:
+    """One line, whatever the width, with nothing in it taken for markup."""
+    console.print(Text(line), soft_wrap=True)
 
 
 class _Steady:
@@ -75,8 +80,14 @@ def prepare() -> None:
 def silence(stream: IO[str]) -> None:
     """Sends what is still written to the stream to the null device."""
     with suppress(OSError, ValueError):
+        silence_descriptor(stream.fileno())
+
+
+def silence_descriptor(descriptor: int, inheritable: bool = True) -> None:
+    """The same for an open file."""
+    with suppress(OSError):
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, stream.fileno())
+        os.dup2(null, descriptor, inheritable=inheritable)
         os.close(null)
 
 

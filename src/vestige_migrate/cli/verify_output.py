@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from vestige_migrate.cli.counts import print_counts
-from vestige_migrate.cli.output import SHOWN_ERRORS
+from vestige_migrate.cli.output import SHOWN_ERRORS, names_with_rows
 from vestige_migrate.report import RowError
 from vestige_migrate.source.counts import CACHES
 from vestige_migrate.verify.archive_report import ArchiveState
@@ -47,7 +47,7 @@ def answer(report: VerifyReport) -> str:
         found = [f"{_count(rows, 'row')}"] if rows else []
         found += [f"{_count(parts, 'part')} of the schema or search"] if parts else []
         said.append(f"different in {' and '.join(found)}")
-    not_copied = max(report.not_copied_rows, len(report.not_copied)) if report.not_copied else report.not_copied_rows
+    not_copied = max(report.not_copied_rows, len(report.not_copied))
     if not_copied:
         are = "1 row of the source is" if not_copied == 1 else f"{not_copied} rows of the source are"
         said.append(f"not copied: {are} not in the destination")
@@ -65,7 +65,7 @@ def archive_lines(report: VerifyReport) -> list[str]:
     lines = []
     if any(archive.archived.values()):
         kept = {name: rows for name, rows in archive.archived.items() if rows}
-        lines.append(f"in {ARCHIVE} as in the source: {_names(kept)}")
+        lines.append(f"in {ARCHIVE} as in the source: {names_with_rows(kept)}")
     for state, said in _STATES.items():
         if state in archive.states:
             lines.append(said)
@@ -73,7 +73,7 @@ def archive_lines(report: VerifyReport) -> list[str]:
         caches = [name for name in archive.left_behind if name in CACHES]
         advice = "" if len(caches) == len(archive.left_behind) else ", keep the file or copy with --archive"
         but = f" (but for {', '.join(caches)}, which is worthless without the file)" if advice and caches else ""
-        lines.append(f"only in the source{advice}{but}: {_names(archive.left_behind)}")
+        lines.append(f"only in the source{advice}{but}: {names_with_rows(archive.left_behind)}")
     if report.awaiting_reembed:
         one = report.awaiting_reembed == 1
         who = "1 memory, which awaits" if one else f"{report.awaiting_reembed} memories, which await"
@@ -97,10 +97,6 @@ def _index_lines(report: VerifyReport) -> list[str]:
 
 def _of_errors(errors: list[RowError]) -> list[str]:
     return [f"{error.table} {error.id}: {error.message} ({error.outcome})" for error in errors]
-
-
-def _names(tables: dict[str, int]) -> str:
-    return ", ".join(f"{name} {rows}" for name, rows in tables.items())
 
 
 def _count(number: int, name: str) -> str:

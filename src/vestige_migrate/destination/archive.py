@@ -26,7 +26,14 @@ _COLUMNS = {"table_name": "text", "row_key": "text", "row": "jsonb"}
 _MAKE_STAGE = sql.SQL("CREATE TEMP TABLE IF NOT EXISTS vestige_stage_archive (ordinal int, row_key text, row jsonb)")
 _EMPTY_STAGE = sql.SQL("TRUNCATE vestige_stage_archive")
 _COPY_STAGE = sql.SQL("COPY vestige_stage_archive (ordinal, row_key, row) FROM STDIN (FORMAT BINARY)")
-_BESIDE_KEY = sql.SQL("s.row_key || '#' || left(encode(sha256(convert_to(s.row::text, 'UTF8')), 'hex'), 32)")
+
+
+def beside_key(key: sql.SQL, text: sql.SQL) -> sql.Composed:
+    """The key of a row whose own key another content has: it ends in the digest of its text."""
+    return sql.SQL("{} || '#' || left(encode(sha256(convert_to({}, 'UTF8')), 'hex'), 32)").format(key, text)
+
+
+_BESIDE_KEY = beside_key(sql.SQL("s.row_key"), sql.SQL("s.row::text"))
 _INSERT = sql.SQL(
     "INSERT INTO vestige_archive (table_name, row_key, row) SELECT %s, row_key, row FROM vestige_stage_archive"
     " WHERE ordinal <> ALL(%s::int[]) ORDER BY ordinal ON CONFLICT (table_name, row_key) DO NOTHING"

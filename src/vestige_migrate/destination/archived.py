@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg import sql
 
-from vestige_migrate.destination.archive import ARCHIVE, ArchiveRow, check_archive
+from vestige_migrate.destination.archive import ARCHIVE, ArchiveRow, beside_key, check_archive
 from vestige_migrate.destination.arrays import binary_array, register_arrays
 from vestige_migrate.destination.compare import LARGEST_MESSAGE_BYTES
 from vestige_migrate.destination.connect import Connection
@@ -22,13 +22,13 @@ _TOO_LONG = "longer than jsonb holds"
 # by other content is beside that one under a key that ends in its digest.
 _FIND = sql.SQL(
     "SELECT k.ordinal, a.same IS TRUE OR EXISTS ("
-    "   SELECT FROM {archive} AS b WHERE b.table_name = %(table)s AND b.row::text = k.text AND b.row_key ="
-    "     k.key || '#' || left(encode(sha256(convert_to(k.text, 'UTF8')), 'hex'), 32)) AS same, a.same IS NOT NULL"
+    "   SELECT FROM {archive} AS b WHERE b.table_name = %(table)s AND b.row::text = k.text"
+    "     AND b.row_key = {beside}) AS same, a.same IS NOT NULL"
     " FROM (SELECT u.key, u.row::text AS text, u.ordinal FROM unnest(%(keys)s, %(rows)s) WITH ORDINALITY"
     "   AS u(key, row, ordinal)) AS k"
     " LEFT JOIN LATERAL (SELECT t.row::text = k.text AS same FROM {archive} AS t"
     "   WHERE t.table_name = %(table)s AND t.row_key = k.key) AS a ON true"
-).format(archive=sql.Identifier(ARCHIVE))
+).format(archive=sql.Identifier(ARCHIVE), beside=beside_key(sql.SQL("k.key"), sql.SQL("k.text")))
 
 
 @dataclass

@@ -86,6 +86,11 @@ def may_be_a_rows(error: psycopg.Error, last_try: bool) -> bool:
     return state not in _PERMANENT_STATES or _is_raised(error)
 
 
+def stays(error: psycopg.Error) -> bool:
+    """Whether the server's objection to what was written would not pass by itself."""
+    return is_of_functions(error) or may_be_a_rows(error, last_try=False)
+
+
 _ENDINGS = {"FATAL", "PANIC"}
 """Severities with which the session ends."""
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from vestige_migrate.destination.faults import describe, is_of_functions, may_be_a_rows
+from vestige_migrate.destination.faults import describe, stays
 from vestige_migrate.errors import WriteNotKept
 
 
@@ -17,7 +17,7 @@ def naming(what: str) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        if not (is_of_functions(error) or may_be_a_rows(error, last_try=False)):
+        if not stays(error):
             raise
         raise WriteNotKept(f"{what} could not be written: {describe(error)}. {_ADVICE}") from None
 

@@ -13,15 +13,16 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from pathlib import Path
 from select import select
 from typing import Any
 
 import psycopg
 from psycopg import errors, pq
 from psycopg.conninfo import conninfo_to_dict
+
+from vestige_migrate.destination.service_files import service_files
 
 _ATTEMPT_SECONDS = 5.0
 _REACH_SECONDS = 3.0
@@ -140,7 +141,7 @@ def _missing_service(given: Mapping[str, str]) -> str | None:
     name = given.get("service") or os.environ.get("PGSERVICE")
     if not name:
         return None
-    for file in _service_files():
+    for file in service_files(given):
         try:
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
@@ -148,14 +149,6 @@ def _missing_service(given: Mapping[str, str]) -> str | None:
         if any(line.strip() == f"[{name}]" for line in lines):
             return None
     return "Check the service's name and the file in PGSERVICEFILE (~/.pg_service.conf)"
-
-
-def _service_files() -> Iterator[Path]:
-    """https://www.postgresql.org/docs/current/libpq-pgservice.html"""
-    own = os.environ.get("PGSERVICEFILE")
-    yield Path(own) if own else Path.home() / ".pg_service.conf"
-    if system := os.environ.get("PGSYSCONFDIR"):
-        yield Path(system) / "pg_service.conf"
 
 
 def _unreachable(given: Mapping[str, str]) -> str | None:

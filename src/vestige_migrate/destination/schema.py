@@ -12,7 +12,7 @@ from psycopg import errors, sql
 from psycopg.pq import TransactionStatus
 
 from vestige_migrate.destination.connect import Connection
-from vestige_migrate.destination.faults import describe, is_of_functions, is_transient, may_be_a_rows
+from vestige_migrate.destination.faults import describe, is_transient, stays
 from vestige_migrate.destination.watched import brisk
 from vestige_migrate.errors import DestinationBusy, DestinationUnusable
 from vestige_migrate.tables import TABLES
@@ -246,7 +246,7 @@ def _make_local(connection: Connection, needed: bool) -> None:
         with connection.transaction():
             connection.execute(_BOOTSTRAP)
     except psycopg.Error as error:
-        if not (is_of_functions(error) or may_be_a_rows(error, last_try=False)):
+        if not stays(error):
             raise
         reason = describe(error)
     if needed and not _has_local(connection):

@@ -22,7 +22,7 @@ from vestige_migrate.wire import field
 REGISTRY = "embedding_model"
 _REGISTRY_COLUMNS = {"id": "int2", "name": "text", "dimension": "int4", "hash": "text"}
 SEARCH_VECTOR = "search_vec"
-_CHECKED = {"knowledge_nodes": "visibility", "group_memberships": "role"}
+CHECKED = {"knowledge_nodes": "visibility", "group_memberships": "role"}
 """Columns whose values a CHECK judges."""
 
 _OURS = sql.SQL("WITH ours AS (SELECT name, to_regclass(quote_ident(name)) AS id FROM unnest(%s::text[]) AS n(name)) ")
@@ -173,7 +173,7 @@ def _judge_constraints(table: Table, catalog: _Catalog) -> Iterator[str]:
     for parent in table.parents:
         if (table.name, parent.column, parent.table, parent.parent_column) not in catalog.references:
             yield f"{table.name}.{parent.column} has no foreign key to {parent.table} ({parent.parent_column})"
-    checked = _CHECKED.get(table.name)
+    checked = CHECKED.get(table.name)
     if checked is not None and (table.name, checked) not in catalog.checks:
         yield f"{table.name}.{checked} has no CHECK"
 

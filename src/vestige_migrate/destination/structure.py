@@ -18,16 +18,13 @@ from psycopg import sql
 from vestige_migrate.destination import indexes, registry
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.faults import is_transient
-from vestige_migrate.destination.shape import REGISTRY, SEARCH_VECTOR
+from vestige_migrate.destination.shape import CHECKED, REGISTRY, SEARCH_VECTOR
 from vestige_migrate.destination.trial import UNIQUE
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Table
 from vestige_migrate.wire import field
 
 MEMORIES = "knowledge_nodes"
-
-_CHECKED = {MEMORIES: "visibility", "group_memberships": "role"}
-"""Columns whose values a CHECK judges."""
 
 _DEFAULTS: dict[str, dict[str, str]] = {
     MEMORIES: {
@@ -172,10 +169,6 @@ class Structure:
         wanted = [name for name, _ in indexes.missing(self._connection)]
         return wanted + ([indexes.HNSW_INDEX] if indexes.needs_hnsw(self._connection, dimension) else [])
 
-    def is_unique(self, table: Table) -> bool:
-        """Whether a valid index keeps the table's keys apart."""
-        return (table.name, frozenset(table.key)) in self._uniques
-
     def _judge_relations(self) -> Iterator[Flaw]:
         for name, kind, persistence, has_children in self._relations:
             if kind not in ("r", "p"):
@@ -222,7 +215,7 @@ class Structure:
                 yield Flaw(table.name, parent.column, f"has a foreign key to {parent.table} that is not validated")
 
     def _judge_checks(self) -> Iterator[Flaw]:
-        for table, name in _CHECKED.items():
+        for table, name in CHECKED.items():
             place = (table, "c", name, None, None)
             columns = [column for of, column in self._columns if of == table]
             if place not in self._constraints:

@@ -16,7 +16,7 @@ from vestige_migrate.destination.faults import describe, is_row_fault
 from vestige_migrate.destination.stage import copy_into
 from vestige_migrate.tables.base import Parent, Table
 
-UNASKABLE = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction, errors.FeatureNotSupported)
+_UNASKABLE = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction, errors.FeatureNotSupported)
 """A role without TEMPORARY, a standby."""
 
 _PREFIX = "vestige_trial_"
@@ -56,7 +56,7 @@ class Trial:
             try:
                 with self._connection.transaction():
                     self._connection.execute(self._make)
-            except UNASKABLE:
+            except _UNASKABLE:
                 return found
             self._try(list(enumerate(rows)), found)
         return found

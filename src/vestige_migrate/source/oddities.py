@@ -241,9 +241,8 @@ def _agrees(connection: sqlite3.Connection, table: str, index: IndexInfo) -> boo
             f"SELECT COUNT(*), COUNT(*) FILTER (WHERE NOT EXISTS ({there})), (SELECT COUNT(*) FROM {quoted} {by})"
             f" FROM {quoted} AS n NOT INDEXED"
         ).fetchone()
-    except (
-        driver.operational_errors()
-    ):  # it cannot be asked in this way, such as by another collation than its column's
+    except driver.operational_errors():
+        # It cannot be asked in this way, such as by another collation than its column's.
         return _integrity(connection, table, index)
     return in_table == in_index and not lacks
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from vestige_migrate.decode.problem import Raw
 from vestige_migrate.errors import SourceUnusable
-from vestige_migrate.source.connect import SourceFile
+from vestige_migrate.source import schema
+from vestige_migrate.source.connect import SourceFile, open_source
 from vestige_migrate.source.known import READ_TABLES, known_table
 from vestige_migrate.source.private import check_space, private_folder
-from vestige_migrate.source.schema import affinity, is_strict
 from vestige_migrate.source.select import quote_identifier
 
 Known = tuple[tuple[str, Raw], ...]
@@ -74,8 +74,11 @@ def salvage(file: SourceFile, finding: str) -> Iterator[tuple[SourceFile, Damage
     with private_folder() as folder:
         copy = folder / file.path.name
         check_space(folder, file.path, file.path.stat().st_size)
+        with closing(open_source(file)) as connection:
+            entries = schema.entries(connection)
+        _refuse_what_is_no_table(entries, file.path, finding)
         try:
-            lost = _salvage(file, copy, finding)
+            lost = _salvage(file, copy, [entry.name for entry in entries if entry.kind is schema.Kind.TABLE])
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
                 raise
@@ -86,7 +89,7 @@ def salvage(file: SourceFile, finding: str) -> Iterator[tuple[SourceFile, Damage
         yield SourceFile(copy), Damage(finding, tuple(lost))
 
 
-def _salvage(file: SourceFile, copy: Path, finding: str) -> list[LostRow]:
+def _salvage(file: SourceFile, copy: Path, tables: Sequence[str]) -> list[LostRow]:
     copy.touch(0o600)
     lost: list[LostRow] = []
     with closing(sqlite3.connect(copy.absolute().as_uri(), uri=True, isolation_level=None)) as connection:
@@ -97,24 +100,19 @@ def _salvage(file: SourceFile, copy: Path, finding: str) -> list[LostRow]:
         connection.execute(f"PRAGMA main.user_version = {int(version)}")
         connection.execute("PRAGMA main.journal_mode = MEMORY")
         connection.execute("PRAGMA synchronous = OFF")
-        _refuse_what_is_no_table(connection, file.path, finding)
-        for name, sql in connection.execute(
-            "SELECT name, sql FROM damaged.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
-        ).fetchall():
-            if isinstance(sql, str) and sql.lstrip()[:14].upper() != "CREATE VIRTUAL":
-                lost += _Table(connection, name).copy()
+        for name in tables:
+            lost += _Table(connection, name).copy()
     return lost
 
 
-def _refuse_what_is_no_table(connection: sqlite3.Connection, path: Path, finding: str) -> None:
+def _refuse_what_is_no_table(entries: Sequence[schema.Entry], path: Path, finding: str) -> None:
     """Raises `SourceUnusable` where rows that are copied come out of a view or a virtual table: only tables are
     salvaged, and theirs would be missing without a word."""
-    for name, sql in connection.execute("SELECT name, sql FROM damaged.sqlite_master WHERE type IN ('table', 'view')"):
-        is_table = not isinstance(sql, str) or sql.lstrip()[:12].upper() == "CREATE TABLE"
-        if not is_table and known_table(str(name)) in READ_TABLES:
+    for entry in entries:
+        if entry.kind is not schema.Kind.TABLE and known_table(entry.name) in READ_TABLES:
             raise SourceUnusable(
-                f"{path} is a corrupt SQLite database ({finding}) in which {name} is no table but a view or a virtual "
-                "table, and only tables can be salvaged: restore a backup, or rebuild it with "
+                f"{path} is a corrupt SQLite database ({finding}) in which {entry.name} is no table but a "
+                f"{entry.kind.value}, and only tables can be salvaged: restore a backup, or rebuild it with "
                 "`sqlite3 FILE .recover | sqlite3 NEW` and copy the new file"
             )
 
@@ -133,9 +131,9 @@ class _Table:
         self._name = name
         quoted = quote_identifier(name)
         self._source, self._copy = f"damaged.{quoted}", f"main.{quoted}"
-        strict = is_strict(connection, name)
+        strict = schema.is_strict(connection, name)
         columns = [
-            (column, affinity(declared, strict))
+            (column, schema.affinity(declared, strict))
             for _, column, declared, *_ in connection.execute(f"PRAGMA damaged.table_xinfo({quoted})")
         ]
         self._columns = ", ".join(quote_identifier(column) for column, _ in columns)

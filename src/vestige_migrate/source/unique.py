@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from vestige_migrate.source.schema import indexes_of
 from vestige_migrate.source.select import TableSource, column, quote_identifier
 
 _UUID_CHARS = 36
@@ -11,15 +12,14 @@ _UUID_CHARS = 36
 
 def has_unique_key(connection: sqlite3.Connection, source: TableSource) -> bool:
     """Whether the file itself keeps two rows from having one key, byte by byte: by its primary key or an index."""
-    table = quote_identifier(source.base)
     key = set(source.key)
-    for _, name, unique, _, partial in connection.execute(f"PRAGMA index_list({table})").fetchall():
-        if not unique or partial:
-            continue
-        indexed = connection.execute(f"PRAGMA index_info({quote_identifier(name)})").fetchall()
-        if {None if item[2] is None else column(item[2]) for item in indexed} <= key:
-            return True
-    return False
+    return any(
+        index.is_unique
+        and not index.is_partial
+        # None is an expression, which is no part of a key.
+        and {None if name is None else column(name) for name in index.columns} <= key
+        for index in indexes_of(connection, source.base)
+    )
 
 
 def has_unusual_key(connection: sqlite3.Connection, source: TableSource, key_types: tuple[str, ...]) -> bool:
