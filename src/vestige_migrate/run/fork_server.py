@@ -26,6 +26,7 @@ FOLDER_VARIABLE = "_VESTIGE_MIGRATE_SOCKET_FOLDER"
 
 _folder = os.environ.get(FOLDER_VARIABLE)
 _coordinator = os.getppid()
+_failed = False
 
 
 def last_words(folder: str | None, pid: int | None) -> str | None:
@@ -43,6 +44,8 @@ def _words_of(folder: str, pid: int) -> Path:
 
 def _leave_words(kind: type[BaseException], error: BaseException, _traceback: TracebackType | None) -> None:
     """In place of a traceback on the operator's terminal: the coordinator reads it, and says it in one line."""
+    global _failed
+    _failed = True
     text = describe_limit(error, starting=True) or f"an unexpected {kind.__name__}"
     if _folder is not None:
         with suppress(OSError, MemoryError), _words_of(_folder, os.getpid()).open("w", encoding="utf-8") as file:
@@ -50,8 +53,12 @@ def _leave_words(kind: type[BaseException], error: BaseException, _traceback: Tr
 
 
 def _remove_folder() -> None:
-    """Where the coordinator lives it does so itself, and may need the folder for another fork server first."""
-    if _folder is not None and os.getppid() != _coordinator:
+    """A coordinator that lives after a failure of this process reads in the folder why, and needs it for another one.
+
+    Any other end is the coordinator's own, which may have been killed. Whether it is gone by now does not show in the
+    parent's number: the kernel closes a process's pipes, which is what is seen here, before it gives its children away.
+    """
+    if _folder is not None and not (_failed and os.getppid() == _coordinator):
         shutil.rmtree(_folder, ignore_errors=True)
 
 
