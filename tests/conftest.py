@@ -15,14 +15,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
-import psycopg
 import pytest
 from loguru import logger
-from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from tests.support.databases import new_database
 from tests.support.running import end_all
 from tests.support.server_folder import server_folder
 from tests.support.sources import SourceSpec, build_source
@@ -82,11 +80,8 @@ def pytest_report_header() -> str:
 @pytest.fixture
 def database(server_url: str) -> Iterator[str]:
     """The URL of an empty database that goes away after the test."""
-    name = f"test_{uuid4().hex[:12]}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        yield make_conninfo(server_url, dbname=name)
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with new_database(server_url) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
