@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import pytest
 from loguru import logger
 from psycopg.conninfo import make_conninfo
@@ -53,8 +54,18 @@ def server_url() -> Iterator[str]:
         return
     with server_folder() as directory:
         server = embedded.start(directory / "postgres")
-        yield make_conninfo(server.url, dbname="postgres")
+        url = make_conninfo(server.url, dbname="postgres")
+        _forget_durability(url)
+        yield url
         embedded.stop(server.data_directory)
+
+
+def _forget_durability(url: str) -> None:
+    """Hundreds of databases are made and dropped on this server, none of which has to outlive the machine."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for setting in ("fsync", "full_page_writes"):
+            connection.execute(f"ALTER SYSTEM SET {setting} = off")
+        connection.execute("SELECT pg_reload_conf()")
 
 
 def pytest_configure(config: pytest.Config) -> None:

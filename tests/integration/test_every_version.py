@@ -82,19 +82,24 @@ def test_every_row_of_an_older_version_arrives_through_a_snapshot(
     assert list(tmp_path.glob("vestige-*")) == []
 
 
-@pytest.mark.parametrize("options", [{"allow_source_upgrade": True}, {"snapshot": True}, {"dry_run": True}])
-@pytest.mark.parametrize("version", [14, 15, 16, 28, 35])
+@pytest.mark.parametrize(
+    ("version", "option"),
+    [
+        *((version, "allow_source_upgrade") for version in (14, 15, 16, 28, 35)),
+        *((version, option) for version in (14, 35) for option in ("snapshot", "dry_run")),
+    ],
+)
 def test_no_flag_makes_the_copy_write_to_a_released_file(
-    tmp_path: Path, copy: Copier, version: int, options: dict[str, bool]
+    tmp_path: Path, copy: Copier, version: int, option: str
 ) -> None:
     path = built(tmp_path / "vestige.db", "released", version)
     before = files(tmp_path)
-    report = copy(path, **options)
+    report = copy(path, **{option: True})
     assert (report.source.lineage, report.source.schema_version) == ("released", version)
     assert report.memories_copied == 90
     assert report.left_behind == expected_left_behind(path)
     assert files(tmp_path) == before
-    if "dry_run" not in options:
+    if option != "dry_run":
         assert_same(path, copy.database)
 
 
