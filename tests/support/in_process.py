@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
+import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
+from unittest import mock
 
 import pytest
 from loguru import logger
 from typer.main import get_command
 
-from vestige_migrate.cli.app import migrate
+from tests.conftest import CommandLine
+from vestige_migrate.cli.app import answer, migrate, root
 from vestige_migrate.errors import MigrationError
 
 NOWHERE = "postgresql://me@127.0.0.1:1/nothing?connect_timeout=2"
@@ -29,3 +36,23 @@ def refusal(*arguments: str | Path) -> MigrationError:
     with pytest.raises(MigrationError) as caught:
         called(*arguments)
     return caught.value
+
+
+def answered(
+    command: CommandLine, *arguments: str | Path, script: str = "vestige-migrate", **environment: str
+) -> CompletedProcess[str]:
+    """What `command(...)` gives, but for what only a process of its own can show."""
+    out, err = io.StringIO(), io.StringIO()
+    argv = [script, *map(str, arguments)]
+    with (
+        mock.patch.object(sys, "argv", argv),
+        mock.patch.dict(os.environ, command.environment(**environment), clear=True),
+        contextlib.chdir(command.home),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            code = answer(root if script == "vestige" else migrate)
+        finally:
+            logger.remove()
+    return CompletedProcess(argv, code, out.getvalue(), err.getvalue())
