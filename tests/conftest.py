@@ -22,6 +22,7 @@ from loguru import logger
 from psycopg.conninfo import make_conninfo
 
 from tests.support.databases import new_database
+from tests.support.in_process import answered
 from tests.support.running import end_all
 from tests.support.server_folder import server_folder
 from tests.support.sources import SourceSpec, build_source
@@ -163,8 +164,24 @@ class CommandLine:
         return {**kept, "HOME": str(self.home), "COLUMNS": "120", **more}
 
 
+class InProcess(CommandLine):
+    """The same within this process: no interpreter is started, and no fork server, which is half a second a command."""
+
+    def __call__(
+        self, *arguments: str | Path, script: str = "vestige-migrate", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        return answered([str(each) for each in arguments], self.environment(**environment), self.home, script)
+
+
 @pytest.fixture
-def command(tmp_path: Path) -> CommandLine:
+def command(tmp_path: Path, request: pytest.FixtureRequest) -> CommandLine:
+    """As a process of its own, unless the test (or its module) is marked with `in_process`."""
     home = tmp_path / "home"
     home.mkdir()
-    return CommandLine(home)
+    return (CommandLine if request.node.get_closest_marker("in_process") is None else InProcess)(home)
+
+
+@pytest.fixture
+def process(command: CommandLine) -> CommandLine:
+    """As a process of its own whatever the test is marked with."""
+    return CommandLine(command.home)

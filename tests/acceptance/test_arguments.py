@@ -10,7 +10,6 @@ from subprocess import CompletedProcess
 import pytest
 
 from tests.conftest import CommandLine
-from tests.support.in_process import answered
 from vestige_migrate.plan import usable_cpus
 
 SECRET = "geheim77"
@@ -91,11 +90,12 @@ CASES = [
 ]  # fmt: skip
 
 
-def test_a_bad_argument_is_one_line_with_what_is_right(command: CommandLine) -> None:
+@pytest.mark.in_process
+def test_a_bad_argument_is_one_line_with_what_is_right(command: CommandLine, process: CommandLine) -> None:
     """Every tenth as a process of its own, and all of them within this one."""
     with ThreadPoolExecutor(usable_cpus()) as threads:
-        results = list(threads.map(lambda case: command(*case.arguments), CASES[::10]))
-    results += [answered(command, *case.arguments) for case in CASES]
+        results = list(threads.map(lambda case: process(*case.arguments), CASES[::10]))
+    results += [command(*case.arguments) for case in CASES]
     wrong = [
         problem for case, done in zip(CASES[::10] + CASES, results, strict=True) if (problem := _wrong(case, done))
     ]
@@ -120,10 +120,11 @@ def test_a_group_without_a_command_shows_its_help(arguments: tuple[str, ...], co
     assert done.stderr == ""
 
 
+@pytest.mark.in_process
 def test_reembed_has_its_final_options_and_says_that_it_is_not_available(command: CommandLine, tmp_path: Path) -> None:
     for switch in ("--drop-hnsw-first", "--keep-hnsw"):
-        done = answered(
-            command, "reembed", "--model", "BAAI/bge-large-en-v1.5", "--dimension", "1024",
+        done = command(
+            "reembed", "--model", "BAAI/bge-large-en-v1.5", "--dimension", "1024",
             "--postgres-url", "host=127.0.0.1",
             "--batch-size", "64", switch, "--concurrent-index", "--max-connections", "2", "--dry-run",
         )  # fmt: skip

@@ -9,7 +9,6 @@ import typer
 from typer.main import get_command
 
 from tests.conftest import CommandLine
-from tests.support.in_process import answered
 from vestige_migrate import __version__
 from vestige_migrate.cli.app import migrate, root
 from vestige_migrate.plan import default_workers
@@ -87,6 +86,7 @@ def options(text: str) -> dict[str, str | None]:
     return found
 
 
+@pytest.mark.in_process
 @pytest.mark.parametrize(
     ("name", "expected"),
     [("copy", COPY), ("verify", VERIFY), ("reembed", REEMBED), ("demo", DEMO)],
@@ -95,14 +95,15 @@ def options(text: str) -> dict[str, str | None]:
 def test_the_help_has_every_option_with_its_default(
     name: str, expected: dict[str, str | None], command: CommandLine
 ) -> None:
-    done = answered(command, "migrate", name, "--help", script="vestige", COLUMNS="220")
+    done = command("migrate", name, "--help", script="vestige", COLUMNS="220")
     assert done.returncode == 0
     assert done.stderr == ""
     assert options(done.stdout) == expected
 
 
+@pytest.mark.in_process
 def test_the_help_of_copy_has_the_exit_codes_and_the_environment(command: CommandLine) -> None:
-    text = " ".join(answered(command, "copy", "--help", COLUMNS="220").stdout.split())
+    text = " ".join(command("copy", "--help", COLUMNS="220").stdout.split())
     for words in (
         "0 all rows moved", "1 some rows have errors", "2 bad arguments", "3 refused", "4 stopped in the middle",
         "130 interrupted", "[env var: VESTIGE_POSTGRES_URL;", "$VESTIGE_DATA_DIR/vestige.db",

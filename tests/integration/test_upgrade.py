@@ -18,6 +18,8 @@ from vestige_migrate import ModelMismatch, ModelSignature, SourceTooOld, SourceU
 from vestige_migrate.run.coordinator import run_sqlite_to_postgres
 from vestige_migrate.source.upgrade import upgrade
 
+pytestmark = pytest.mark.in_process
+
 OLDER: list[tuple[Line, int]] = [("shared", 11), ("shared", 12), ("plan", 12), ("shared", 13), ("plan", 14)]
 OLDEST: list[tuple[Line, int]] = [("shared", 1), ("shared", 5), ("shared", 9), ("shared", 10)]
 

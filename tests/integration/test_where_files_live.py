@@ -17,6 +17,8 @@ from tests.support.sources import SourceSpec, build_source
 from tests.support.untouched import files
 from vestige_migrate.paths import expanded, shown
 
+pytestmark = pytest.mark.in_process
+
 SMALL = SourceSpec(memories=20, schedules=20, edges=4, events=4)
 OLDER = SourceSpec(line="shared", version=13, memories=20, edges=4)
 

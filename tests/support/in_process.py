@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Any
+from typing import IO, Any
 from unittest import mock
 
 import pytest
 from loguru import logger
 from typer.main import get_command
 
-from tests.conftest import CommandLine
 from vestige_migrate.cli.app import answer, migrate, root
 from vestige_migrate.errors import MigrationError
 
@@ -39,15 +39,16 @@ def refusal(*arguments: str | Path) -> MigrationError:
 
 
 def answered(
-    command: CommandLine, *arguments: str | Path, script: str = "vestige-migrate", **environment: str
+    arguments: Sequence[str], environment: dict[str, str], folder: Path, script: str = "vestige-migrate"
 ) -> CompletedProcess[str]:
-    """What `command(...)` gives, but for what only a process of its own can show."""
-    out, err = io.StringIO(), io.StringIO()
-    argv = [script, *map(str, arguments)]
+    """What the console script gives with these arguments, but for what only a process of its own can show."""
+    argv = [script, *arguments]
     with (
+        _stream() as out,
+        _stream() as err,
         mock.patch.object(sys, "argv", argv),
-        mock.patch.dict(os.environ, command.environment(**environment), clear=True),
-        contextlib.chdir(command.home),
+        mock.patch.dict(os.environ, environment, clear=True),
+        contextlib.chdir(folder),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
@@ -55,4 +56,15 @@ def answered(
             code = answer(root if script == "vestige" else migrate)
         finally:
             logger.remove()
-    return CompletedProcess(argv, code, out.getvalue(), err.getvalue())
+        return CompletedProcess(argv, code, _written(out), _written(err))
+
+
+def _stream() -> IO[str]:
+    """A file, because a report may be written past Python's stream, to its descriptor."""
+    return tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace")
+
+
+def _written(stream: IO[str]) -> str:
+    stream.flush()
+    stream.seek(0)
+    return stream.read()
