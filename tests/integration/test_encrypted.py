@@ -21,8 +21,6 @@ from vestige_migrate.source.connect import SourceFile
 from vestige_migrate.source.driver import Cipher
 from vestige_migrate.source.private import PREFIX
 
-pytestmark = pytest.mark.in_process
-
 KEY = """geheim's "77" schlüssel;--"""
 RAW_KEY = "x'" + "2D" * 32 + "'"
 VARIABLE = "VESTIGE_ENCRYPTION_KEY"
