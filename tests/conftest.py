@@ -15,14 +15,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import psycopg
 import pytest
 from loguru import logger
-from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from tests.support.databases import new_database
+from tests.support.in_process import answered
 from tests.support.running import end_all
 from tests.support.server_folder import server_folder
 from tests.support.sources import SourceSpec, build_source
@@ -55,8 +55,18 @@ def server_url() -> Iterator[str]:
         return
     with server_folder() as directory:
         server = embedded.start(directory / "postgres")
-        yield make_conninfo(server.url, dbname="postgres")
+        url = make_conninfo(server.url, dbname="postgres")
+        _forget_durability(url)
+        yield url
         embedded.stop(server.data_directory)
+
+
+def _forget_durability(url: str) -> None:
+    """Hundreds of databases are made and dropped on this server, none of which has to outlive the machine."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for setting in ("fsync", "full_page_writes"):
+            connection.execute(f"ALTER SYSTEM SET {setting} = off")
+        connection.execute("SELECT pg_reload_conf()")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -82,11 +92,8 @@ def pytest_report_header() -> str:
 @pytest.fixture
 def database(server_url: str) -> Iterator[str]:
     """The URL of an empty database that goes away after the test."""
-    name = f"test_{uuid4().hex[:12]}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        yield make_conninfo(server_url, dbname=name)
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with new_database(server_url) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -157,8 +164,24 @@ class CommandLine:
         return {**kept, "HOME": str(self.home), "COLUMNS": "120", **more}
 
 
+class InProcess(CommandLine):
+    """The same within this process: no interpreter is started, and no fork server, which is half a second a command."""
+
+    def __call__(
+        self, *arguments: str | Path, script: str = "vestige-migrate", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        return answered([str(each) for each in arguments], self.environment(**environment), self.home, script)
+
+
 @pytest.fixture
-def command(tmp_path: Path) -> CommandLine:
+def command(tmp_path: Path, request: pytest.FixtureRequest) -> CommandLine:
+    """As a process of its own, unless the test (or its module) is marked with `in_process`."""
     home = tmp_path / "home"
     home.mkdir()
-    return CommandLine(home)
+    return (CommandLine if request.node.get_closest_marker("in_process") is None else InProcess)(home)
+
+
+@pytest.fixture
+def process(command: CommandLine) -> CommandLine:
+    """As a process of its own whatever the test is marked with."""
+    return CommandLine(command.home)

@@ -90,12 +90,16 @@ CASES = [
 ]  # fmt: skip
 
 
-def test_a_bad_argument_is_one_line_with_what_is_right(command: CommandLine) -> None:
-    """In one test: two test workers would both run them all, and the start of Python is nearly all that they cost."""
+@pytest.mark.in_process
+def test_a_bad_argument_is_one_line_with_what_is_right(command: CommandLine, process: CommandLine) -> None:
+    """Every tenth as a process of its own, and all of them within this one."""
     with ThreadPoolExecutor(usable_cpus()) as threads:
-        results = list(threads.map(lambda case: command(*case.arguments), CASES))
-    wrong = {str(case): problem for case, done in zip(CASES, results, strict=True) if (problem := _wrong(case, done))}
-    assert wrong == {}
+        results = list(threads.map(lambda case: process(*case.arguments), CASES[::10]))
+    results += [command(*case.arguments) for case in CASES]
+    wrong = [
+        problem for case, done in zip(CASES[::10] + CASES, results, strict=True) if (problem := _wrong(case, done))
+    ]
+    assert wrong == []
     assert list(command.home.iterdir()) == []
 
 
@@ -104,7 +108,7 @@ def _wrong(case: Case, done: CompletedProcess[str]) -> str:
     right = (done.returncode, done.stdout, len(lines)) == (case.code, "", 1) and lines[0].startswith("error: ")
     if right and all(word in lines[0] for word in case.words) and SECRET not in lines[0]:
         return ""
-    return f"exit {done.returncode}: {done.stdout}{done.stderr}"
+    return f"{case}: exit {done.returncode}: {done.stdout}{done.stderr}"
 
 
 @pytest.mark.parametrize("arguments", [(), ("migrate",), ("migrate", "server")], ids=str)
@@ -116,10 +120,12 @@ def test_a_group_without_a_command_shows_its_help(arguments: tuple[str, ...], co
     assert done.stderr == ""
 
 
+@pytest.mark.in_process
 def test_reembed_has_its_final_options_and_says_that_it_is_not_available(command: CommandLine, tmp_path: Path) -> None:
     for switch in ("--drop-hnsw-first", "--keep-hnsw"):
         done = command(
-            "reembed", "--model", "BAAI/bge-large-en-v1.5", "--dimension", "1024", "--postgres-url", "host=127.0.0.1",
+            "reembed", "--model", "BAAI/bge-large-en-v1.5", "--dimension", "1024",
+            "--postgres-url", "host=127.0.0.1",
             "--batch-size", "64", switch, "--concurrent-index", "--max-connections", "2", "--dry-run",
         )  # fmt: skip
         assert done.returncode == 3

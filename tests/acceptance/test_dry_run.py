@@ -13,6 +13,8 @@ from tests.acceptance.test_report import COUNTERS, TABLES, assert_shape
 from tests.conftest import CommandLine, Copier
 from tests.support.compare import counts
 
+pytestmark = pytest.mark.in_process
+
 
 def objects(url: str) -> list[tuple[str, ...]]:
     """Everything that has been made in the database since it was created."""

@@ -86,6 +86,7 @@ def options(text: str) -> dict[str, str | None]:
     return found
 
 
+@pytest.mark.in_process
 @pytest.mark.parametrize(
     ("name", "expected"),
     [("copy", COPY), ("verify", VERIFY), ("reembed", REEMBED), ("demo", DEMO)],
@@ -100,6 +101,7 @@ def test_the_help_has_every_option_with_its_default(
     assert options(done.stdout) == expected
 
 
+@pytest.mark.in_process
 def test_the_help_of_copy_has_the_exit_codes_and_the_environment(command: CommandLine) -> None:
     text = " ".join(command("copy", "--help", COLUMNS="220").stdout.split())
     for words in (

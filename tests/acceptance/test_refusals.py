@@ -21,6 +21,8 @@ from tests.support.running import RunningCopy
 from tests.support.sources import edit
 from vestige_migrate.destination import reach
 
+pytestmark = pytest.mark.in_process
+
 OLD = '{"schema": 1, "complete": true}\n'
 
 

@@ -18,6 +18,8 @@ from tests.conftest import CommandLine
 from tests.support.compare import assert_same, counts
 from tests.support.sources import SourceSpec, build_source, edit
 
+pytestmark = pytest.mark.in_process
+
 COUNTERS = {
     "memories_copied": 250,
     "scheduling_rows": 250,

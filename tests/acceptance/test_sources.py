@@ -16,6 +16,8 @@ from tests.conftest import CommandLine
 from tests.support.compare import assert_same
 from tests.support.sources import SourceSpec, build_source
 
+pytestmark = pytest.mark.in_process
+
 
 def absent(path: Path) -> None:
     assert not path.exists()

@@ -16,6 +16,8 @@ from tests.support.running import RunningCopy, our_sessions, wait_until
 from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.verifying import Verifier
 
+pytestmark = pytest.mark.in_process
+
 STRANGER = "aaaaaaaa-0000-0000-0000-000000000001"
 
 

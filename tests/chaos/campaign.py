@@ -210,8 +210,8 @@ class _Fault:
 
     def _kill_all(self, run: RunningCopy) -> bool:
         """Until the run has ended, every worker dies soon after its start."""
-        killer = Killer(run, lambda: self.chance.uniform(0.0, 0.05), chance=self.chance)
-        killer.until_the_end(HOSTILE_SECONDS)
+        killer = Killer(run.worker_pids, lambda: self.chance.uniform(0.0, 0.05), chance=self.chance)
+        killer.until(lambda: run.process.poll() is not None, HOSTILE_SECONDS)
         return killer.killed > 0
 
     def _suspend(self, run: RunningCopy) -> bool:

@@ -18,6 +18,8 @@ from tests.support.sources import SourceSpec, build_source, edit
 from vestige_migrate import DestinationUnusable
 from vestige_migrate.source.counts import CACHES
 
+pytestmark = pytest.mark.in_process
+
 DOCS = Path(__file__).parents[2] / "docs" / "archive.md"
 
 Archive = dict[tuple[str, str], Any]

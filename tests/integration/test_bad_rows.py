@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 import struct
+from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,6 +18,7 @@ from loguru import logger
 
 from tests.conftest import Copier
 from tests.support.compare import stored
+from tests.support.databases import new_database
 from tests.support.sources import SourceSpec, build_source, edit
 from vestige_migrate import MigrationReport
 from vestige_migrate.report import NIL_UUID, Outcome
@@ -60,67 +63,96 @@ JSON_COLUMNS: list[tuple[str, object, object]] = [
 ]
 
 
-@pytest.mark.parametrize(("column", "bad", "empty"), JSON_COLUMNS)
-def test_malformed_json_is_copied_with_the_empty_value(
-    source: Path, copy: Copier, column: str, bad: object, empty: object
-) -> None:
-    edit(source, (f"UPDATE knowledge_nodes SET {column} = ? WHERE rowid = 7", (bad,)))
-    report = copy(source)
-    memory = node_id(source, 7)
-    [error] = report.errors
-    assert (error.table, error.id, error.column, error.outcome) == ("knowledge_nodes", memory, column, WITHOUT)
+VECTORS: list[object] = [
+    b"\x01\x02\x03",
+    struct.pack("<255f", *range(255)),
+    struct.pack("<384f", *range(384)),
+    struct.pack("<256f", *[0.5] * 255, float("nan")),
+    struct.pack("<256f", *[0.5] * 255, float("-inf")),
+    "a text",
+    17,
+]
+TEXTS = [
+    (b"a\x00b", "a\ufffdb"),
+    (b"a\xffb", "a\ufffdb"),
+    (b"\xc3", "\ufffd"),
+    (b"a\xed\xa0\x80b", "a\ufffd\ufffd\ufffdb"),
+]
+NUMBERS: list[tuple[str, object, float]] = [
+    ("reps", "many", 0),
+    ("reps", 2**31, 0),
+    ("lapses", 1.5, 0),
+    ("stability", float("inf"), 1.0),
+    ("difficulty", "hard", 5.0),
+    ("retrievability", b"\x00", 1.0),
+]
+UNPLACED: list[object] = ["not-a-uuid", None, 17, b"\x01", "", "z" * 5000]
+
+
+@dataclass(frozen=True)
+class Value:
+    """One bad value in a row of its own, what becomes of the row, and what is in the destination then."""
+
+    table: str
+    column: str
+    bad: object
+    outcome: Outcome
+    expected: object
+
+
+VALUES = [
+    *(Value("knowledge_nodes", column, bad, WITHOUT, empty) for column, bad, empty in JSON_COLUMNS),
+    *(Value("knowledge_nodes", "embedding", bad, WITHOUT, None) for bad in VECTORS),
+    *(Value("knowledge_nodes", "content", bad, REPLACED, text) for bad, text in TEXTS),
+    *(Value("scheduling", column, bad, WITHOUT, default) for column, bad, default in NUMBERS),
+]
+FIRST = 3
+"""The rowid of the first bad value; each has the next one."""
+
+
+@dataclass(frozen=True)
+class Copied:
+    """One copy of all of them together."""
+
+    ids: list[str]
+    report: MigrationReport
+    rows: dict[str, dict[tuple[Any, ...], dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def copied(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copied]:
+    path = build_source(
+        tmp_path_factory.mktemp("bad") / "vestige.db", SourceSpec(memories=80, schedules=80, edges=10, events=10)
+    )
+    ids = []
+    for rowid, value in enumerate(VALUES, FIRST):
+        placeholder = "CAST(? AS TEXT)" if value.column == "content" else "?"
+        edit(path, (f"UPDATE {value.table} SET {value.column} = {placeholder} WHERE rowid = {rowid}", (value.bad,)))
+        ids.append(node_id(path, rowid, value.table, "memory_id" if value.table == "scheduling" else "id"))
+    with new_database(server_url) as url:
+        yield Copied(ids, Copier(url)(path), stored(url))
+
+
+@pytest.mark.parametrize(("at", "value"), list(enumerate(VALUES)))
+def test_a_bad_value_costs_itself_and_nothing_else(copied: Copied, at: int, value: Value) -> None:
+    id_ = copied.ids[at]
+    [error] = [error for error in copied.report.errors if (error.table, error.id) == (value.table, id_)]
+    assert (error.column, error.outcome) == (value.column, value.outcome)
     assert MARKER not in error.message
-    assert stored(copy.database)["knowledge_nodes"][(UUID(memory),)][column] == empty
-    assert report.memories_copied == 40
-    assert report.exit_code == 1
-    assert balanced(report)
+    assert copied.rows[value.table][(UUID(id_),)][value.column] == value.expected
+
+
+def test_every_row_with_a_bad_value_arrives(copied: Copied) -> None:
+    assert len(copied.report.errors) == len(VALUES)
+    assert copied.report.memories_copied == copied.report.scheduling_rows == 80
+    assert copied.report.exit_code == 1
+    assert balanced(copied.report)
 
 
 def test_malformed_top_terms_of_a_domain(source: Path, copy: Copier) -> None:
     edit(source, ("UPDATE domains SET top_terms = 'nope' WHERE rowid = 1", ()))
     [error] = copy(source).errors
     assert (error.table, error.column, error.outcome) == ("domains", "top_terms", WITHOUT)
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        b"\x01\x02\x03",
-        struct.pack("<255f", *range(255)),
-        struct.pack("<384f", *range(384)),
-        struct.pack("<256f", *[0.5] * 255, float("nan")),
-        struct.pack("<256f", *[0.5] * 255, float("-inf")),
-        "a text",
-        17,
-    ],
-)
-def test_a_bad_embedding_becomes_null(source: Path, copy: Copier, bad: object) -> None:
-    edit(source, ("UPDATE knowledge_nodes SET embedding = ? WHERE rowid = 3", (bad,)))
-    report = copy(source)
-    memory = node_id(source, 3)
-    [error] = report.errors
-    assert (error.id, error.column, error.outcome) == (memory, "embedding", WITHOUT)
-    assert stored(copy.database)["knowledge_nodes"][(UUID(memory),)]["embedding"] is None
-    assert report.memories_copied == 40
-
-
-@pytest.mark.parametrize(
-    ("bad", "repaired"),
-    [
-        ("x'6100' || x'62'", "a\ufffdb"),
-        ("x'61FF62'", "a\ufffdb"),
-        ("x'C3'", "\ufffd"),
-        ("x'61EDA08062'", "a\ufffd\ufffd\ufffdb"),
-    ],
-)
-def test_nul_and_invalid_utf8_are_replaced(source: Path, copy: Copier, bad: str, repaired: str) -> None:
-    edit(source, (f"UPDATE knowledge_nodes SET content = CAST({bad} AS TEXT) WHERE rowid = 5", ()))
-    report = copy(source)
-    memory = node_id(source, 5)
-    [error] = report.errors
-    assert (error.id, error.column, error.outcome) == (memory, "content", REPLACED)
-    assert stored(copy.database)["knowledge_nodes"][(UUID(memory),)]["content"] == repaired
-    assert report.memories_copied == 40
 
 
 def test_an_unreadable_time_takes_the_other_one(source: Path, copy: Copier) -> None:
@@ -169,28 +201,6 @@ def test_other_unreadable_times_are_null_where_allowed(source: Path, copy: Copie
         ("last_review", WITHOUT),
         ("next_review", WITHOUT),
     ]
-
-
-@pytest.mark.parametrize(
-    ("column", "bad", "default"),
-    [
-        ("reps", "many", 0),
-        ("reps", 2**31, 0),
-        ("lapses", 1.5, 0),
-        ("stability", float("inf"), 1.0),
-        ("difficulty", "hard", 5.0),
-        ("retrievability", b"\x00", 1.0),
-    ],
-)
-def test_a_bad_number_takes_the_columns_default(
-    source: Path, copy: Copier, column: str, bad: object, default: float
-) -> None:
-    edit(source, (f"UPDATE scheduling SET {column} = ? WHERE rowid = 4", (bad,)))
-    report = copy(source)
-    memory = node_id(source, 4, "scheduling", "memory_id")
-    [error] = report.errors
-    assert (error.table, error.id, error.column, error.outcome) == ("scheduling", memory, column, WITHOUT)
-    assert stored(copy.database)["scheduling"][(UUID(memory),)][column] == default
 
 
 def test_visibility_outside_the_three_is_refused_alone(source: Path, copy: Copier) -> None:
@@ -256,24 +266,22 @@ def test_what_hangs_on_a_missing_memory_is_refused(source: Path, copy: Copier) -
     assert balanced(report)
 
 
-@pytest.mark.parametrize("bad", ["not-a-uuid", None, 17, b"\x01", "", "z" * 5000])
-def test_an_id_that_is_no_uuid_cannot_be_placed(source: Path, copy: Copier, bad: object) -> None:
-    old = node_id(source, 6)
-    edit(
-        source,
-        ("DELETE FROM scheduling WHERE memory_id = ?", (old,)),
-        ("DELETE FROM edges WHERE source_id = ? OR target_id = ?", (old, old)),
-        ("DELETE FROM review_events WHERE memory_id = ?", (old,)),
-        ("UPDATE knowledge_nodes SET id = ? WHERE rowid = 6", (bad,)),
-    )
+def test_an_id_that_is_no_uuid_cannot_be_placed(source: Path, copy: Copier) -> None:
+    for rowid, bad in enumerate(UNPLACED, 6):
+        old = node_id(source, rowid)
+        edit(
+            source,
+            ("DELETE FROM scheduling WHERE memory_id = ?", (old,)),
+            ("DELETE FROM edges WHERE source_id = ? OR target_id = ?", (old, old)),
+            ("DELETE FROM review_events WHERE memory_id = ?", (old,)),
+            ("UPDATE knowledge_nodes SET id = ? WHERE rowid = ?", (bad, rowid)),
+        )
     report = copy(source)
-    [error] = report.errors
-    assert (error.id, error.column, error.outcome) == (NIL_UUID, "id", LOST)
-    assert len(error.message) < 200
-    if bad == "not-a-uuid":
-        assert "not-a-uuid" in error.message
-    assert report.tables["knowledge_nodes"].failed == 1
-    assert report.memories_copied == 39
+    assert [(error.id, error.column, error.outcome) for error in report.errors] == [(NIL_UUID, "id", LOST)] * 6
+    assert all(len(error.message) < 200 for error in report.errors)
+    assert any("not-a-uuid" in error.message for error in report.errors)
+    assert report.tables["knowledge_nodes"].failed == 6
+    assert report.memories_copied == 34
 
 
 def test_ids_in_upper_case_and_in_braces_are_the_same_memory(source: Path, copy: Copier) -> None:

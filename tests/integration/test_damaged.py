@@ -21,6 +21,8 @@ from vestige_migrate.source.find import find_source
 from vestige_migrate.source.select import quote_identifier
 from vestige_migrate.verify.coordinator import verify_sqlite_to_postgres
 
+pytestmark = pytest.mark.in_process
+
 SCHEMA = "sqlite_schema"
 MEMORIES = 90
 GARBAGE, ZEROS = b"\xff" * 512, b"\0" * 512

@@ -12,7 +12,9 @@ from tests.support.compare import assert_same, counts
 from tests.support.expected_left import expected_left_behind
 from tests.support.sources import SourceSpec, build_source
 from tests.support.untouched import files
+from tests.support.verifying import Verifier, named
 from tests.support.vestige_schemas import Line
+from vestige_migrate import MigrationReport
 
 SPEC = SourceSpec(form="vestige", memories=90, edges=30, events=20, no_vector_every=9)
 
@@ -28,6 +30,16 @@ def built(path: Path, line: Line, version: int) -> Path:
     return build_source(path, replace(SPEC, line=line, version=version))
 
 
+def assert_verified(path: Path, copy: Copier, copied: MigrationReport, **options: bool) -> None:
+    """verify finds the same rows, each as the copy brought it."""
+    report = Verifier(copy.database)(path, **options)
+    assert named(report) == []
+    assert (report.complete, report.same, report.exit_code) == (True, True, 0)
+    assert {name: (table.source_rows, table.same) for name, table in report.tables.items()} == {
+        name: (table.source_rows, table.source_rows) for name, table in copied.tables.items()
+    }
+
+
 @pytest.mark.parametrize(("line", "version"), READ_AS_THEY_ARE)
 def test_every_row_of_a_readable_version_arrives(tmp_path: Path, copy: Copier, line: Line, version: int) -> None:
     path = built(tmp_path / "vestige.db", line, version)
@@ -39,6 +51,7 @@ def test_every_row_of_a_readable_version_arrives(tmp_path: Path, copy: Copier, l
     assert_same(path, copy.database)
     assert report.left_behind == expected_left_behind(path)
     assert report.awaiting_reembed == 0
+    assert_verified(path, copy, report, snapshot=False)
     again = copy(path)
     assert [table.inserted for table in again.tables.values()] == [0] * 8
     assert [table.source_rows for table in again.tables.values()] == [
@@ -49,9 +62,11 @@ def test_every_row_of_a_readable_version_arrives(tmp_path: Path, copy: Copier, l
 
 @pytest.mark.parametrize(("line", "version"), OLDER)
 def test_every_row_of_an_older_version_arrives_through_a_snapshot(
-    tmp_path: Path, copy: Copier, line: Line, version: int
+    tmp_path: Path, copy: Copier, monkeypatch: pytest.MonkeyPatch, line: Line, version: int
 ) -> None:
+    """The file is as it was, and nothing of the snapshot is left."""
     path = built(tmp_path / "vestige.db", line, version)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     before = files(tmp_path)
     report = copy(path, snapshot=True)
     assert report.errors == []
@@ -61,22 +76,30 @@ def test_every_row_of_an_older_version_arrives_through_a_snapshot(
     assert report.review_events_copied == (20 if line == "plan" else 0)
     assert_same(path, copy.database)
     assert report.left_behind == expected_left_behind(path)
+    assert (report.source.path, report.source.schema_version) == (str(path), version)
+    assert_verified(path, copy, report, snapshot=True)
     assert files(tmp_path) == before
+    assert list(tmp_path.glob("vestige-*")) == []
 
 
-@pytest.mark.parametrize("options", [{"allow_source_upgrade": True}, {"snapshot": True}, {"dry_run": True}])
-@pytest.mark.parametrize("version", [14, 15, 16, 28, 35])
+@pytest.mark.parametrize(
+    ("version", "option"),
+    [
+        *((version, "allow_source_upgrade") for version in (14, 15, 16, 28, 35)),
+        *((version, option) for version in (14, 35) for option in ("snapshot", "dry_run")),
+    ],
+)
 def test_no_flag_makes_the_copy_write_to_a_released_file(
-    tmp_path: Path, copy: Copier, version: int, options: dict[str, bool]
+    tmp_path: Path, copy: Copier, version: int, option: str
 ) -> None:
     path = built(tmp_path / "vestige.db", "released", version)
     before = files(tmp_path)
-    report = copy(path, **options)
+    report = copy(path, **{option: True})
     assert (report.source.lineage, report.source.schema_version) == ("released", version)
     assert report.memories_copied == 90
     assert report.left_behind == expected_left_behind(path)
     assert files(tmp_path) == before
-    if "dry_run" not in options:
+    if option != "dry_run":
         assert_same(path, copy.database)
 
 

@@ -19,6 +19,8 @@ from tests.support.sources import ACTIVE_PROFILE, LEGACY_PROFILE, OtherVectors, 
 from vestige_migrate import MigrationReport
 from vestige_migrate.report import Outcome
 
+pytestmark = pytest.mark.in_process
+
 BGE = OtherVectors("BAAI/bge-base-en-v1.5", 768, 7)
 MINI = OtherVectors("all-MiniLM-L6-v2", 384, 3)
 NOMIC = "nomic-ai/nomic-embed-text-v1.5"

@@ -19,6 +19,8 @@ from tests.support.untouched import database_objects, files
 from vestige_migrate import SourceUnusable
 from vestige_migrate.source import connect
 
+pytestmark = pytest.mark.in_process
+
 PAGE = 8192
 
 

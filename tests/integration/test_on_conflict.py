@@ -19,6 +19,8 @@ from tests.support.running import RunningCopy, blocked_sessions
 from tests.support.sources import SourceSpec, build_source, edit
 from vestige_migrate import MigrationReport, PlanError, SqliteToPostgresPlan
 
+pytestmark = pytest.mark.in_process
+
 LATER = "2030-01-01T00:00:00.123456789+00:00"
 BETWEEN = "2035-01-01T00:00:00Z"
 LATEST = "2040-01-01T00:00:00Z"

@@ -16,6 +16,8 @@ from tests.support.compare import BOOTSTRAP, expected, stored
 from tests.support.sources import SourceSpec, build_source, edit
 from vestige_migrate import PlanError, SqliteToPostgresPlan, run_several_to_postgres
 
+pytestmark = pytest.mark.in_process
+
 ANA = "22222222-2222-4222-8222-222222222222"
 
 

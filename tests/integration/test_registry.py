@@ -22,6 +22,8 @@ from vestige_migrate import (
     run_sqlite_to_postgres,
 )
 
+pytestmark = pytest.mark.in_process
+
 NOMIC = ModelSignature("nomic-ai/nomic-embed-text-v1.5", 256, SourceSpec().model_hash)
 BGE = ModelSignature("BAAI/bge-large-en-v1.5", 1024, "1234")
 SMALL = SourceSpec(memories=30, schedules=30, edges=5, events=5, extra_users=0, groups=0, memberships=0)

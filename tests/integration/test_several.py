@@ -28,6 +28,8 @@ from vestige_migrate import (
     run_several_to_postgres,
 )
 
+pytestmark = pytest.mark.in_process
+
 SPEC = SourceSpec(memories=30, schedules=30, edges=10, events=10, extra_users=0, groups=0, memberships=0)
 # Files of any seed have the same ids of domains, which would then have two contents.
 OTHER = {"seed": 8, "domains": 0}

@@ -15,6 +15,8 @@ from tests.support.sources import OtherVectors, SourceSpec, build_source, edit
 from tests.support.verifying import Verifier, named
 from vestige_migrate import DestinationUnusable
 
+pytestmark = pytest.mark.in_process
+
 SPEC = SourceSpec(memories=20, schedules=20, edges=5, events=5)
 
 

@@ -16,6 +16,8 @@ from tests.support.verifying import Verifier, balanced, named
 from vestige_migrate import Progress, SqliteToPostgresPlan
 from vestige_migrate.verify.coordinator import verify_sqlite_to_postgres
 
+pytestmark = pytest.mark.in_process
+
 STRANGER = "11111111-2222-3333-4444-555555555555"
 
 

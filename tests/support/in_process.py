@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from subprocess import CompletedProcess
+from typing import IO, Any
+from unittest import mock
 
 import pytest
 from loguru import logger
 from typer.main import get_command
 
-from vestige_migrate.cli.app import migrate
+from vestige_migrate.cli.app import answer, migrate, root
 from vestige_migrate.errors import MigrationError
 
 NOWHERE = "postgresql://me@127.0.0.1:1/nothing?connect_timeout=2"
@@ -29,3 +36,35 @@ def refusal(*arguments: str | Path) -> MigrationError:
     with pytest.raises(MigrationError) as caught:
         called(*arguments)
     return caught.value
+
+
+def answered(
+    arguments: Sequence[str], environment: dict[str, str], folder: Path, script: str = "vestige-migrate"
+) -> CompletedProcess[str]:
+    """What the console script gives with these arguments, but for what only a process of its own can show."""
+    argv = [script, *arguments]
+    with (
+        _stream() as out,
+        _stream() as err,
+        mock.patch.object(sys, "argv", argv),
+        mock.patch.dict(os.environ, environment, clear=True),
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            code = answer(root if script == "vestige" else migrate)
+        finally:
+            logger.remove()
+        return CompletedProcess(argv, code, _written(out), _written(err))
+
+
+def _stream() -> IO[str]:
+    """A file, because a report may be written past Python's stream, to its descriptor."""
+    return tempfile.TemporaryFile("w+", encoding="utf-8", errors="backslashreplace")
+
+
+def _written(stream: IO[str]) -> str:
+    stream.flush()
+    stream.seek(0)
+    return stream.read()

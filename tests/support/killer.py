@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-import psutil
-
-from tests.support.running import RunningCopy
+from multiprocess import process
 
 
 @dataclass
 class Killer:
-    """Ends workers `delay` seconds after they were first seen, each with this probability, for `seconds` in all."""
+    """Ends workers `delay` seconds after they were first seen, each with this probability, for `seconds` in all.
 
-    run: RunningCopy
+    `workers`: the numbers of the worker processes that there are now.
+    """
+
+    workers: Callable[[], list[int]]
     delay: Callable[[], float] = lambda: 0.012
     probability: float = 1.0
     seconds: float = float("inf")
@@ -33,20 +37,41 @@ class Killer:
         now = time.monotonic()
         if now - self._began > self.seconds:
             return
-        with suppress(psutil.NoSuchProcess):
-            for worker in self.run.workers():
-                if worker.pid not in self._due:
-                    is_doomed = self.chance.random() < self.probability
-                    self._due[worker.pid] = now + self.delay() if is_doomed else float("inf")
-                if now >= self._due[worker.pid]:
-                    worker.kill()
-                    self._due[worker.pid] = float("inf")
-                    self.killed += 1
+        for worker in self.workers():
+            if worker not in self._due:
+                is_doomed = self.chance.random() < self.probability
+                self._due[worker] = now + self.delay() if is_doomed else float("inf")
+            if now >= self._due[worker]:
+                with suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
+                self._due[worker] = float("inf")
+                self.killed += 1
 
-    def until_the_end(self, limit_seconds: float) -> float:
-        """Strikes until the run has ended; returns how long that took. Fails where it takes longer than the limit."""
-        while self.run.process.poll() is None:
+    def until(self, is_over: Callable[[], object], limit_seconds: float = float("inf")) -> float:
+        """Strikes until the run is over; returns how long that took. Fails where it takes longer than the limit."""
+        while not is_over():
             assert time.monotonic() - self._began < limit_seconds, "the run did not end"
             self.strike()
             time.sleep(0.002)
         return time.monotonic() - self._began
+
+
+@contextmanager
+def killing_own_workers(
+    delay: Callable[[], float], probability: float = 1.0, seconds: float = float("inf"), chance: int = 1
+) -> Iterator[Killer]:
+    """Kills the workers of a run of this very process, from a thread of its own, while the context lasts."""
+    over = threading.Event()
+    killer = Killer(_own_workers, delay, probability, seconds, random.Random(chance))
+    thread = threading.Thread(target=killer.until, args=(over.is_set,))
+    thread.start()
+    try:
+        yield killer
+    finally:
+        over.set()
+        thread.join()
+
+
+def _own_workers() -> list[int]:
+    """Without `active_children`, which waits for the dead: that is the run's own business."""
+    return [child.pid for child in list(process._children) if child.pid is not None]

@@ -70,6 +70,12 @@ class RunningCopy:
                 found += child.children()
         return found
 
+    def worker_pids(self) -> list[int]:
+        """Their numbers; none where the run has ended."""
+        with suppress(psutil.NoSuchProcess):
+            return [worker.pid for worker in self.workers()]
+        return []
+
     def descendants(self) -> list[psutil.Process]:
         """Every process under the coordinator."""
         return psutil.Process(self.process.pid).children(recursive=True)

@@ -67,7 +67,7 @@ def run(app: typer.Typer) -> NoReturn:
     """Runs the app and exits. Every failure prints one `error:` line and no traceback, unless --debug is given."""
     signal.signal(signal.SIGTERM, _on_terminate)
     streams.prepare()
-    code = _exit_code(app)
+    code = answer(app)
     unwritten = streams.flush()
     if unwritten is not None:
         code = _fail(describe_os_error(unwritten), code or STOPPED, debug=False)
@@ -75,7 +75,8 @@ def run(app: typer.Typer) -> NoReturn:
     ending.leave(code)
 
 
-def _exit_code(app: typer.Typer) -> int:
+def answer(app: typer.Typer) -> int:
+    """Does what `sys.argv` asks for; returns the exit code. A failure is said on standard error."""
     debug = DEBUG_FLAG in sys.argv
     try:
         code = get_command(app).main(standalone_mode=False)

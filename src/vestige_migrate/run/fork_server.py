@@ -64,6 +64,8 @@ def _remove_folder() -> None:
 
 if _folder is not None:
     sys.excepthook = _leave_words
+    import numpy.ma  # noqa: F401  `numpy.unique` imports it when it is first called: 0.03 s of CPU in each worker
+
     gc.set_threshold(_COLLECT_EVERY)  # workers are forks: they have it too
     # Runs last. An interpreter that takes itself apart needs 0.1 s of CPU more, and nobody looks at how this one ends.
     atexit.register(os._exit, 0)
