@@ -28,6 +28,7 @@ from vestige_migrate.source.lineage import (
     is_newer_than_known,
     is_readable,
 )
+from vestige_migrate.source.names import other_name
 from vestige_migrate.source.oddities import describe
 from vestige_migrate.source.salvage import LostRow
 from vestige_migrate.source.snapshot import no_snapshot, take_snapshot
@@ -116,6 +117,7 @@ def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
             )
         if plan.allow_source_upgrade:
             check_upgradable(layout, path)
+            _check_one_name(path, layout)
             if oddities and not plan.snapshot and not is_readable(layout):
                 raise SourceUnusable(
                     f"{path} is at V{layout.version} and cannot be upgraded in place ({describe(oddities)}): use "
@@ -133,6 +135,15 @@ def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
                 NEWEST_KNOWN[layout.lineage],
             )
         yield FoundSource(path, file, layout, damage.lost if damage is not None else ())
+
+
+def _check_one_name(path: Path, layout: Layout) -> None:
+    clause = other_name(path) if not is_readable(layout) else None
+    if clause is not None:
+        raise SourceUnusable(
+            f"{path} is at V{layout.version} and cannot be upgraded in place: it {clause}, and whoever uses it by its "
+            "other name would not see the upgrade's own log. Use --snapshot instead, or give a file with one name"
+        )
 
 
 @contextmanager

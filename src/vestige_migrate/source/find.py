@@ -18,6 +18,7 @@ from vestige_migrate.source import driver, schema
 from vestige_migrate.source.connect import SourceFile, open_source
 from vestige_migrate.source.inspect import damaged, unreadable
 from vestige_migrate.source.kind import Kind, check_kind, companion
+from vestige_migrate.source.names import check_names
 from vestige_migrate.source.oddities import Oddities, check, find_oddities
 from vestige_migrate.source.private import check_space, private_folder
 from vestige_migrate.source.rebuild import rebuild
@@ -50,6 +51,7 @@ def find_source(path: Path, by_key: bool = False) -> Iterator[Found]:
     their ids, so that those of the indexes are looked over, too.
     """
     kind = check_kind(path)
+    _check_names(path)
     file = SourceFile(path.resolve())
     if kind is Kind.ENCRYPTED:
         file = replace(file, cipher=_find_cipher(file, path))
@@ -82,6 +84,13 @@ def find_source(path: Path, by_key: bool = False) -> Iterator[Found]:
         except driver.database_errors() as error:
             raise unreadable(path, error) from None
         yield Found(file, damage, oddities)
+
+
+def _check_names(path: Path) -> None:
+    try:
+        check_names(path)
+    except OSError as error:
+        raise SourceUnusable(f"{path} cannot be looked at ({error.strerror}): run again") from None
 
 
 def _say(path: Path, oddities: Oddities) -> None:

@@ -7,8 +7,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from loguru import logger
@@ -46,6 +46,24 @@ def private_folder() -> Iterator[Path]:
         os.close(lock)
 
 
+@contextmanager
+def kept(paths: Iterable[Path]) -> Iterator[None]:
+    """Keeps every run from removing these sources as a leftover, until the context ends.
+
+    What a killed run left may be the only copy of a memory that there is; whoever gives it as a source wants it.
+    """
+    with ExitStack() as held:
+        for path in paths:
+            with suppress(OSError):
+                real = Path(os.path.realpath(path))
+                for folder in real.parents:
+                    if folder.name.startswith(PREFIX):
+                        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                        held.callback(os.close, lock)
+                        _try_lock(lock, shared=True)
+        yield
+
+
 def remove_leftovers() -> None:
     """Removes the folders of runs that are gone."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
@@ -69,14 +87,17 @@ def _is_left(folder: Path) -> bool:
         os.close(lock)
 
 
-def _try_lock(descriptor: int) -> bool:
-    """Whether the lock is ours now. Where the system has none of this kind, nothing counts as left behind."""
+def _try_lock(descriptor: int, shared: bool = False) -> bool:
+    """Whether the lock is ours now, or also ours where it may be shared.
+
+    Where the system has none of this kind, nothing counts as left behind.
+    """
     if sys.platform == "win32":
         return False
     import fcntl
 
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

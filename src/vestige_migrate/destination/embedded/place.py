@@ -38,8 +38,14 @@ MAKING = ".vestige-making"
 SERVERS = STATE / "servers"
 _MOST_BYTES = 900
 """PostgreSQL's paths end at 1,024 bytes (MAXPGPATH), with the names of its own files in them."""
-_MADE_BY_INITDB = re.compile(r"base|global|pg_\w+(\.conf)?|PG_VERSION|postgresql(\.auto)?\.conf|log")
-_MADE_BY_US = re.compile(r"\.?vestige[.-].*")
+_OF_A_HALF = frozenset({
+    "PG_VERSION", "base", "global", "pg_commit_ts", "pg_dynshmem", "pg_hba.conf", "pg_ident.conf", "pg_logical",
+    "pg_multixact", "pg_notify", "pg_replslot", "pg_serial", "pg_snapshots", "pg_stat", "pg_stat_tmp", "pg_subtrans",
+    "pg_tblspc", "pg_twophase", "pg_wal", "pg_xact", "postgresql.auto.conf", "postgresql.conf", CONFIG,
+})  # fmt: skip
+"""What PostgreSQL 18's initdb makes (its initdb.c), and our settings. Whole names and no patterns: somebody's
+`vestige.db` or `pg_backups` may lie beside them, and what is taken for half a data directory is removed."""
+_MAKING = re.compile(rf"{re.escape(MAKING)}-[0-9a-f]+")
 _ELSEWHERE = "give another directory with --postgres-url embedded:DIR"
 
 
@@ -152,12 +158,16 @@ def _content(asked: Path, real: Path) -> Content:
         return Content.EMPTY
     if "PG_VERSION" in names:
         return _data(asked, real, names, found.st_uid)
-    if LOCK in names and all(_MADE_BY_INITDB.fullmatch(name) or _MADE_BY_US.fullmatch(name) for name in names):
+    if LOCK in names and all(name == LOCK or _is_of_a_half(name) for name in names):
         return Content.HALF
     raise DestinationUnusable(
         f"{shown(asked)} is not empty, and is no data directory of the bundled PostgreSQL: it is left as it is. "
         f"{_advice()}"
     )
+
+
+def _is_of_a_half(name: str) -> bool:
+    return name in _OF_A_HALF or _MAKING.fullmatch(name) is not None
 
 
 def _nothing(asked: Path, real: Path) -> Content:
@@ -292,9 +302,9 @@ def link(place: Place) -> None:
 
 
 def clear(place: Place) -> None:
-    """Removes what an unfinished data directory holds, but for the lock: all of it is initdb's, or ours."""
+    """Removes what an unfinished data directory holds, but for the lock and whatever came there meanwhile."""
     for entry in os.scandir(place.data):
-        if entry.name == LOCK or not (_MADE_BY_INITDB.fullmatch(entry.name) or _MADE_BY_US.fullmatch(entry.name)):
+        if not _is_of_a_half(entry.name):
             continue
         if entry.is_dir(follow_symlinks=False):
             shutil.rmtree(entry.path)
