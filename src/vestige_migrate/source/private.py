@@ -14,6 +14,7 @@ from pathlib import Path
 from loguru import logger
 
 from vestige_migrate.errors import SourceUnusable
+from vestige_migrate.shared_folders import private_parent
 
 PREFIX = "vestige-migrate-snapshot-"
 _LOCK = ".in-use"
@@ -24,14 +25,15 @@ _MIB = 1024 * 1024
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """A folder for the owner alone (mode 0700) in TMPDIR, gone when the context ends.
+    """A folder for the owner alone (mode 0700) in TMPDIR, gone when the context ends; elsewhere where other accounts
+    could exchange it there.
 
     One that a kill left behind is removed by the next run; a lock, which the system lets go of with its process,
     tells it from one that is in use. Raises `SourceUnusable` where no folder can be made.
     """
     try:
         remove_leftovers()
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=private_parent()))
     except OSError as error:
         raise SourceUnusable(
             f"no folder for a private copy of the source could be made ({error.strerror}): set TMPDIR to one that can "
@@ -66,7 +68,7 @@ def kept(paths: Iterable[Path]) -> Iterator[None]:
 
 def remove_leftovers() -> None:
     """Removes the folders of runs that are gone."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    for folder in private_folders():
         try:
             found = folder.lstat()
             if found.st_uid == os.geteuid() and folder.is_dir() and not folder.is_symlink() and _is_left(folder):
@@ -74,6 +76,12 @@ def remove_leftovers() -> None:
                 logger.info("removed {}, which an earlier run left behind", folder)
         except OSError as error:
             logger.debug("{} stays: {}", folder, error.strerror)
+
+
+def private_folders() -> list[Path]:
+    """Every folder of a run that there is, of other accounts too. Raises OSError."""
+    parents = dict.fromkeys((tempfile.gettempdir(), private_parent()))
+    return [folder for parent in parents for folder in Path(parent).glob(f"{PREFIX}*")]
 
 
 def _is_left(folder: Path) -> bool:

@@ -30,6 +30,7 @@ from vestige_migrate.destination.embedded.programs import MAJOR
 from vestige_migrate.destination.embedded.state import STATE, make_root_folder
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.paths import shown
+from vestige_migrate.shared_folders import make_folders
 
 CONFIG = "vestige.conf"
 """Of every data directory that this program made, whichever version of it."""
@@ -268,7 +269,7 @@ def make_place(place: Place, account: Account) -> bool:
 def _make_parents(folder: Path) -> None:
     for parent in reversed([folder, *folder.parents]):
         with suppress(FileExistsError):
-            parent.mkdir()
+            parent.mkdir(0o755)  # whatever the umask: nobody else may put another data directory there
             if is_root():
                 parent.chmod(0o711)  # ours, made this moment: the server's account has to pass it
 
@@ -293,7 +294,7 @@ def link(place: Place) -> None:
     if not place.moved or place.data == place.asked or os.path.lexists(place.asked):
         return
     try:
-        place.asked.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(place.asked.parent)
         place.asked.symlink_to(place.data)
     except FileExistsError:
         return
