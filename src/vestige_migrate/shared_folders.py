@@ -13,8 +13,8 @@ _USUAL = ("/tmp", "/var/tmp")
 _told: set[str] = set()
 
 
-def others_can_exchange(folder: str | Path) -> bool:
-    """Whether an account that is neither root nor ours can rename or replace what we make in the folder.
+def others_can_exchange(folder: str | Path, *trusted_too: int) -> bool:
+    """Whether an account that is neither root nor ours (nor one of these) can rename or replace what we make there.
 
     A folder that everybody may write to will do where it is sticky, as /tmp is: there only owners can rename. Members
     of a folder's group are trusted, as whoever opened it to them does. False where the system has no accounts like
@@ -22,7 +22,7 @@ def others_can_exchange(folder: str | Path) -> bool:
     """
     if not hasattr(os, "geteuid"):
         return False
-    trusted = {0, os.geteuid()}
+    trusted = {0, os.geteuid(), *trusted_too}
     real = Path(os.path.realpath(folder))
     try:
         for each in (real, *real.parents[:-1]):  # nobody can rename the root

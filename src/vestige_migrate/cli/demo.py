@@ -82,6 +82,8 @@ def _make_folder(where: Path) -> None:
     try:
         with suppress(FileNotFoundError):
             os.scandir(where).close()  # raises where a file is in the way
+        if (where / "PG_VERSION").exists():
+            raise PlanError(f"--dir {shown(where)} is the data directory of a server: give another folder")
         embedded.check(where / "postgres")
         make_folders(where)
     except OSError as error:

@@ -25,12 +25,12 @@ from vestige_migrate.destination.embedded.account import (
     known_server_account,
     name_of,
 )
-from vestige_migrate.destination.embedded.files import OWNER_ONLY, make_folder, read_text
+from vestige_migrate.destination.embedded.files import OWNER_ONLY, make_folder, read_text, settle_folder
 from vestige_migrate.destination.embedded.programs import MAJOR
 from vestige_migrate.destination.embedded.state import STATE, make_root_folder
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.paths import shown
-from vestige_migrate.shared_folders import make_folders
+from vestige_migrate.shared_folders import make_folders, others_can_exchange
 
 CONFIG = "vestige.conf"
 """Of every data directory that this program made, whichever version of it."""
@@ -221,22 +221,21 @@ def settle(place: Place, account: Account) -> Place:
         return place
     start = place.data if place.content is not Content.NOTHING else _above(place.data)
     closed = closed_to(account, start.parent if place.content in (Content.EMPTY, Content.HALF) else start)
-    if closed is None:
+    has_data = place.content in (Content.DATA, Content.HALF)
+    if closed is None and (has_data or not others_can_exchange(_above(place.data), account.uid)):
         return place
-    if place.content in (Content.DATA, Content.HALF):
+    if closed is not None and has_data:
         raise DestinationUnusable(
             f"the server on {shown(place.asked)} runs as the account {account.name}, which cannot pass the folder "
             f"{shown(closed)}: move {shown(place.asked)} to a folder that others may pass, or let them pass this one "
             f"(chmod o+x)"
         )
     other = _place_of_root(place.data)
-    logger.info(
-        "the data of {} goes to {}: root's server runs as the account {}, which cannot pass the folder {}",
-        shown(place.asked),
-        other,
-        account.name,
-        shown(closed),
-    )
+    if closed is not None:
+        why = f"root's server runs as the account {account.name}, which cannot pass the folder {shown(closed)}"
+    else:
+        why = f"others than root could put other data in its place, since they may write to {shown(_above(place.data))}"
+    logger.info("the data of {} goes to {}: {}", shown(place.asked), other, why)
     return replace(place, data=other, moved=True)
 
 
@@ -271,7 +270,7 @@ def _make_parents(folder: Path) -> None:
         with suppress(FileExistsError):
             parent.mkdir(0o755)  # whatever the umask: nobody else may put another data directory there
             if is_root():
-                parent.chmod(0o711)  # ours, made this moment: the server's account has to pass it
+                settle_folder(parent, None, 0o711)  # ours, made this moment: the server's account has to pass it
 
 
 def _close(folder: Path, account: Account) -> None:
