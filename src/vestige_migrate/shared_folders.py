@@ -13,6 +13,11 @@ _USUAL = ("/tmp", "/var/tmp")
 _told: set[str] = set()
 
 
+def is_root() -> bool:
+    """Whether every file of this host is ours to write to."""
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
 def others_can_exchange(folder: str | Path, *trusted_too: int) -> bool:
     """Whether an account that is neither root nor ours (nor one of these) can rename or replace what we make there.
 

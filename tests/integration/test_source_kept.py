@@ -135,6 +135,25 @@ def test_a_file_with_another_name_is_not_upgraded_in_place(
     assert copy(old, snapshot=True).memories_copied == 40
 
 
+@pytest.mark.root
+@pytest.mark.parametrize("how", ["theirs", "open"])
+def test_root_upgrades_no_file_in_place_where_others_could_exchange_it(how: str, tmp_path: Path, copy: Copier) -> None:
+    """A link in the place of the backup would lead root to another database."""
+    folder = tmp_path / "data"
+    folder.mkdir(0o755)
+    old = build_source(folder / "vestige.db", OLD)
+    os.chown(folder, 65534, 65534) if how == "theirs" else folder.chmod(0o777)
+    before = files(folder)
+    for dry_run in (True, False):
+        with pytest.raises(SourceUnusable, match=f"not upgraded in place by root.*{folder}.*--snapshot"):
+            copy(old, allow_source_upgrade=True, dry_run=dry_run)
+    assert files(folder) == before
+    assert copy(old, snapshot=True).memories_copied == 40
+    folder.chmod(0o1777)
+    os.chown(folder, 0, 0)
+    assert copy(old, allow_source_upgrade=True).errors == []
+
+
 @pytest.mark.parametrize("leave", [True, False], ids=["a -wal stays", "nothing stays"])
 def test_an_upgrade_makes_no_file_in_the_place_of_one_that_was_moved(leave: bool, tmp_path: Path) -> None:
     """Nor does it take its -wal away, which goes where the file went."""
