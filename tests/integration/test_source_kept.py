@@ -13,12 +13,16 @@ import pytest
 from loguru import logger
 
 from tests.conftest import Copier
+from tests.support.accounts import as_stranger
 from tests.support.crashed import IN_WAL, leave_journal, leave_wal
+from tests.support.server_folder import server_folder
 from tests.support.sources import SourceSpec, build_source
 from tests.support.untouched import everything_below, files
 from vestige_migrate import SourceUnusable, SqliteToPostgresPlan
 from vestige_migrate.run.several import run_several_to_postgres
 from vestige_migrate.source import names
+from vestige_migrate.source.connect import open_source
+from vestige_migrate.source.find import find_source
 from vestige_migrate.source.private import PREFIX
 from vestige_migrate.source.upgrade import upgrade_in_place
 from vestige_migrate.verify.coordinator import verify_several_to_postgres
@@ -44,9 +48,10 @@ def test_what_a_killed_run_left_may_be_the_source(
 ) -> None:
     """It may be the only copy there is. What nobody asks for goes, as ever."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    first, second = (left_by_a_killed_run(tmp_path, name, lock) for name in ("one", "other"))
+    first, second = (left_by_a_killed_run(tmp_path, name, lock) for name in ("a1b2c3_z", "otherone"))
     (tmp_path / "link").symlink_to(second.parent)
     third = left_by_a_killed_run(tmp_path, "unwanted", lock)
+    named = left_by_a_killed_run(tmp_path, "kept by me", lock)
     before = [path.read_bytes() for path in (first, second)]
     plans = [
         SqliteToPostgresPlan(path, copy.database, workers=1, snapshot=True)
@@ -59,6 +64,7 @@ def test_what_a_killed_run_left_may_be_the_source(
     assert copy(first, snapshot=True, workers=1).nothing_new
     assert first.read_bytes() == before[0]
     assert not second.exists()  # this time nobody asked for it
+    assert named.exists()  # by no run of ours
 
 
 @pytest.mark.parametrize("leave", [leave_wal, leave_journal], ids=["-wal", "-journal"])
@@ -133,6 +139,32 @@ def test_a_file_with_another_name_is_not_upgraded_in_place(
         copy(old, allow_source_upgrade=True)
     assert files(folder) == before
     assert copy(old, snapshot=True).memories_copied == 40
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("beside", [(), ("-wal",), ("-wal", "-shm")], ids=["nothing", "a -wal", "-wal and -shm"])
+def test_reading_leaves_nothing_of_ours_beside_the_file_of_another_account(
+    beside: tuple[str, ...], source: Path
+) -> None:
+    """In a folder that both may write to: its owner could not write to it any more."""
+    with server_folder() as folder:
+        path = folder / "vestige.db"
+        if beside:
+            leave_wal(source, path, with_index="-shm" in beside)
+        else:
+            shutil.copyfile(source, path)
+        folder.chmod(0o777)
+        path.chmod(0o644)
+
+        def read() -> object:
+            with find_source(path) as found, closing(open_source(found.file)) as connection:
+                return connection.execute(
+                    "SELECT count(*), sum(content = ?) FROM knowledge_nodes", (IN_WAL,)
+                ).fetchone()
+
+        before = {each.name: each.stat().st_uid for each in folder.iterdir()}
+        assert as_stranger(read) == (40, 3 if beside else 0)
+        assert {each.name: each.stat().st_uid for each in folder.iterdir()} == before
 
 
 @pytest.mark.root

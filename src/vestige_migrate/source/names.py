@@ -40,7 +40,7 @@ def check_names(path: Path) -> None:
                     f"which SQLite would not look at: give {other}"
                 )
     clause = other_name(path)
-    if clause is not None and _is_in_wal_mode(real) and companion(real, "-wal") is None:
+    if clause is not None and is_in_wal_mode(real) and companion(real, "-wal") is None:
         logger.warning(
             "{} {}: where Vestige runs on it, what it wrote last is in a -wal file beside the name that it uses, which "
             "cannot be seen here. Stop Vestige first, or give the file by that name",
@@ -80,7 +80,7 @@ def _mount_points() -> set[bytes]:
     return {_ESCAPE.sub(lambda found: bytes([int(found[1], 8)]), point) for point in points}
 
 
-def _is_in_wal_mode(real: Path) -> bool:
+def is_in_wal_mode(real: Path) -> bool:
     """Also where it cannot be told, because the file is encrypted."""
     with real.open("rb") as file:
         header = file.read(_WRITE_VERSION + 1)

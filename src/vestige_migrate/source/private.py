@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -17,6 +18,8 @@ from vestige_migrate.errors import SourceUnusable
 from vestige_migrate.shared_folders import private_parent
 
 PREFIX = "vestige-migrate-snapshot-"
+_MADE = re.compile(re.escape(PREFIX) + "[a-z0-9_]{8}")
+"""A name as `tempfile.mkdtemp` makes them, and no folder that somebody has named so and keeps something in."""
 _LOCK = ".in-use"
 _UNLOCKED_SECONDS = 60.0
 """A folder without its lock may be one that another run is making at this moment."""
@@ -69,6 +72,8 @@ def kept(paths: Iterable[Path]) -> Iterator[None]:
 def remove_leftovers() -> None:
     """Removes the folders of runs that are gone."""
     for folder in private_folders():
+        if _MADE.fullmatch(folder.name) is None:
+            continue
         try:
             found = folder.lstat()
             if found.st_uid == os.geteuid() and folder.is_dir() and not folder.is_symlink() and _is_left(folder):
