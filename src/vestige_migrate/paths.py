@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from vestige_migrate.errors import PlanError
 DATA_DIR_VARIABLE = "VESTIGE_DATA_DIR"
 DATABASE_NAME = "vestige.db"
 SERVER_DIRECTORY = "postgres"
+_URL = re.compile(r"postgres(ql)?(\+\w+)?:/", re.IGNORECASE)
+"""A path has lost the second slash."""
 
 
 def expanded(path: str | Path) -> Path:
@@ -31,7 +34,10 @@ def absolute(path: Path, option: str) -> Path:
 
 
 def check_reachable(path: Path, option: str) -> None:
-    """Raises `PlanError` where the path is relative to a working folder that is gone or cannot be entered."""
+    """Raises `PlanError` where the path is relative to a working folder that is gone or cannot be entered, and where it
+    is no path but a server's URL: folders of that name would be made, and its password would be in them."""
+    if _URL.match(str(path)):
+        raise PlanError(f"{option} takes a path, and was given the URL of a server: that goes to --postgres-url")
     if not path.is_absolute() and not can_enter_working_folder():
         raise PlanError(
             f"{option} {shown(path)} is a relative path, and the folder that this program was started in is gone or "

@@ -34,6 +34,9 @@ def copy(*arguments: str, code: int = 2, words: tuple[str, ...]) -> Case:
 PAIR = "the supported pair is --from sqlite --to postgres"
 LIBPQ = ("--postgres-url is no connection string", "postgresql://user@host:5432/database")
 INTEGER = "valid integer"
+MISPLACED = f"postgresql://me:{SECRET}/@b@host/db"
+"""A URL with its password, where something else is expected."""
+NO_PATH = "takes a path, and was given the URL of a server"
 CASES = [
     *(
         copy("--from", kind, code=3, words=(f"from '{kind}' to 'postgres'", PAIR))
@@ -80,6 +83,16 @@ CASES = [
     copy("--wrokers", "2", words=("--wrokers", "No such option")),
     copy("--workers", words=("--workers", "requires an argument")),
     copy("more", words=("unexpected extra argument", "more")),
+    copy(MISPLACED, words=("unexpected extra argument", "//me:***@host/db")),
+    copy("--from", MISPLACED, code=3, words=("me:***@host", PAIR)),
+    copy("--indexes", MISPLACED, words=("me:***@host", "auto")),
+    copy("--sqlite-path", MISPLACED, words=(f"--sqlite-path {NO_PATH}", "--postgres-url")),
+    copy("--report", MISPLACED, words=(f"--report {NO_PATH}",)),
+    copy("--log-file", MISPLACED, words=(f"--log-file {NO_PATH}",)),
+    copy("--postgres-url", f"embedded:{MISPLACED}", words=(f"embedded:DIR {NO_PATH}",)),
+    *(Case(("server", name, MISPLACED), 2, (f"DIR {NO_PATH}",)) for name in ("start", "stop", "status")),
+    Case(("demo", "--dir", MISPLACED), 2, (f"--dir {NO_PATH}",)),
+    Case((MISPLACED,), 2, ("me:***@host", "No such command")),
     Case(("cpoy",), 2, ("cpoy", "No such command")),
     Case(("--verbose",), 2, ("--verbose", "No such option")),
     Case(("server", "restart"), 2, ("restart", "No such command")),

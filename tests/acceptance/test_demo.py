@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from tests.conftest import CommandLine
+from tests.support.in_process import refusal
 from tests.support.server_folder import server_folder
 from vestige_migrate.demo.queries import KEYWORDS
 from vestige_migrate.destination import embedded
@@ -152,3 +153,11 @@ def test_a_server_that_was_never_there(arguments: tuple[str, ...], command: Comm
     assert done.returncode == (1 if arguments == ("status",) else 0)
     assert done.stdout == f"no server runs on {tmp_path / 'data' / 'postgres'}\n"
     assert not (tmp_path / "data").exists()
+
+
+def test_a_data_directory_takes_no_sample(tmp_path: Path) -> None:
+    (tmp_path / "PG_VERSION").write_text("18\n")
+    error = refusal("demo", "--dir", tmp_path)
+    assert error.exit_code == 2
+    assert "is the data directory of a server" in str(error)
+    assert [path.name for path in tmp_path.iterdir()] == ["PG_VERSION"]

@@ -229,6 +229,38 @@ def test_a_data_directory_that_was_not_finished_is_made_again(folder: Path) -> N
     assert not list(where.glob(".vestige-making*"))
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["vestige.db", "vestige.db-wal", ".vestige.db.swp", "vestige-export/all.json", "pg_backups/vestige.db", "log"],
+)
+def test_what_lies_beside_an_unfinished_data_directory_is_never_removed(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A memory put there before, or while the data was being made, which came to nothing."""
+    where = folder / "pg"
+    (where / ".vestige-making-0123").mkdir(parents=True)
+    (where / "vestige.lock").touch()
+    (where / name).parent.mkdir(exist_ok=True)
+    (where / name).write_text("mine")
+    before = everything_below(folder)
+    for call in (embedded.status, embedded.stop, embedded.start):
+        with pytest.raises(DestinationUnusable, match="not empty, and is no data directory"):
+            call(where)
+    assert everything_below(folder) == before
+
+    def arrives(data: Path, *_: object) -> None:
+        (data / "base").mkdir()
+        (data / name).parent.mkdir(exist_ok=True)
+        (data / name).write_text("mine")
+        raise DestinationUnusable("no room")
+
+    monkeypatch.setattr("vestige_migrate.destination.embedded.make.make_data", arrives)
+    with pytest.raises(DestinationUnusable, match="no room"):
+        embedded.start(folder / "new")
+    assert (folder / "new" / name).read_text() == "mine"
+    assert not (folder / "new" / "base").exists()
+
+
 def test_no_room_for_the_data_is_said_and_leaves_nothing(folder: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))

@@ -22,6 +22,8 @@ from tests.support.untouched import everything_below
 from vestige_migrate import DestinationUnusable
 from vestige_migrate.destination import embedded
 from vestige_migrate.destination.embedded import programs
+from vestige_migrate.destination.embedded.account import server_account
+from vestige_migrate.destination.embedded.files import settle_folder
 from vestige_migrate.destination.embedded.place import SERVERS
 from vestige_migrate.destination.embedded.state import STATE
 
@@ -129,6 +131,45 @@ def test_data_that_the_servers_account_cannot_reach_goes_elsewhere_and_no_folder
         assert connection.execute("SELECT count(*) FROM knowledge_nodes").fetchone() == (40,)
     assert where.resolve() == data
     assert embedded.stop(data)
+
+
+@pytest.mark.parametrize("how", ["open", "theirs", "below theirs"])
+def test_data_that_others_could_exchange_goes_elsewhere(
+    how: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write to the folder above could put a server's data of his own there, with programs that it runs."""
+
+    def stops(data: Path, *_: object) -> None:
+        raise DestinationUnusable(f"made in {data}")
+
+    monkeypatch.setattr("vestige_migrate.destination.embedded.make.make_data", stops)
+    shared = folder / "shared"
+    (shared / "mine").mkdir(parents=True)
+    shared.chmod(0o777) if how == "open" else shutil.chown(shared, STRANGER)
+    where = (shared / "mine" if how == "below theirs" else shared) / "deep" / "pg"
+    before = everything_below(folder)
+    with pytest.raises(DestinationUnusable, match=f"made in {SERVERS}/pg-"):
+        embedded.start(where)
+    assert {path: state for path, state in everything_below(folder).items() if path in before} == before
+    shared.chmod(0o1777)  # as /tmp is
+    shutil.chown(shared, "root")
+    with pytest.raises(DestinationUnusable, match=f"made in {where}"):
+        embedded.start(where)
+
+
+def test_a_folder_that_another_has_put_in_the_place_of_ours_is_left_alone(folder: Path) -> None:
+    """In the moment between its making and the change of its owner."""
+    theirs, linked = folder / "theirs", folder / "linked"
+    theirs.mkdir(0o755)
+    shutil.chown(theirs, STRANGER)
+    linked.symlink_to("/root")
+    before = everything_below(folder), Path("/root").stat().st_mode
+    for account in (server_account(), None):
+        with pytest.raises(DestinationUnusable, match="another account has put something else"):
+            settle_folder(theirs, account, 0o711)
+        with pytest.raises(OSError, match="linked"):
+            settle_folder(linked, account, 0o711)
+    assert (everything_below(folder), Path("/root").stat().st_mode) == before
 
 
 @pytest.mark.parametrize("whose", [STRANGER, "root"])

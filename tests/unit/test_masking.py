@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo
 
+from vestige_migrate.cli.failures import Failure
+from vestige_migrate.cli.outputs import RunFacts
 from vestige_migrate.destination.connect import MASK, connection_string, display_url, parse_url
 from vestige_migrate.destination.embedded import EmbeddedServer
 from vestige_migrate.destination.reach import unreachable
@@ -307,3 +309,15 @@ def test_no_traceback_with_its_variables_shows_a_password(tmp_path: Path) -> Non
     own = [frame for frame in summary if frame.name == "callers_own"]
     assert "plan" in str(own[0].locals)
     assert "S7X" not in "".join(str(frame.locals) for frame in own)
+
+
+@pytest.mark.parametrize("url", ["postgresql://me:{0}@host/db", "postgres://:{0}@[::1]:1/db", "https://u:{0}@h?x=y@z"])
+def test_a_url_in_the_wrong_place_leaves_no_password_in_a_report(url: str) -> None:
+    """As a path it has one slash less."""
+    given = url.format("geheim:7@7")
+    facts = RunFacts.of("copy", False, [Path(given)], f"embedded:{given}")
+    failure = Failure("UsageError", f"Got unexpected extra argument ({given}) (see --help)", 2)
+    told = str([facts.as_json(), failure.as_json()])
+    assert "geheim" not in told
+    assert "7@" not in told
+    assert told.count(":***@") == 3

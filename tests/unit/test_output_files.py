@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import socket
@@ -147,6 +148,21 @@ def test_another_memory_is_no_output_either(source: Path, tmp_path: Path) -> Non
             error = refusal("copy", "--sqlite-path", source, "--postgres-url", NOWHERE, "--report", path)
             assert error.exit_code == 2
             assert "SQLite" in str(error)
+
+
+def test_a_memory_that_is_encrypted_or_packed_is_no_output_either(source: Path, tmp_path: Path) -> None:
+    """It begins as nothing that is known; what was written as text takes a report or a log, also one that was cut."""
+    packed = made(tmp_path / "vestige.db.gz", gzip.compress(source.read_bytes()))
+    encrypted = made(tmp_path / "vestige.db.old", bytes(range(256)) * 16)
+    late = made(tmp_path / "backup.tar", b"vestige.db" * 10 + b"\0" * 10)
+    with untouched(tmp_path):
+        for path in (packed, encrypted, late):
+            for option in ("--report", "--log-file"):
+                error = refusal("verify", "--sqlite-path", source, "--postgres-url", NOWHERE, option, path)
+                assert error.exit_code == 2
+                assert "is no text" in str(error)
+    for text in ('{"schema": 1, "ü', "2026-01-01 INFO \x1b[1m done\n"):
+        assert accept("--report", str(made(tmp_path / "text", text.encode()[:-1])), in_use([source], NOWHERE))
 
 
 def test_what_libpq_reads_is_no_output(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from vestige_migrate.cli.failures import (
     describe_os_error,
     failure_of,
 )
+from vestige_migrate.cli.masking import without_passwords
 from vestige_migrate.cli.refused_arguments import report_refused_arguments
 
 _NO_COMMAND = "NoArgsIsHelpError"
@@ -105,8 +106,8 @@ def answer(app: typer.Typer) -> int:
 def _fail(message: str, code: int, debug: bool) -> int:
     try:
         if debug:
-            traceback.print_exc()
-        typer.echo(f"error: {message}", err=True)
+            typer.echo(without_passwords(traceback.format_exc()), err=True, nl=False)
+        typer.echo(f"error: {without_passwords(message)}", err=True)
     except OSError:
         streams.silence(sys.stderr)
     return code

@@ -23,6 +23,7 @@ from vestige_migrate.errors import PlanError, Refused
 from vestige_migrate.paths import absolute, default_database, expanded, shown, vestige_data_dir
 from vestige_migrate.plan import SqliteToPostgresPlan
 from vestige_migrate.run.temporary import usual_folder
+from vestige_migrate.shared_folders import make_folders
 
 if TYPE_CHECKING:
     from vestige_migrate.destination.embedded import EmbeddedServer
@@ -81,8 +82,10 @@ def _make_folder(where: Path) -> None:
     try:
         with suppress(FileNotFoundError):
             os.scandir(where).close()  # raises where a file is in the way
+        if (where / "PG_VERSION").exists():
+            raise PlanError(f"--dir {shown(where)} is the data directory of a server: give another folder")
         embedded.check(where / "postgres")
-        where.mkdir(parents=True, exist_ok=True)
+        make_folders(where)
     except OSError as error:
         raise PlanError(f"--dir {shown(where)} cannot be made: {error.strerror}") from None
 

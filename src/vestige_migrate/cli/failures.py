@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from vestige_migrate.cli.masking import without_passwords
 from vestige_migrate.errors import Interrupted, MigrationError, Stopped
 from vestige_migrate.limits import describe_limit, suspected_limit
 
@@ -25,7 +26,7 @@ class Failure:
 
     def as_json(self) -> dict[str, Any]:
         """The entry `error` of a report."""
-        return {"type": self.type, "message": self.message, "exit_code": self.exit_code}
+        return {"type": self.type, "message": without_passwords(self.message), "exit_code": self.exit_code}
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,10 +97,10 @@ def _server_folders(url: str) -> list[Used]:
 
 def _private_folders() -> list[Used]:
     """Private copies of sources, of other runs too: they are removed with all that is in them."""
-    from vestige_migrate.source.private import PREFIX
+    from vestige_migrate.source.private import private_folders
 
     try:
-        found = list(Path(tempfile.gettempdir()).glob(f"{PREFIX}*"))
+        found = private_folders()
     except OSError:
         return []
     return [Used(folder, "a private folder of a run") for folder in found]

@@ -33,6 +33,7 @@ _DATABASE_STARTS = (
     b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7",
 )
 """How a database, a WAL (two byte orders) and a rollback journal begin (https://sqlite.org/fileformat2.html)."""
+_START_BYTES = 65_536
 _SHARED = stat.S_IWOTH
 _CLUSTER = "PG_VERSION"
 """What a data directory of PostgreSQL has in it."""
@@ -259,17 +260,25 @@ def _check_regular(place: Place, found: os.stat_result) -> None:
             f"belongs to another account (user id {found.st_uid}), who could read what is written there: give another "
             "path, or remove the file first"
         )
-    if place.descriptor is None and found.st_size and _begins_as_database(place.path):
+    if place.descriptor is not None or not found.st_size:
+        return
+    start = _start_of(place.path)
+    if start.startswith(_DATABASE_STARTS):
         raise place.refused(
             "is an SQLite database, or the log of one: writing there would destroy it. Give another path"
         )
+    if b"\0" in start:
+        raise place.refused(
+            "is no text, so it is neither a report nor a log, and may be an encrypted or packed memory: writing there "
+            "would destroy it. Give another path"
+        )
 
 
-def _begins_as_database(path: Path) -> bool:
-    """Whether it may be a memory that this run does not read, such as a backup."""
+def _start_of(path: Path) -> bytes:
+    """By which a memory is known that this run does not read, such as a backup: one that is encrypted or packed has a
+    NUL among so many bytes, and no text has one."""
     try:
         with path.open("rb") as file:
-            start = file.read(max(len(each) for each in _DATABASE_STARTS))
+            return file.read(_START_BYTES)
     except PermissionError:
-        return False  # a file that may be written and not read
-    return start.startswith(_DATABASE_STARTS)
+        return b""  # a file that may be written and not read

@@ -14,6 +14,7 @@ from typing import Any
 
 from vestige_migrate.cli.failures import Failure, failure_of
 from vestige_migrate.cli.in_use import in_use
+from vestige_migrate.cli.masking import without_passwords
 from vestige_migrate.cli.output import console_sink, log_to
 from vestige_migrate.cli.output_files import InUse, Place, accept, check_apart, is_input
 from vestige_migrate.cli.output_writing import LogFile, ReportFile, write_standard_output
@@ -47,7 +48,7 @@ class RunFacts:
 
     def as_json(self) -> dict[str, Any]:
         """The keys of a report that are known."""
-        sources = [{"path": shown(path)} for path in self.sources]
+        sources = [{"path": without_passwords(shown(path))} for path in self.sources]
         known: dict[str, Any] = {"schema": 1, "command": self.command, "dry_run": self.dry_run, "complete": False}
         if len(sources) == 1:
             known["source"] = sources[0]
@@ -61,7 +62,7 @@ class RunFacts:
         from vestige_migrate.destination.embedded import is_embedded
 
         if is_embedded(self.url):
-            return self.url
+            return without_passwords(self.url)
         try:
             return display_url(self.url) if self.url.strip() else None
         except PlanError:

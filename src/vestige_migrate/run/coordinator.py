@@ -23,6 +23,7 @@ from vestige_migrate.run.run import Run
 from vestige_migrate.source import driver
 from vestige_migrate.source.connect import SourceFile
 from vestige_migrate.source.fate import which_fault
+from vestige_migrate.source.private import kept
 
 
 def run_sqlite_to_postgres(
@@ -52,6 +53,7 @@ def run_sqlite_to_postgres(
     # Every check that can refuse the run comes before the first write: an upgrade of the source is one.
     with ExitStack() as opened:
         with limits_refuse():
+            opened.enter_context(kept([plan.sqlite_path]))
             found = opened.enter_context(found_source(plan))
             destination = opened.enter_context(ready_destination(plan, found.layout, signature_of(embedder), run_name))
             source = opened.enter_context(prepared_source(plan, found))

@@ -14,6 +14,7 @@ from vestige_migrate.errors import SourceReplaced, SourceUnusable
 from vestige_migrate.paths import shown
 from vestige_migrate.plan import OnConflict, SqliteToPostgresPlan
 from vestige_migrate.report import SourceInfo
+from vestige_migrate.shared_folders import is_root, others_can_exchange
 from vestige_migrate.source import driver
 from vestige_migrate.source.connect import SourceFile, open_source
 from vestige_migrate.source.fate import Witnesses, describe_fault, what_happened
@@ -28,6 +29,7 @@ from vestige_migrate.source.lineage import (
     is_newer_than_known,
     is_readable,
 )
+from vestige_migrate.source.names import other_name
 from vestige_migrate.source.oddities import describe
 from vestige_migrate.source.salvage import LostRow
 from vestige_migrate.source.snapshot import no_snapshot, take_snapshot
@@ -116,6 +118,9 @@ def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
             )
         if plan.allow_source_upgrade:
             check_upgradable(layout, path)
+            if not is_readable(layout):
+                _check_one_name(path, layout)
+                _check_not_as_root(path, layout)
             if oddities and not plan.snapshot and not is_readable(layout):
                 raise SourceUnusable(
                     f"{path} is at V{layout.version} and cannot be upgraded in place ({describe(oddities)}): use "
@@ -133,6 +138,26 @@ def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
                 NEWEST_KNOWN[layout.lineage],
             )
         yield FoundSource(path, file, layout, damage.lost if damage is not None else ())
+
+
+def _check_one_name(path: Path, layout: Layout) -> None:
+    clause = other_name(path)
+    if clause is not None:
+        raise SourceUnusable(
+            f"{path} is at V{layout.version} and cannot be upgraded in place: it {clause}, and whoever uses it by its "
+            "other name would not see the upgrade's own log. Use --snapshot instead, or give a file with one name"
+        )
+
+
+def _check_not_as_root(path: Path, layout: Layout) -> None:
+    """SQLite opens what it writes to by name, also the backup: whoever may write to the folder could lead root to any
+    other database by a link of that name."""
+    folder = path.resolve().parent
+    if is_root() and others_can_exchange(folder):
+        raise SourceUnusable(
+            f"{path} is at V{layout.version} and is not upgraded in place by root, since others can exchange files in "
+            f"{shown(folder)}: run this as the account that the file belongs to, or use --snapshot instead"
+        )
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from vestige_migrate.limits import describe_limit
 from vestige_migrate.paths import can_enter_working_folder
 from vestige_migrate.run.fork_server import FOLDER_VARIABLE, last_words
 from vestige_migrate.run.temporary import LONGEST_FOLDER, usual_folder
+from vestige_migrate.shared_folders import others_can_exchange
 
 _SHORT_FOLDERS = ("/tmp", "/var/tmp")
 START_SECONDS = 30.0
@@ -181,10 +182,14 @@ def _place_socket() -> str:
 
 def _socket_folder() -> str:
     usual = usual_folder()
-    for folder in (usual, *_SHORT_FOLDERS):
-        fits = len(os.fsencode(folder)) <= LONGEST_FOLDER
-        if fits and os.access(folder, os.W_OK | os.X_OK):
-            return folder
+    usable = [
+        folder
+        for folder in (usual, *_SHORT_FOLDERS)
+        if len(os.fsencode(folder)) <= LONGEST_FOLDER and os.access(folder, os.W_OK | os.X_OK)
+    ]
+    # Whoever could put a socket of his own there would be sent what the workers are told.
+    for folder in (*(each for each in usable if not others_can_exchange(each)), *usable):
+        return folder
     raise HostUnusable(
         f"the path of {usual} is too long for the socket of the worker processes: set TMPDIR to a folder with a path "
         f"of less than {LONGEST_FOLDER} bytes"

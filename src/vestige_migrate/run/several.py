@@ -25,6 +25,7 @@ from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.run.run import Run, Turn
 from vestige_migrate.run.survey import survey
 from vestige_migrate.source.layout import Layout
+from vestige_migrate.source.private import kept
 
 
 def run_several_to_postgres(
@@ -44,6 +45,7 @@ def run_several_to_postgres(
         warm_up()
     with ExitStack() as opened:
         with limits_refuse():
+            opened.enter_context(kept(plan.sqlite_path for plan in plans))
             found = [opened.enter_context(found_source(plan)) for plan in plans]
             check_sources(found)
             destination = opened.enter_context(

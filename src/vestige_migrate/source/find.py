@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -14,10 +15,12 @@ from loguru import logger
 
 from vestige_migrate.errors import SourceUnusable
 from vestige_migrate.paths import shown
+from vestige_migrate.shared_folders import is_root
 from vestige_migrate.source import driver, schema
 from vestige_migrate.source.connect import SourceFile, open_source
 from vestige_migrate.source.inspect import damaged, unreadable
 from vestige_migrate.source.kind import Kind, check_kind, companion
+from vestige_migrate.source.names import check_names, is_in_wal_mode
 from vestige_migrate.source.oddities import Oddities, check, find_oddities
 from vestige_migrate.source.private import check_space, private_folder
 from vestige_migrate.source.rebuild import rebuild
@@ -50,11 +53,15 @@ def find_source(path: Path, by_key: bool = False) -> Iterator[Found]:
     their ids, so that those of the indexes are looked over, too.
     """
     kind = check_kind(path)
+    _check_names(path)
     file = SourceFile(path.resolve())
+    file = replace(file, immutable=_would_shut_out_its_owner(file.path))
     if kind is Kind.ENCRYPTED:
         file = replace(file, cipher=_find_cipher(file, path))
     with ExitStack() as opened:
         try:
+            if file.immutable and any(companion(file.path, suffix) for suffix in _BESIDE):
+                raise _WantsToWrite(sqlite3.OperationalError("its log cannot be read in place"))
             finding = _look(file, path)
         except _WantsToWrite as want:
             if any(companion(file.path, suffix) for suffix in _BESIDE):
@@ -82,6 +89,30 @@ def find_source(path: Path, by_key: bool = False) -> Iterator[Found]:
         except driver.database_errors() as error:
             raise unreadable(path, error) from None
         yield Found(file, damage, oddities)
+
+
+def _would_shut_out_its_owner(real: Path) -> bool:
+    """Whether opening the file would leave a `-wal` and `-shm` of ours beside that of another account.
+
+    Its owner, who may not write to them, could not write to the file any more ("attempt to write a readonly
+    database"). SQLite makes them whenever they are missing, in read-only mode too, and gives them away as root only.
+    """
+    if is_root() or not hasattr(os, "geteuid"):
+        return False
+    beside = [real.with_name(f"{real.name}{suffix}") for suffix in ("-wal", "-shm")]
+    return (
+        real.stat().st_uid != os.geteuid()
+        and os.access(real.parent, os.W_OK)
+        and is_in_wal_mode(real)
+        and not all(each.exists() for each in beside)
+    )
+
+
+def _check_names(path: Path) -> None:
+    try:
+        check_names(path)
+    except OSError as error:
+        raise SourceUnusable(f"{path} cannot be looked at ({error.strerror}): run again") from None
 
 
 def _say(path: Path, oddities: Oddities) -> None:

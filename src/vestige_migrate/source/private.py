@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from loguru import logger
 
 from vestige_migrate.errors import SourceUnusable
+from vestige_migrate.shared_folders import private_parent
 
 PREFIX = "vestige-migrate-snapshot-"
+_MADE = re.compile(re.escape(PREFIX) + "[a-z0-9_]{8}")
+"""A name as `tempfile.mkdtemp` makes them, and no folder that somebody has named so and keeps something in."""
 _LOCK = ".in-use"
 _UNLOCKED_SECONDS = 60.0
 """A folder without its lock may be one that another run is making at this moment."""
@@ -24,14 +28,15 @@ _MIB = 1024 * 1024
 
 @contextmanager
 def private_folder() -> Iterator[Path]:
-    """A folder for the owner alone (mode 0700) in TMPDIR, gone when the context ends.
+    """A folder for the owner alone (mode 0700) in TMPDIR, gone when the context ends; elsewhere where other accounts
+    could exchange it there.
 
     One that a kill left behind is removed by the next run; a lock, which the system lets go of with its process,
     tells it from one that is in use. Raises `SourceUnusable` where no folder can be made.
     """
     try:
         remove_leftovers()
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=private_parent()))
     except OSError as error:
         raise SourceUnusable(
             f"no folder for a private copy of the source could be made ({error.strerror}): set TMPDIR to one that can "
@@ -46,9 +51,29 @@ def private_folder() -> Iterator[Path]:
         os.close(lock)
 
 
+@contextmanager
+def kept(paths: Iterable[Path]) -> Iterator[None]:
+    """Keeps every run from removing these sources as a leftover, until the context ends.
+
+    What a killed run left may be the only copy of a memory that there is; whoever gives it as a source wants it.
+    """
+    with ExitStack() as held:
+        for path in paths:
+            with suppress(OSError):
+                real = Path(os.path.realpath(path))
+                for folder in real.parents:
+                    if folder.name.startswith(PREFIX):
+                        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                        held.callback(os.close, lock)
+                        _try_lock(lock, shared=True)
+        yield
+
+
 def remove_leftovers() -> None:
     """Removes the folders of runs that are gone."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    for folder in private_folders():
+        if _MADE.fullmatch(folder.name) is None:
+            continue
         try:
             found = folder.lstat()
             if found.st_uid == os.geteuid() and folder.is_dir() and not folder.is_symlink() and _is_left(folder):
@@ -56,6 +81,12 @@ def remove_leftovers() -> None:
                 logger.info("removed {}, which an earlier run left behind", folder)
         except OSError as error:
             logger.debug("{} stays: {}", folder, error.strerror)
+
+
+def private_folders() -> list[Path]:
+    """Every folder of a run that there is, of other accounts too. Raises OSError."""
+    parents = dict.fromkeys((tempfile.gettempdir(), private_parent()))
+    return [folder for parent in parents for folder in Path(parent).glob(f"{PREFIX}*")]
 
 
 def _is_left(folder: Path) -> bool:
@@ -69,14 +100,17 @@ def _is_left(folder: Path) -> bool:
         os.close(lock)
 
 
-def _try_lock(descriptor: int) -> bool:
-    """Whether the lock is ours now. Where the system has none of this kind, nothing counts as left behind."""
+def _try_lock(descriptor: int, shared: bool = False) -> bool:
+    """Whether the lock is ours now, or also ours where it may be shared.
+
+    Where the system has none of this kind, nothing counts as left behind.
+    """
     if sys.platform == "win32":
         return False
     import fcntl
 
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

@@ -71,7 +71,10 @@ def upgrade(path: Path, cipher: driver.Cipher | None = None) -> None:
 @contextmanager
 def _write_transaction(path: Path, cipher: driver.Cipher | None) -> Iterator[sqlite3.Connection]:
     """A transaction that no other program can write beside; rolled back where an exception leaves it."""
-    with closing(driver.connect(path, cipher, timeout=_LOCK_SECONDS, isolation_level=None)) as connection:
+    # mode=rw: SQLite would make an empty file in the place of one that was moved away meanwhile, and remove the -wal
+    # that is still there.
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    with closing(driver.connect(uri, cipher, uri=True, timeout=_LOCK_SECONDS, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection

@@ -35,6 +35,7 @@ from vestige_migrate.run.repeated import other_content_kept
 from vestige_migrate.source import driver
 from vestige_migrate.source.counts import count_rows
 from vestige_migrate.source.fate import which_fault
+from vestige_migrate.source.private import kept
 from vestige_migrate.source.ranges import Range, plan_ranges
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import TABLES
@@ -85,6 +86,7 @@ def verify_several_to_postgres(
     plans = [replace(plan, allow_source_upgrade=False) for plan in plans]
     with ExitStack() as opened:
         with limits_refuse():
+            opened.enter_context(kept(plan.sqlite_path for plan in plans))
             found = [opened.enter_context(found_source(plan)) for plan in plans]
             destination = opened.enter_context(open_destination(plans[0], run_name))
             sources = [

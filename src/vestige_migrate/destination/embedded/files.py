@@ -67,11 +67,28 @@ def make_folder(path: Path, account: Account, mode: int = OWNER_ONLY) -> bool:
         path.mkdir(OWNER_ONLY)
     except FileExistsError:
         return False
-    if account.uid != os.geteuid():
-        os.chown(path, account.uid, account.gid, follow_symlinks=False)
-    if mode != OWNER_ONLY:
-        path.chmod(mode)
+    settle_folder(path, account, mode)
     return True
+
+
+def settle_folder(path: Path, account: Account | None, mode: int) -> None:
+    """Gives a folder that was made a moment ago its owner (None: as it is) and its mode.
+
+    Whoever may write to the folder above could put another in its place meanwhile, of his own with what he wants in
+    it, or a link to one: only a folder of ours is changed. Raises `DestinationUnusable`, and OSError.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            raise DestinationUnusable(
+                f"{path} was made a moment ago, and another account has put something else in its place: give a "
+                "directory in a folder that only you can write to"
+            )
+        if account is not None and account.uid != os.geteuid():
+            os.fchown(descriptor, account.uid, account.gid)
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
 
 
 def is_closed_folder_of(path: Path, account: Account) -> bool:

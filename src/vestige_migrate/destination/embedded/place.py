@@ -25,11 +25,12 @@ from vestige_migrate.destination.embedded.account import (
     known_server_account,
     name_of,
 )
-from vestige_migrate.destination.embedded.files import OWNER_ONLY, make_folder, read_text
+from vestige_migrate.destination.embedded.files import OWNER_ONLY, make_folder, read_text, settle_folder
 from vestige_migrate.destination.embedded.programs import MAJOR
 from vestige_migrate.destination.embedded.state import STATE, make_root_folder
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.paths import shown
+from vestige_migrate.shared_folders import make_folders, others_can_exchange
 
 CONFIG = "vestige.conf"
 """Of every data directory that this program made, whichever version of it."""
@@ -38,8 +39,14 @@ MAKING = ".vestige-making"
 SERVERS = STATE / "servers"
 _MOST_BYTES = 900
 """PostgreSQL's paths end at 1,024 bytes (MAXPGPATH), with the names of its own files in them."""
-_MADE_BY_INITDB = re.compile(r"base|global|pg_\w+(\.conf)?|PG_VERSION|postgresql(\.auto)?\.conf|log")
-_MADE_BY_US = re.compile(r"\.?vestige[.-].*")
+_OF_A_HALF = frozenset({
+    "PG_VERSION", "base", "global", "pg_commit_ts", "pg_dynshmem", "pg_hba.conf", "pg_ident.conf", "pg_logical",
+    "pg_multixact", "pg_notify", "pg_replslot", "pg_serial", "pg_snapshots", "pg_stat", "pg_stat_tmp", "pg_subtrans",
+    "pg_tblspc", "pg_twophase", "pg_wal", "pg_xact", "postgresql.auto.conf", "postgresql.conf", CONFIG,
+})  # fmt: skip
+"""What PostgreSQL 18's initdb makes (its initdb.c), and our settings. Whole names and no patterns: somebody's
+`vestige.db` or `pg_backups` may lie beside them, and what is taken for half a data directory is removed."""
+_MAKING = re.compile(rf"{re.escape(MAKING)}-[0-9a-f]+")
 _ELSEWHERE = "give another directory with --postgres-url embedded:DIR"
 
 
@@ -152,12 +159,16 @@ def _content(asked: Path, real: Path) -> Content:
         return Content.EMPTY
     if "PG_VERSION" in names:
         return _data(asked, real, names, found.st_uid)
-    if LOCK in names and all(_MADE_BY_INITDB.fullmatch(name) or _MADE_BY_US.fullmatch(name) for name in names):
+    if LOCK in names and all(name == LOCK or _is_of_a_half(name) for name in names):
         return Content.HALF
     raise DestinationUnusable(
         f"{shown(asked)} is not empty, and is no data directory of the bundled PostgreSQL: it is left as it is. "
         f"{_advice()}"
     )
+
+
+def _is_of_a_half(name: str) -> bool:
+    return name in _OF_A_HALF or _MAKING.fullmatch(name) is not None
 
 
 def _nothing(asked: Path, real: Path) -> Content:
@@ -210,22 +221,21 @@ def settle(place: Place, account: Account) -> Place:
         return place
     start = place.data if place.content is not Content.NOTHING else _above(place.data)
     closed = closed_to(account, start.parent if place.content in (Content.EMPTY, Content.HALF) else start)
-    if closed is None:
+    has_data = place.content in (Content.DATA, Content.HALF)
+    if closed is None and (has_data or not others_can_exchange(_above(place.data), account.uid)):
         return place
-    if place.content in (Content.DATA, Content.HALF):
+    if closed is not None and has_data:
         raise DestinationUnusable(
             f"the server on {shown(place.asked)} runs as the account {account.name}, which cannot pass the folder "
             f"{shown(closed)}: move {shown(place.asked)} to a folder that others may pass, or let them pass this one "
             f"(chmod o+x)"
         )
     other = _place_of_root(place.data)
-    logger.info(
-        "the data of {} goes to {}: root's server runs as the account {}, which cannot pass the folder {}",
-        shown(place.asked),
-        other,
-        account.name,
-        shown(closed),
-    )
+    if closed is not None:
+        why = f"root's server runs as the account {account.name}, which cannot pass the folder {shown(closed)}"
+    else:
+        why = f"others than root could put other data in its place, since they may write to {shown(_above(place.data))}"
+    logger.info("the data of {} goes to {}: {}", shown(place.asked), other, why)
     return replace(place, data=other, moved=True)
 
 
@@ -258,9 +268,9 @@ def make_place(place: Place, account: Account) -> bool:
 def _make_parents(folder: Path) -> None:
     for parent in reversed([folder, *folder.parents]):
         with suppress(FileExistsError):
-            parent.mkdir()
+            parent.mkdir(0o755)  # whatever the umask: nobody else may put another data directory there
             if is_root():
-                parent.chmod(0o711)  # ours, made this moment: the server's account has to pass it
+                settle_folder(parent, None, 0o711)  # ours, made this moment: the server's account has to pass it
 
 
 def _close(folder: Path, account: Account) -> None:
@@ -283,7 +293,7 @@ def link(place: Place) -> None:
     if not place.moved or place.data == place.asked or os.path.lexists(place.asked):
         return
     try:
-        place.asked.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(place.asked.parent)
         place.asked.symlink_to(place.data)
     except FileExistsError:
         return
@@ -292,9 +302,9 @@ def link(place: Place) -> None:
 
 
 def clear(place: Place) -> None:
-    """Removes what an unfinished data directory holds, but for the lock: all of it is initdb's, or ours."""
+    """Removes what an unfinished data directory holds, but for the lock and whatever came there meanwhile."""
     for entry in os.scandir(place.data):
-        if entry.name == LOCK or not (_MADE_BY_INITDB.fullmatch(entry.name) or _MADE_BY_US.fullmatch(entry.name)):
+        if not _is_of_a_half(entry.name):
             continue
         if entry.is_dir(follow_symlinks=False):
             shutil.rmtree(entry.path)
