@@ -169,7 +169,7 @@ class Run:
         finally:
             tally.settle()
             self.rows_with_errors = tally.rows_with_errors
-        self.report.source_changed = self._source.state() != before
+        self.report.source_changed = self._source.changed_since(before)
         self._source.check_same()
         self._check_complete(counts)
         self._archive.check_complete()
