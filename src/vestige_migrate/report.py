@@ -104,6 +104,14 @@ class TableReport:
         self.skipped -= moved
         self.failed += moved
 
+    def mark_gone(self, rows: int) -> None:
+        """Counts up to `rows` of the rows that were there as failed: those that this run brought come first."""
+        for name in ("inserted", "updated", "skipped"):
+            moved = min(rows, getattr(self, name))
+            setattr(self, name, getattr(self, name) - moved)
+            self.failed += moved
+            rows -= moved
+
     def as_json(self, with_updated: bool) -> dict[str, int]:
         """The entry in the JSON report; `updated` only where rows can be updated."""
         counts = asdict(self)

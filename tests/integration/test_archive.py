@@ -92,6 +92,26 @@ def test_every_row_that_was_left_behind_is_kept_exactly(tmp_path: Path, copy: Co
     assert_same(path, copy.database)
 
 
+def test_a_table_of_ones_own_that_is_called_like_the_full_text_index_is_none_of_it(source: Path, copy: Copier) -> None:
+    """Named, and kept; also where the file is read from a private copy, here because it has a column called rowid."""
+    notes, rest = "knowledge_fts_notes", "Knowledge_FTSold"
+    edit(
+        source,
+        (f"CREATE TABLE {notes} (note TEXT)", ()),
+        (f"INSERT INTO {notes} VALUES ('first'), ('second')", ()),
+        (f"CREATE TABLE {rest} (note TEXT)", ()),
+        (f"INSERT INTO {rest} VALUES ('third')", ()),
+    )
+    before = copy(source).left_behind
+    assert (before[notes], before[rest]) == (2, 1)
+    edit(source, ("ALTER TABLE edges ADD COLUMN rowid TEXT", ()))
+    report = copy(source, archive=True)
+    assert report.archived is not None
+    assert (report.archived[notes], report.archived[rest]) == (2, 1)
+    for table in (notes, rest):
+        assert_archived(source, copy.database, table)
+
+
 def test_a_second_run_archives_nothing_new_and_reports_the_same(tmp_path: Path, copy: Copier) -> None:
     path = build_source(tmp_path / "vestige.db", SourceSpec(form="vestige", memories=20, edges=5, events=5))
     first = copy(path, archive=True)

@@ -18,8 +18,9 @@ from tests.support.sources import edit
 from tests.support.verifying import Verifier
 from vestige_migrate import DestinationUnusable, ModelMismatch, ModelSignature
 from vestige_migrate.destination import registry
-from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.connect import Connection, connect
 from vestige_migrate.destination.schema import read_sql
+from vestige_migrate.destination.shape import check_shape
 
 EARLIER = Path(__file__).parents[1] / "support" / "schemas" / "destination_1a760f2.sql"
 """The destination's tables as the first version of this program made them."""
@@ -52,6 +53,9 @@ ALTERED = {
     ),
     "ALTER TABLE knowledge_nodes ALTER COLUMN search_vec DROP EXPRESSION": (
         "knowledge_nodes.search_vec is no generated tsvector"
+    ),
+    "ALTER TABLE group_memberships SET UNLOGGED": (
+        "group_memberships is UNLOGGED: a crash of the server empties it (ALTER TABLE ... SET LOGGED)"
     ),
     "ALTER TABLE embedding_model DROP COLUMN hash": "embedding_model.hash is missing",
     "DROP TABLE review_events; CREATE VIEW review_events AS SELECT 1 AS id": "review_events is not a table",
@@ -118,6 +122,56 @@ def test_a_destination_that_was_altered_is_refused_with_every_difference(
     assert sorted(listed.split("; ")) == sorted(ALTERED.values())
     with pytest.raises(DestinationUnusable, match=r"edges\.weight is missing"):
         Verifier(made_by_owner)(source)
+
+
+def test_a_temporary_table_in_the_place_of_ours_is_refused(source: Path, copy: Copier) -> None:
+    """Something gave it to the session, such as a login trigger or a pooler, and what is written there is gone."""
+    copy(source)
+    with connect(copy.database, "test") as connection:
+        check_shape(connection)
+        for table in ("domains", "users"):
+            connection.execute(f"CREATE TEMP TABLE {table} (LIKE public.{table} INCLUDING ALL)")
+        with pytest.raises(DestinationUnusable, match=r"domains is a temporary table.*; users is a temporary table"):
+            check_shape(connection)
+
+
+def test_a_key_in_which_different_texts_are_equal_is_refused(source: Path, copy: Copier) -> None:
+    """A domain `work` would be taken for `Work`, which is there, and stay out without a word."""
+    copy(source)
+    with psycopg.connect(copy.database, autocommit=True) as connection:
+        made = "CREATE COLLATION soft (provider = icu, locale = 'und-u-ks-level2', deterministic = false)"
+        try:
+            connection.execute(made.encode())
+        except psycopg.errors.FeatureNotSupported:  # the bundled server has none of this kind: one that says it is
+            connection.execute("CREATE COLLATION soft (provider = libc, locale = 'C')")
+            connection.execute("UPDATE pg_collation SET collisdeterministic = false WHERE collname = 'soft'")
+        connection.execute("ALTER TABLE users ALTER COLUMN display_name TYPE text COLLATE soft")  # theirs to choose
+        assert copy(source).exit_code == 0
+        connection.execute("ALTER TABLE domains ALTER COLUMN id TYPE text COLLATE soft")
+    with pytest.raises(DestinationUnusable, match=r"domains\.id has the collation soft"):
+        copy(source)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("session_replication_role", "replica"), ("standard_conforming_strings", "off")]
+)
+def test_settings_of_the_database_change_nothing(source: Path, copy: Copier, setting: str, value: str) -> None:
+    edit(source, ("UPDATE edges SET target_id = '11111111-2222-3333-4444-555555555555' WHERE rowid = 3", ()))
+    name = str(conninfo_to_dict(copy.database)["dbname"])
+    with psycopg.connect(copy.database, autocommit=True) as connection:
+        connection.execute(f'ALTER DATABASE "{name}" SET {setting} = {value}'.encode())
+    for report in (copy(source), copy(source)):
+        assert [(error.table, error.column, error.sqlstate) for error in report.errors] == [
+            ("edges", "target_id", "23503")
+        ]
+    assert Verifier(copy.database)(source).not_copied_rows == 1
+
+
+def test_a_role_whose_sessions_enforce_no_foreign_key_is_refused(source: Path, copy: Copier, guest: Guest) -> None:
+    copy(source)
+    guest.owner("ALTER ROLE {role} SET session_replication_role = replica")
+    with pytest.raises(DestinationUnusable, match="enforces no foreign key"):
+        Copier(guest.url)(source)
 
 
 def _tables(connection: psycopg.Connection[tuple[object, ...]]) -> list[tuple[object, ...]]:

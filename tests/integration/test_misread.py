@@ -17,10 +17,11 @@ from tests.support.compare import assert_same, stored
 from tests.support.misread import behind_indexes, remade
 from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.verifying import Verifier
-from vestige_migrate import OnConflict, SourceUnusable
+from vestige_migrate import OnConflict, Progress, SourceUnusable, SqliteToPostgresPlan, run_sqlite_to_postgres
 from vestige_migrate.source import find
 from vestige_migrate.source.connect import NotTheFile, SourceFile, open_source
 from vestige_migrate.source.oddities import Oddities
+from vestige_migrate.verify.coordinator import verify_sqlite_to_postgres
 
 OWN = SourceSpec(form="vestige").sized(40)
 ALONE = SourceSpec(form="vestige", seed=9, extra_users=0, groups=0, memberships=0, domains=0).sized(20)
@@ -246,6 +247,30 @@ def test_a_file_in_utf16_is_read_like_any_other(tmp_path: Path, copy: Copier, en
     assert (again.tables["knowledge_nodes"].inserted, again.tables["knowledge_nodes"].updated) == (0, 0)
     assert copy(other).errors == []
     assert Verifier(copy.database)(odd, other).same
+
+
+@pytest.mark.parametrize("make", ["utf-16", "index"])
+def test_what_is_written_while_a_private_copy_is_read_is_said(tmp_path: Path, copy: Copier, make: str) -> None:
+    """The copy is of one moment, and whoever cuts over after exit 0 has to know that the file went on."""
+    path = build_source(tmp_path / "vestige.db", OWN)
+    if make == "index":
+        lack_rows(path)
+    else:
+        path = remade(path, tmp_path / "other.db", encoding="UTF-16be")
+    changed: list[Progress] = []
+
+    def change(progress: Progress) -> None:
+        if not changed and progress.done:
+            changed.append(progress)
+            edit(path, ("UPDATE intentions SET status = 'done'", ()), ("CREATE TABLE later (x)", ()))
+
+    plan = SqliteToPostgresPlan(path, copy.database, workers=1)
+    assert run_sqlite_to_postgres(plan, on_progress=change).source_changed
+    assert not copy(path).source_changed
+    changed.clear()
+    edit(path, ("DROP TABLE later", ()))
+    report = verify_sqlite_to_postgres(plan, change)
+    assert (report.source_changed, report.same) == (True, False)
 
 
 def test_invalid_utf16_is_named_and_replaced(tmp_path: Path, copy: Copier) -> None:

@@ -467,3 +467,22 @@ def test_a_value_that_a_trigger_refuses_is_left_out_where_the_memory_goes_in_wit
         (node_id(source, 4), "domains", Outcome.COPIED_WITHOUT_VALUE),
     }
     assert_the_others_are_there(report, source, made, *TABLES)
+
+
+def test_a_row_that_a_trigger_deletes_later_is_named_and_not_counted_as_copied(
+    tmp_path: Path, made: str, copy: Copier
+) -> None:
+    """Of an earlier batch, and of another table: the batch that brought the row had found it there."""
+    path = build_source(tmp_path / "vestige.db", SourceSpec(memories=60, schedules=60, edges=20, events=20))
+    latest = "DELETE FROM review_events WHERE ctid IN (SELECT ctid FROM review_events ORDER BY ctid DESC OFFSET 5);"
+    add_trigger(made, latest + " RETURN NULL;", "review_events", when="AFTER INSERT", level="STATEMENT")
+    replaced = "DELETE FROM scheduling WHERE memory_id = NEW.source_id; RETURN NEW;"
+    add_trigger(made, replaced, "edges")
+    report = copy(path, batch_size=4, workers=1)
+    assert report.exit_code == 1
+    assert (report.tables["review_events"].inserted, report.tables["review_events"].failed) == (5, 15)
+    assert 0 < report.tables["scheduling"].failed <= 20
+    assert_the_others_are_there(report, path, made, "scheduling", "review_events", "edges", "knowledge_nodes")
+    again = copy(path, batch_size=4, workers=1)
+    assert again.tables["review_events"].failed == 15, "a second run names them too"
+    assert_the_others_are_there(again, path, made, "scheduling", "review_events")

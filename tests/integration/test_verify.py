@@ -280,6 +280,34 @@ def test_one_row_lost_and_another_one_there_instead(source: Path, copy: Copier, 
     )
 
 
+def test_an_extra_row_is_named_where_a_row_of_the_source_is_there_twice(
+    source: Path, copy: Copier, verify: Verifier
+) -> None:
+    """The counts of both sides agree then, and so do the ends of the ids, which of some kinds of UUID are all alike."""
+    memory, event = memory_id(source), "aaaaaaaa-0000-1000-8000-0242ac120002"
+    alike = "bbbbbbbb" + memory[8:], "cccccccc" + event[8:]
+    edit(
+        source,
+        ("UPDATE review_events SET id = ? WHERE rowid = 3", (event,)),
+        *(
+            (f"CREATE TEMP TABLE t AS SELECT * FROM {table} WHERE id = '{id_}'", ())
+            if step == 0
+            else (("UPDATE t SET id = upper(id)", f"INSERT INTO {table} SELECT * FROM t", "DROP TABLE t")[step - 1], ())
+            for table, id_ in (("knowledge_nodes", memory), ("review_events", event))
+            for step in range(4)
+        ),
+    )
+    assert copy(source).errors == []
+    assert verify(source).same
+    verify.tamper(
+        f"INSERT INTO knowledge_nodes (id, content) VALUES ('{alike[0]}', '{MARKER}')",
+        f"INSERT INTO review_events (id, memory_id, occurred_at) VALUES ('{alike[1]}', '{memory}', now())",
+    )
+    assert named(verify(source)) == sorted(
+        [("knowledge_nodes", alike[0], "extra", ()), ("review_events", alike[1], "extra", ())]
+    )
+
+
 def test_a_table_that_the_source_lacks_holds_extra_rows(tmp_path: Path, copy: Copier, verify: Verifier) -> None:
     path = build_source(tmp_path / "vestige.db", replace(SPEC, line="released", version=35))
     copy(path)

@@ -25,6 +25,9 @@ ABSENT = bytes(DIGEST_BYTES)
 UNREADABLE = b"\xff" * DIGEST_BYTES
 """The digest of a row that the server cannot send in one piece (1 GiB)."""
 
+SUM_BITS = 128
+"""Room for the sum of 64-bit numbers over any number of rows: the sums of several stand side by side in one number."""
+
 LARGEST_MESSAGE_BYTES = 0x3FFF_0000
 """A little below 1 GiB: on a longer one the server closes the connection (PQ_LARGE_MESSAGE_LIMIT)."""
 
@@ -204,11 +207,12 @@ def count_and_sum(connection: Connection, table: Table) -> tuple[int, int]:
 
 
 def _count_and_sum(connection: Connection, table: Table) -> tuple[int, int]:
+    numbers = [number for name, kind in zip(table.key, table.key_types, strict=True) for number in _numbers(name, kind)]
     row = connection.execute(
-        sql.SQL("SELECT count(*), COALESCE(sum({}), 0) FROM {}").format(
+        sql.SQL("SELECT count(*), {} FROM {}").format(
             sql.SQL(" + ").join(
-                sql.SQL("{}::numeric * {}").format(_key_number(name, kind), sql.Literal(at + 1))
-                for at, (name, kind) in enumerate(zip(table.key, table.key_types, strict=True))
+                sql.SQL("COALESCE(sum({}), 0) * {}").format(number, sql.Literal(2 ** (SUM_BITS * at)))
+                for at, number in enumerate(numbers)
             ),
             sql.Identifier(table.name),
         )
@@ -217,15 +221,14 @@ def _count_and_sum(connection: Connection, table: Table) -> tuple[int, int]:
     return int(row[0]), int(row[1])
 
 
-def _key_number(name: str, kind: str) -> sql.Composed:
-    """48 bits of a key column: the end of a UUID, the start of a text's SHA-256."""
+def _numbers(name: str, kind: str) -> list[sql.Composed]:
+    """Two signed numbers of 64 bits, all there is of a UUID; of a text, the start of its SHA-256."""
     column = sql.Identifier(name)
-    digits = (
-        sql.SQL("substr({}::text, 25)").format(column)
-        if kind == "uuid"
-        else sql.SQL("encode(substr(sha256(convert_to({}, 'UTF8')), 1, 6), 'hex')").format(column)
-    )
-    return sql.SQL("('x' || {})::bit(48)::bigint").format(digits)
+    raw = sql.SQL("uuid_send({})" if kind == "uuid" else "sha256(convert_to({}, 'UTF8'))").format(column)
+    return [
+        sql.SQL("('x' || encode(substr({}, {}, 8), 'hex'))::bit(64)::bigint").format(raw, sql.Literal(start))
+        for start in (1, 9)
+    ]
 
 
 def read_keys(connection: Connection, table: Table, part: int, parts: int) -> Iterator[tuple[bytes, ...]]:

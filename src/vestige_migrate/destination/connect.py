@@ -169,10 +169,16 @@ def prepare_session(connection: Connection) -> None:
     """
     names = [name for name, since in _TIMEOUTS.items() if connection.info.server_version >= since]
     connection.execute(
-        "SELECT set_config('client_encoding', 'UTF8', false), set_config(name, '0', false) FROM unnest(%s::text[]) AS"
-        " n(name)",
+        "SELECT set_config('client_encoding', 'UTF8', false), set_config('standard_conforming_strings', 'on', false),"
+        " set_config(name, '0', false) FROM unnest(%s::text[]) AS n(name)",
         (names,),
     )
+    # Under another role no foreign key and no ordinary trigger is heard. Who may not set it is told (rights.py).
+    with suppress(psycopg.errors.InsufficientPrivilege):
+        connection.execute(
+            "SELECT set_config('session_replication_role', 'origin', false)"
+            " WHERE current_setting('session_replication_role') <> 'origin'"
+        )
     # A server process that waits for a lock or builds an index looks for its client only if told to; without this
     # it would go on, and keep its transaction, after we were killed. A server on a system without POLLRDHUP refuses.
     with suppress(psycopg.errors.InvalidParameterValue, psycopg.errors.UndefinedObject):

@@ -56,6 +56,7 @@ def check_reading(connection: Connection) -> None:
 
 def check_writing(connection: Connection, plan: SqliteToPostgresPlan) -> None:
     """Raises `DestinationUnusable` where the role may not write the tables, nor make those that are missing."""
+    _check_keys_are_enforced(connection)
     wanted: dict[str, tuple[str, ...]] = dict.fromkeys(TABLES, ("SELECT", "INSERT"))
     if plan.on_conflict is OnConflict.NEWER:
         for table in TABLES.values():
@@ -126,6 +127,18 @@ def _check_rows_are_seen(connection: Connection, names: Sequence[str]) -> None:
         f"row-level security hides rows of {', '.join(name for name, _, _ in filtered)} from this role, or may refuse "
         f"some, so it cannot be known what is there: {advice}"
     )
+
+
+def _check_keys_are_enforced(connection: Connection) -> None:
+    row = connection.execute("SELECT current_setting('session_replication_role'), current_user").fetchone()
+    assert row is not None
+    setting, role = row
+    if setting != "origin":
+        raise DestinationUnusable(
+            f"sessions of {role} have session_replication_role = {setting}, in which PostgreSQL enforces no foreign "
+            "key, and this role may not change it: let a superuser RESET it for the role or the database "
+            "(ALTER ROLE ... RESET session_replication_role, ALTER DATABASE ... RESET session_replication_role)"
+        )
 
 
 def _texts(connection: Connection, query: sql.SQL, parameters: tuple[list[str], ...] = ()) -> list[str]:

@@ -33,6 +33,17 @@ _COLUMNS: LiteralString = (
     " FROM ours JOIN pg_attribute AS a ON attrelid = ours.id JOIN pg_type AS t ON t.oid = atttypid"
     " WHERE attnum > 0 AND NOT attisdropped ORDER BY attnum"
 )
+_PASSING: LiteralString = (
+    "SELECT name, bool_or(c.relpersistence = 't') FROM ours JOIN pg_class AS c ON c.oid = ours.id"
+    "   OR c.oid IN (SELECT relid FROM pg_partition_tree(ours.id))"
+    " WHERE c.relpersistence <> 'p' AND c.relkind IN ('r', 'p') GROUP BY name ORDER BY name"
+)
+# Of one without a collation there is no row.
+_SAME_TEXTS: LiteralString = (
+    "SELECT name, attname, collname FROM ours JOIN pg_attribute AS a ON attrelid = ours.id"
+    " JOIN pg_collation AS c ON c.oid = attcollation WHERE NOT collisdeterministic AND NOT attisdropped"
+)
+"""Columns in which texts of different bytes are equal: in a key, one of them would keep the other out."""
 _KINDS: LiteralString = "SELECT name FROM ours JOIN pg_class AS c ON c.oid = ours.id WHERE relkind NOT IN ('r', 'p')"
 _UNIQUES: LiteralString = (
     "SELECT name, array_agg(attname::text) FROM ours JOIN pg_index AS i ON indrelid = ours.id JOIN pg_attribute AS a"
@@ -55,6 +66,9 @@ _RULES: LiteralString = (
     " WHERE ev_type IN ('2', '3') AND ev_enabled <> 'D' ORDER BY name, rulename"
 )
 """Rules for UPDATE and INSERT (PostgreSQL's catalog/pg_rewrite.h): ON CONFLICT cannot be used beside them."""
+
+
+_UNLOGGED = "UNLOGGED: a crash of the server empties it (ALTER TABLE ... SET LOGGED)"
 
 
 @dataclass(frozen=True)
@@ -82,6 +96,8 @@ class _Catalog:
         self.references = set(ask(_REFERENCES))
         self.checks = set(ask(_CHECKS))
         self.rules = ask(_RULES)
+        self.passing: dict[str, bool] = dict(ask(_PASSING))  # type: ignore[arg-type]
+        self.same_texts = {(table, name): collation for table, name, collation in ask(_SAME_TEXTS)}
 
 
 def check_shape(connection: Connection) -> None:
@@ -92,6 +108,10 @@ def check_shape(connection: Connection) -> None:
         f"{table} has the rule {rule} for INSERT or UPDATE"
         for table, rule in catalog.rules
         if table not in catalog.no_tables
+    ]
+    problems += [
+        f"{name} is {'a temporary table, which ends with the session' if is_temporary else _UNLOGGED}"
+        for name, is_temporary in catalog.passing.items()
     ]
     for table in TABLES.values():
         if table.name in catalog.columns and table.name not in catalog.no_tables:
@@ -168,6 +188,10 @@ def _judge_additions(table: str, ours: set[str], columns: dict[str, _Column]) ->
 
 def _judge_constraints(table: Table, catalog: _Catalog) -> Iterator[str]:
     yield from _judge_key(table.name, table.key, catalog)
+    for name in table.key:
+        collation = catalog.same_texts.get((table.name, name))
+        if collation is not None:
+            yield f"{table.name}.{name} has the collation {collation}, by which different texts are one key"
     if table.name in UNIQUE:
         yield from _judge_key(table.name, (UNIQUE[table.name],), catalog)
     for parent in table.parents:

@@ -18,7 +18,7 @@ from vestige_migrate.shared_folders import is_root, others_can_exchange
 from vestige_migrate.source import driver
 from vestige_migrate.source.connect import SourceFile, open_source
 from vestige_migrate.source.fate import Witnesses, describe_fault, what_happened
-from vestige_migrate.source.find import find_source
+from vestige_migrate.source.find import FileState, file_state, find_source
 from vestige_migrate.source.inspect import damaged, inspect_source
 from vestige_migrate.source.kind import companion
 from vestige_migrate.source.layout import Layout
@@ -37,6 +37,19 @@ from vestige_migrate.source.upgrade import upgrade, upgrade_in_place
 
 
 @dataclass(frozen=True)
+class Original:
+    """The file that a private copy was made of, and how it was before that was begun."""
+
+    path: Path
+    before: FileState | None
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether another program wrote to it since."""
+        return file_state(self.path) != self.before
+
+
+@dataclass(frozen=True)
 class PreparedSource:
     """A source that can be read as it is, with a connection that stays open for the run."""
 
@@ -46,6 +59,12 @@ class PreparedSource:
     connection: sqlite3.Connection
     lost: tuple[LostRow, ...] = ()
     witnesses: Witnesses | None = None
+    original: Original | None = None
+    """Where rows are read from a private copy that nobody asked for: what is written to the file is not in it."""
+
+    def changed_since(self, state: object) -> bool:
+        """Whether another program has written to the source since it was in this `state`."""
+        return self.state() != state or (self.original is not None and self.original.has_changed)
 
     def state(self) -> object:
         """Compares equal as long as no other program has written to the file or put another in its place.
@@ -93,6 +112,7 @@ class FoundSource:
     file: SourceFile
     layout: Layout
     lost: tuple[LostRow, ...] = ()
+    original: Original | None = None
 
 
 @contextmanager
@@ -103,6 +123,7 @@ def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
     every refusal comes before the first write, of an upgrade as well.
     """
     path = plan.sqlite_path
+    original = Original(path.resolve(), file_state(path.resolve()))
     with find_source(path, by_key=plan.on_conflict is OnConflict.NEWER) as (unpinned, damage, oddities):
         file = _pinned(unpinned, path)
         layout = _inspect(file, path)
@@ -137,7 +158,8 @@ def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
                 layout.lineage,
                 NEWEST_KNOWN[layout.lineage],
             )
-        yield FoundSource(path, file, layout, damage.lost if damage is not None else ())
+        is_copy = file.path != original.path
+        yield FoundSource(path, file, layout, damage.lost if damage is not None else (), original if is_copy else None)
 
 
 def _check_one_name(path: Path, layout: Layout) -> None:
@@ -174,6 +196,8 @@ def prepared_source(plan: SqliteToPostgresPlan, found: FoundSource) -> Iterator[
                 logger.info(
                     "upgraded the snapshot from V{} to V15; {} itself is untouched", layout.version, shown(path)
                 )
+            # A snapshot is the state of one moment because that was asked for.
+            found = replace(found, original=None)
             with _opened(copy, found, _checked_again(copy, found)) as prepared:
                 yield prepared
         return
@@ -237,7 +261,7 @@ def _opened(file: SourceFile, found: FoundSource, layout: Layout) -> Iterator[Pr
             witnesses = Witnesses.of(file, connection)
         except driver.errors() as error:
             raise _unusable(file, path, error) from None
-        yield PreparedSource(file, layout, info, connection, found.lost, witnesses)
+        yield PreparedSource(file, layout, info, connection, found.lost, witnesses, found.original)
 
 
 @contextmanager

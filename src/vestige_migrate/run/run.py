@@ -30,6 +30,7 @@ from vestige_migrate.run.phases import timed
 from vestige_migrate.run.prepare import PreparedSource
 from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.run.repeated import RepeatedRows
+from vestige_migrate.run.stayed import RowsThatStayed
 from vestige_migrate.run.tally import Tally
 from vestige_migrate.source import driver
 from vestige_migrate.source.counts import count_dropped, count_rows, has_user, left_behind
@@ -168,7 +169,7 @@ class Run:
         finally:
             tally.settle()
             self.rows_with_errors = tally.rows_with_errors
-        self.report.source_changed = self._source.state() != before
+        self.report.source_changed = self._source.changed_since(before)
         self._source.check_same()
         self._check_complete(counts)
         self._archive.check_complete()
@@ -193,6 +194,9 @@ class Run:
         tally.settle()
         repeated = RepeatedRows(self._plan, self._source, self._sources, self._destination, self._turn.earlier)
         repeated.name(self.report, tally, load.config(overrides))
+        tally.settle()
+        stayed = RowsThatStayed(self._plan, self._source, self._sources, self._destination)
+        stayed.name(self.report, tally, load.config(overrides))
         if self._plan.archive:
             with self._phase("archive"):
                 self._archive.run(tally)

@@ -117,6 +117,7 @@ class Tally:
         self._errors_before = errors_before
         self._logged = 0
         self._not_there: dict[str, int] = {}
+        self._gone: dict[str, int] = {}
         self.doubtful: set[str] = set()
         """Tables with a row that was there, and perhaps with another content: see `BatchDone`."""
 
@@ -173,6 +174,12 @@ class Tally:
         """So many rows of the table that were counted as skipped are not there: another content is, under their key."""
         self._not_there[table] = rows
 
+    def gone(self, range_: Range, errors: tuple[RowError, ...]) -> None:
+        """Rows of the range's table that were counted as there, and are not there any more: these and no others."""
+        self._ranges.pop(range_, None)
+        self._gone[range_.table] = len(errors)
+        self.handle(ErrorsFound(range_, errors))
+
     def refused(self, table: str) -> Counter[str]:
         """How many errors say of each id of the table that its row was not copied."""
         return Counter(
@@ -205,6 +212,8 @@ class Tally:
                 self._report.tables[refresh.companion].mark_updated(count.companions)
         for name, rows in self._not_there.items():
             self._report.tables[name].mark_failed(rows)
+        for name, rows in self._gone.items():
+            self._report.tables[name].mark_gone(rows)
         self._report.errors = [error for count in self._ranges.values() for error in (*count.errors, *count.doubtful)]
 
     def _advance(self, table: str, rows: int) -> None:

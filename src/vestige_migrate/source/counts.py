@@ -5,12 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator
 
+from vestige_migrate.source.known import FULL_TEXT
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.select import TableSource, column, quote_identifier
 from vestige_migrate.source.vectors import VECTOR_TABLES, awaiting_query, unplaced_rows
 
-_NOT_MEMORY = ("sqlite_", "knowledge_fts")
-"""SQLite's own tables and the full-text index, which PostgreSQL builds anew (search_vec)."""
+_OF_SQLITE = "sqlite_"
 _BOOKKEEPING = {"schema_version", "embedding_model"}
 """Tables whose content goes into the destination's registry or says what the file is."""
 
@@ -61,7 +61,9 @@ def left_behind(connection: sqlite3.Connection, layout: Layout, used: Iterable[s
 def leftover_tables(layout: Layout, used: Iterable[str]) -> list[str]:
     """Tables that may have rows without a place in the destination; `used` are those that rows are copied from."""
     skipped = set(used) | _BOOKKEEPING
-    return [name for name in sorted(layout.tables) if name not in skipped and not name.startswith(_NOT_MEMORY)]
+    # The full-text index is made anew by PostgreSQL (search_vec).
+    skipped |= {name for name in layout.tables if name.startswith(_OF_SQLITE) or name.lower() in FULL_TEXT}
+    return [name for name in sorted(layout.tables) if name not in skipped]
 
 
 def awaiting_reembed(connection: sqlite3.Connection, layout: Layout) -> Iterator[list[object]]:

@@ -264,7 +264,18 @@ def _copy_unchanged(path: Path, copy: Path) -> None:
     raise SourceUnusable(f"{path} is being written to and cannot be read in place: stop Vestige, then run again")
 
 
-def _state(path: Path) -> list[tuple[int, int] | None]:
+FileState = list[tuple[int, int] | None]
+
+
+def file_state(path: Path) -> FileState | None:
+    """What a commit of any program changes, for a file that is read from a private copy; None where it is gone."""
+    try:
+        return _state(path)
+    except OSError:
+        return None
+
+
+def _state(path: Path) -> FileState:
     """Size and time of the last change of the database and what is beside it."""
     found = [path, *(companion(path, suffix) for suffix in _BESIDE)]
     return [(item.stat().st_size, item.stat().st_mtime_ns) if item else None for item in found]

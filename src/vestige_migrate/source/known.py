@@ -27,6 +27,11 @@ READ_COLUMNS = frozenset(
 )  # fmt: skip
 """Columns of theirs that have a place in the destination, or say what the others mean."""
 
+_FULL_TEXT = "knowledge_fts"
+FULL_TEXT = frozenset(_FULL_TEXT + part for part in ("", "_data", "_idx", "_content", "_docsize", "_config"))
+"""Vestige's full-text index and its shadow tables (https://sqlite.org/fts5.html, section 9), which nobody reads. Any
+other table that begins so is somebody's own."""
+
 NEEDED_TABLE, NEEDED_COLUMNS = "knowledge_nodes", frozenset({"id", "content"})
 """What every Vestige file has had since V1, and without which there is nothing to copy."""
 

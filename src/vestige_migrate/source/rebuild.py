@@ -12,14 +12,11 @@ from pathlib import Path
 from vestige_migrate.errors import SourceUnusable
 from vestige_migrate.source import driver, schema
 from vestige_migrate.source.connect import SourceFile, open_source
-from vestige_migrate.source.known import READ_COLUMNS, READ_TABLES, known_column, known_table
+from vestige_migrate.source.known import FULL_TEXT, READ_COLUMNS, READ_TABLES, known_column, known_table
 from vestige_migrate.source.oddities import Oddities, missing_collation, missing_function, uncomputable_columns
 from vestige_migrate.source.private import check_space, private_folder
 from vestige_migrate.source.schema import ColumnInfo, Entry, Kind
 from vestige_migrate.source.select import quote_identifier
-
-_FULL_TEXT = "knowledge_fts"
-"""Vestige's full-text index and its shadow tables, which nobody reads."""
 
 Values = tuple[object, ...]
 
@@ -82,7 +79,7 @@ class _Rebuild:
         target.execute("PRAGMA journal_mode = MEMORY").fetchone()
         target.execute("PRAGMA synchronous = OFF")
         target.execute("BEGIN")
-        wanted = [entry for entry in schema.entries(source) if not entry.name.startswith(_FULL_TEXT)]
+        wanted = [entry for entry in schema.entries(source) if entry.name.lower() not in FULL_TEXT]
         # A view is judged before stand-ins are there: what it compares, it must compare as it says.
         for entry in wanted:
             if entry.kind is not Kind.TABLE and known_table(entry.name) in READ_TABLES:

@@ -204,7 +204,9 @@ class _Verification:
             self._compare_schema(structure)
         with self._phase("search"):
             self._check_search(structure, sample, queries)
-        self.report.source_changed = [source.state() for source in self._sources] != before
+        self.report.source_changed = any(
+            source.changed_since(state) for source, state in zip(self._sources, before, strict=True)
+        )
         self._check_complete()
         if not self.report.source_changed:
             archive.check_complete()

@@ -8,33 +8,44 @@ from uuid import UUID
 
 import numpy as np
 
+from vestige_migrate.destination.compare import SUM_BITS
 from vestige_migrate.tables.base import Table
 
 _LENGTH_BYTES = 4
-_NUMBER_BYTES = 6
-_UUID_FIELD_BYTES = 20
-_POWERS = 256 ** np.arange(_NUMBER_BYTES - 1, -1, -1, dtype=np.int64)
+_NUMBERS_BYTES = 16
+_UUID_FIELD_BYTES = _LENGTH_BYTES + _NUMBERS_BYTES
+_HALF_BITS = 32
 
 
 def key_sum(types: Sequence[str], keys: Sequence[Sequence[bytes]]) -> int:
-    """The sum over rows of 48 bits of each key column, the n-th times n; `keys` are COPY fields, column by column.
+    """The sums over rows of the two 64-bit numbers of each key column, side by side in one number; `keys` are COPY
+    fields, column by column.
 
-    `destination.compare.count_and_sum` computes the same on the server.
+    All of a UUID is in it: where the file has one row twice, the row of the destination's own that makes up for it
+    would have to have its id. `destination.compare.count_and_sum` computes the same on the server.
     """
-    return sum(
-        (at + 1) * (_uuid_sum(fields) if kind == "uuid" else _text_sum(fields))
-        for at, (kind, fields) in enumerate(zip(types, keys, strict=True))
-    )
+    sums = [
+        total
+        for kind, fields in zip(types, keys, strict=True)
+        for total in (_uuid_sums(fields) if kind == "uuid" else _text_sums(fields))
+    ]
+    return sum(total << (SUM_BITS * at) for at, total in enumerate(sums))
 
 
-def _uuid_sum(fields: Sequence[bytes]) -> int:
+def _uuid_sums(fields: Sequence[bytes]) -> list[int]:
     rows = np.frombuffer(b"".join(fields), dtype=np.uint8).reshape(-1, _UUID_FIELD_BYTES)
-    return int((rows[:, -_NUMBER_BYTES:] @ _POWERS).sum()) if len(rows) else 0
+    return _sums(rows[:, _LENGTH_BYTES:].tobytes())
 
 
-def _text_sum(fields: Sequence[bytes]) -> int:
-    digests = (hashlib.sha256(value[_LENGTH_BYTES:]).digest() for value in fields)
-    return sum(int.from_bytes(digest[:_NUMBER_BYTES], "big") for digest in digests)
+def _text_sums(fields: Sequence[bytes]) -> list[int]:
+    return _sums(b"".join(hashlib.sha256(value[_LENGTH_BYTES:]).digest()[:_NUMBERS_BYTES] for value in fields))
+
+
+def _sums(joined: bytes) -> list[int]:
+    numbers = np.frombuffer(joined, dtype=">i8").reshape(-1, 2)
+    # In halves: the sum of whole ones does not fit into 64 bits.
+    high, low = (numbers >> _HALF_BITS).sum(axis=0), (numbers & (2**_HALF_BITS - 1)).sum(axis=0)
+    return [(int(upper) << _HALF_BITS) + int(lower) for upper, lower in zip(high, low, strict=True)]
 
 
 def key_id(table: Table, payloads: Sequence[bytes]) -> str:

@@ -1,0 +1,99 @@
+"""Rows that went in, and that a trigger of the destination's own took out again later: named, not counted as copied.
+
+Each batch is read back in its own transaction (`destination.write`). A trigger may still delete what an earlier batch
+brought, or another table: one that keeps the latest hundred rows, or that replaces schedules when an edge comes. So
+where rows went into a table with triggers, every row is asked for once more after the load, by the workers of `verify`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from loguru import logger
+
+from vestige_migrate.destination.triggers import triggers_of
+from vestige_migrate.plan import SqliteToPostgresPlan
+from vestige_migrate.report import MigrationReport, Outcome, RowError
+from vestige_migrate.run.destination import ReadyDestination
+from vestige_migrate.run.isolate import Isolator
+from vestige_migrate.run.messages import Message, RangeFault, WorkerConfig, WorkerLost
+from vestige_migrate.run.pool import WriterPool
+from vestige_migrate.run.prepare import PreparedSource
+from vestige_migrate.run.tally import Tally
+from vestige_migrate.source.ranges import Range, plan_ranges
+from vestige_migrate.source.select import TableSource
+from vestige_migrate.verify.messages import BatchCompared, Queries
+from vestige_migrate.verify.report import Kind
+
+GONE_INDEX = -4
+"""The number of the range that the rows of a table which did not stay make up."""
+
+_MESSAGE = "went in, and is not there any more: a trigger of the destination's own deleted it, or another program did"
+
+
+class RowsThatStayed:
+    """Looks for the rows of one file after its load."""
+
+    def __init__(
+        self,
+        plan: SqliteToPostgresPlan,
+        source: PreparedSource,
+        sources: Mapping[str, TableSource],
+        destination: ReadyDestination,
+    ) -> None:
+        self._plan = plan
+        self._source = source
+        self._sources = {name: found.by_rowid() for name, found in sources.items()}
+        self._destination = destination
+
+    def name(self, report: MigrationReport, tally: Tally, config: WorkerConfig) -> None:
+        """Tells the tally, table by table. Raises psycopg.OperationalError where the session is lost."""
+        if not self._any_trigger_fired(report):
+            return
+        logger.info("the destination has triggers of its own: looking whether every row is still there")
+        missing = self._find_missing(config)
+        for name in self._sources:
+            refused = tally.refused(name)
+            errors = [
+                RowError(name, id_, None, _MESSAGE, Outcome.NOT_COPIED)
+                for id_ in sorted(missing.get(name, ()))
+                if id_ not in refused
+            ]
+            tally.gone(Range(name, GONE_INDEX), tuple(errors))
+
+    def _any_trigger_fired(self, report: MigrationReport) -> bool:
+        main = self._destination.main
+        counts = report.tables
+        written = [name for name in self._sources if counts[name].inserted or counts[name].updated]
+        return any(triggers_of(main, name).own for name in written)
+
+    def _find_missing(self, config: WorkerConfig) -> dict[str, set[str]]:
+        """The ids of rows that could be there and are not, by table."""
+        connection, found = self._source.connection, dict[Range, set[str]]()
+
+        def handle(message: Message) -> None:
+            if isinstance(message, BatchCompared):
+                ids = {item.id for item in message.differences if item.kind is Kind.MISSING}
+                found.setdefault(message.range, set()).update(ids)
+            elif isinstance(message, (RangeFault, WorkerLost)):
+                found.pop(message.range, None)
+
+        session, isolator = self._destination.session, Isolator(connection, self._sources)
+        config = replace(config, verify=Queries())
+        pool = WriterPool(config, self._plan.workers, self._plan.retries, logger.warning, session, isolator)
+        try:
+            ranges = [
+                range_
+                for name, source in self._sources.items()
+                for range_ in plan_ranges(connection, name, source, self._plan.workers)
+            ]
+            pool.run(ranges, False, handle)
+            pool.stop()
+        except BaseException:
+            pool.kill()
+            raise
+        missing: dict[str, set[str]] = {}
+        for range_, ids in found.items():
+            missing.setdefault(range_.table, set()).update(ids)
+        return missing
