@@ -17,7 +17,7 @@ from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.cli.verify_output import print_verification
 from vestige_migrate.combined import CombinedReport
 from vestige_migrate.limits import limits_refuse
-from vestige_migrate.paths import default_database
+from vestige_migrate.places import default_database
 from vestige_migrate.plan import (
     Indexes,
     ModelSignature,

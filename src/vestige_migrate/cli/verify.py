@@ -14,7 +14,7 @@ from vestige_migrate.cli.progress import ProgressBars
 from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.cli.verify_output import print_verification
 from vestige_migrate.limits import limits_refuse
-from vestige_migrate.paths import default_database
+from vestige_migrate.places import default_database
 from vestige_migrate.plan import SqliteToPostgresPlan, default_workers
 from vestige_migrate.run.temporary import usual_folder
 

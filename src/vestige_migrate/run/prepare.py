@@ -32,6 +32,7 @@ from vestige_migrate.source.oddities import describe
 from vestige_migrate.source.salvage import LostRow
 from vestige_migrate.source.snapshot import no_snapshot, take_snapshot
 from vestige_migrate.source.upgrade import upgrade, upgrade_in_place
+from vestige_migrate.vestige4 import lives_on
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,9 @@ def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
                 )
         elif not plan.snapshot:
             check_readable(layout, path)
+        since = lives_on(path)
+        if since is not None:
+            logger.warning("{}: {}", shown(path), since)
         if is_newer_than_known(layout.lineage, layout.version):
             logger.warning(
                 "{} is at V{} of the {} line, newer than any this program knows (V{}): what it knows is copied, the "
