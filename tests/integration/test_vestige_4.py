@@ -18,7 +18,7 @@ from tests.support.sources import SourceSpec, build_source
 from tests.support.untouched import everything_below
 from vestige_migrate import SourceUnusable
 
-SMALL = SourceSpec(line="released", version=35, memories=20, edges=4)
+SMALL = SourceSpec(line="released", version=38, memories=20, edges=4)
 SAYS = ("is the log of Vestige 4", "left it where it was", "still has the vectors, which Vestige 4 drops")
 
 

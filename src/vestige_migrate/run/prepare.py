@@ -27,6 +27,7 @@ from vestige_migrate.source.lineage import (
     check_upgradable,
     is_newer_than_known,
     is_readable,
+    strange,
 )
 from vestige_migrate.source.oddities import describe
 from vestige_migrate.source.salvage import LostRow
@@ -124,6 +125,9 @@ def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
                 )
         elif not plan.snapshot:
             check_readable(layout, path)
+        found_strange = strange(layout)
+        if found_strange is not None:
+            logger.warning("{} {}", shown(path), found_strange)
         since = lives_on(path)
         if since is not None:
             logger.warning("{}: {}", shown(path), since)
