@@ -90,6 +90,12 @@ def copy(
         _Text,
         typer.Option(help="The user (by handle, made if missing) of memories that have no owner.", show_default=False),
     ] = None,
+    scope: Annotated[
+        _Text,
+        typer.Option(
+            metavar="NAME", help="Only this scope (Vestige's namespaces), from a private copy.", show_default=False
+        ),
+    ] = None,
     dry_run: options.DryRun = False,
     report: options.Report = None,
     progress: options.ShowProgress = None,
@@ -127,6 +133,7 @@ def copy(
             verify=verify,
             codebase=codebase,
             owner=owner,
+            scope=scope,
             dry_run=dry_run,
         )
         embedder = embedder_signature(embedding_model, embedding_dimension, embedding_hash)

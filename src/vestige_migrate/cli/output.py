@@ -82,6 +82,8 @@ def _print_nothing_new(report: MigrationReport | CombinedReport, source: str, co
 def _print_section(report: MigrationReport, console: Console) -> None:
     _print_counts(report, console)
     _print_errors(report, console)
+    if report.source.scope is not None:
+        console.print(Text(str(report.source.scope)), soft_wrap=True)
     if report.archived:
         verb = "to archive" if report.dry_run else "archived"
         console.print(Text(f"{verb} in vestige_archive: {names_with_rows(report.archived)}"))

@@ -39,6 +39,10 @@ def verify(
         Optional[str],  # noqa: UP045
         typer.Option(help="What the copy was given as --owner.", show_default=False),
     ] = None,
+    scope: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="NAME", help="What the copy was given as --scope.", show_default=False),
+    ] = None,
     archive: Annotated[
         bool,
         typer.Option(
@@ -74,6 +78,7 @@ def verify(
             snapshot=snapshot,
             codebase=codebase,
             owner=owner,
+            scope=scope,
             archive=archive,
         )
         usual_folder()  # what is imported next looks for it

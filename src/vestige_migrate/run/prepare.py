@@ -13,7 +13,7 @@ from loguru import logger
 from vestige_migrate.errors import SourceReplaced, SourceUnusable
 from vestige_migrate.paths import shown
 from vestige_migrate.plan import OnConflict, SqliteToPostgresPlan
-from vestige_migrate.report import SourceInfo
+from vestige_migrate.report import ScopeInfo, SourceInfo
 from vestige_migrate.source import driver
 from vestige_migrate.source.connect import SourceFile, open_source
 from vestige_migrate.source.fate import Witnesses, describe_fault, what_happened
@@ -31,6 +31,7 @@ from vestige_migrate.source.lineage import (
 )
 from vestige_migrate.source.oddities import describe
 from vestige_migrate.source.salvage import LostRow
+from vestige_migrate.source.scope import check_scope, keep_scope
 from vestige_migrate.source.snapshot import no_snapshot, take_snapshot
 from vestige_migrate.source.upgrade import upgrade, upgrade_in_place
 from vestige_migrate.vestige4 import lives_on
@@ -106,6 +107,9 @@ def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
     with find_source(path, by_key=plan.on_conflict is OnConflict.NEWER) as (unpinned, damage, oddities):
         file = _pinned(unpinned, path)
         layout = _inspect(file, path)
+        if plan.scope is not None:
+            with _open(file, path) as connection:
+                check_scope(connection, layout, plan.scope, path)
         if damage is not None:
             if not is_readable(layout):  # an upgrade counts on constraints, which a damaged file need not keep
                 raise SourceUnusable(damaged(path, damage.finding))
@@ -157,7 +161,8 @@ def prepared_source(plan: SqliteToPostgresPlan, found: FoundSource) -> Iterator[
                 logger.info(
                     "upgraded the snapshot from V{} to V15; {} itself is untouched", layout.version, shown(path)
                 )
-            with _opened(copy, found, _checked_again(copy, found)) as prepared:
+            layout = _checked_again(copy, found)
+            with _opened(copy, found, layout, _kept_scope(plan, copy, layout)) as prepared:
                 yield prepared
         return
     # A dry run changes nothing: it counts an older file as it is where the upgrade is allowed.
@@ -169,8 +174,25 @@ def prepared_source(plan: SqliteToPostgresPlan, found: FoundSource) -> Iterator[
         file = _pinned(replace(found.file, path=path.resolve()), path)
         layout = _checked_again(file, found)
         found = FoundSource(path, file, layout)
-    with _opened(found.file, found, layout) as prepared:
+    if plan.scope is None:
+        with _opened(found.file, found, layout) as prepared:
+            yield prepared
+        return
+    with take_snapshot(found.file) as copy, _opened(copy, found, layout, _kept_scope(plan, copy, layout)) as prepared:
         yield prepared
+
+
+def _kept_scope(plan: SqliteToPostgresPlan, copy: SourceFile, layout: Layout) -> ScopeInfo | None:
+    """Leaves only the scope that the plan names in a private copy; None where it names none.
+
+    The layout stays that of the whole file: all of its scopes are of one embedding model.
+    """
+    if plan.scope is None:
+        return None
+    path = plan.sqlite_path
+    scope = ScopeInfo(plan.scope, keep_scope(copy, layout, plan.scope, path))
+    logger.info("{}: {}", shown(path), scope)
+    return scope
 
 
 def _upgrade_snapshot(copy: SourceFile, path: Path) -> None:
@@ -210,11 +232,13 @@ def _inspect(file: SourceFile, path: Path) -> Layout:
 
 
 @contextmanager
-def _opened(file: SourceFile, found: FoundSource, layout: Layout) -> Iterator[PreparedSource]:
+def _opened(
+    file: SourceFile, found: FoundSource, layout: Layout, scope: ScopeInfo | None = None
+) -> Iterator[PreparedSource]:
     """An open source; the report names the version and line that it was found with."""
     path = found.path
     file = _pinned(file, path) if file.identity is None else file
-    info = SourceInfo(shown(path), found.layout.version, found.layout.lineage)
+    info = SourceInfo(shown(path), found.layout.version, found.layout.lineage, scope)
     with _open(file, path) as connection:
         try:
             witnesses = Witnesses.of(file, connection)
