@@ -83,12 +83,19 @@ def _roaming() -> Path:
 
 def _home() -> Path:
     try:
-        return Path.home()
-    except RuntimeError:  # no HOME, and a user id that has no entry in the system's list of users
+        # As `directories` has it, an empty HOME is none; pathlib would take it for the root.
+        return Path.home() if os.environ.get("HOME") != "" else _home_of_account()
+    except (RuntimeError, KeyError):  # no HOME, and a user id that has no entry in the system's list of users
         raise PlanError(
             f"there is no home directory to find Vestige's data in: set HOME or {DATA_DIR_VARIABLE}, "
             "or say where with --sqlite-path and --postgres-url"
         ) from None
+
+
+def _home_of_account() -> Path:
+    import pwd  # not on Windows, where no HOME counts
+
+    return Path(pwd.getpwuid(os.getuid()).pw_dir)
 
 
 def database_places() -> list[Path]:

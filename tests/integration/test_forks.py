@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from base64 import b64decode
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,12 @@ def test_it_is_copied_whole_from_a_snapshot(tmp_path: Path, copy: Copier, more: 
     }
     assert called("verify", "--sqlite-path", path, "--postgres-url", copy.database, "--snapshot") == 0
     assert files(tmp_path) == before
+
+
+def test_a_column_in_another_spelling_makes_no_fork(tmp_path: Path, copy: Copier) -> None:
+    path = build_source(tmp_path / "vestige.db", replace(SPEC, version=12))
+    edit(path, ("ALTER TABLE knowledge_nodes RENAME COLUMN suppression_count TO Suppression_Count", ()))
+    assert copy(path, snapshot=True).source.lineage == "shared"
 
 
 def test_its_other_vectors_are_kept_to_the_bit(tmp_path: Path, copy: Copier) -> None:

@@ -133,6 +133,7 @@ def test_one_scope_is_copied_with_what_belongs_to_it_and_the_rest_is_counted(
         assert len(found["edges"]) == len(edges)
         verified = command("verify", *arguments)
         assert verified.returncode == 0, verified.stdout
+        assert "--archive" not in done.stdout + verified.stdout
         assert command("verify", *arguments[:-2]).returncode == 1
         assert files(tmp_path) == before
         with psycopg.connect(copy.database) as connection:
@@ -150,6 +151,24 @@ def test_a_scope_of_several_files_and_of_an_older_one(tmp_path: Path, copy: Copi
     assert {str(id_) for (id_,) in stored(copy.database)["knowledge_nodes"]} == ids
     assert command("verify", *arguments, "--snapshot").returncode == 0
     assert files(tmp_path) == before
+
+
+def test_a_scope_of_a_file_that_is_read_from_a_private_copy_and_its_newer_rows(tmp_path: Path, copy: Copier) -> None:
+    path = build_source(tmp_path / "vestige.db", SPEC)
+    edit(
+        path,
+        ("CREATE TABLE rebuilt AS SELECT * FROM knowledge_nodes", ()),  # without its key, and spelt otherwise
+        ("DROP TABLE knowledge_nodes", ()),
+        ("ALTER TABLE rebuilt RENAME TO Knowledge_Nodes", ()),
+        ("ALTER TABLE Knowledge_Nodes RENAME COLUMN scope TO Scope", ()),
+    )
+    ids = _chosen(path, "scope = 'session'")
+    copy(path, scope="session")
+    assert {str(id_) for (id_,) in stored(copy.database)["knowledge_nodes"]} == ids
+    edit(path, ("UPDATE knowledge_nodes SET updated_at = '2031-01-01T00:00:00Z', content = 'changed'", ()))
+    report = copy(path, scope="session", on_conflict="newer")
+    assert report.tables["knowledge_nodes"].updated == len(ids)
+    assert copy(path).tables["knowledge_nodes"].inserted == 60 - len(ids)
 
 
 def test_domains_that_no_memory_of_the_scope_names_stay_behind(tmp_path: Path, copy: Copier) -> None:
