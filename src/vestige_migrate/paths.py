@@ -1,17 +1,13 @@
-"""Where Vestige keeps its files (source-schemas.md; the `directories` crate's project directories)."""
+"""Paths as people give them and as they are shown to people."""
 
 from __future__ import annotations
 
 import os
 import re
-import sys
 from pathlib import Path
 
 from vestige_migrate.errors import PlanError
 
-DATA_DIR_VARIABLE = "VESTIGE_DATA_DIR"
-DATABASE_NAME = "vestige.db"
-SERVER_DIRECTORY = "postgres"
 _URL = re.compile(r"postgres(ql)?(\+\w+)?:/", re.IGNORECASE)
 """A path has lost the second slash."""
 
@@ -57,39 +53,3 @@ def can_enter_working_folder() -> bool:
 def shown(path: Path) -> str:
     """The path as text for people and reports: bytes of a name that are no UTF-8 become U+FFFD."""
     return os.fsencode(path).decode(errors="replace")
-
-
-def vestige_data_dir() -> Path:
-    """`$VESTIGE_DATA_DIR`, else the platform's default. Raises `PlanError` where neither leads anywhere."""
-    given = os.environ.get(DATA_DIR_VARIABLE)
-    if given:
-        folder = expanded(given)
-        check_reachable(folder, DATA_DIR_VARIABLE)
-        return folder
-    if sys.platform == "darwin":
-        return _home() / "Library" / "Application Support" / "com.vestige.core"
-    if sys.platform == "win32":
-        roaming = os.environ.get("APPDATA")
-        return (Path(roaming) if roaming else _home() / "AppData" / "Roaming") / "vestige" / "core"
-    shared = os.environ.get("XDG_DATA_HOME")
-    return (Path(shared) if shared else _home() / ".local" / "share") / "vestige" / "core"
-
-
-def _home() -> Path:
-    try:
-        return Path.home()
-    except RuntimeError:  # no HOME, and a user id that has no entry in the system's list of users
-        raise PlanError(
-            f"there is no home directory to find Vestige's data in: set HOME or {DATA_DIR_VARIABLE}, "
-            "or say where with --sqlite-path and --postgres-url"
-        ) from None
-
-
-def default_database() -> Path:
-    """Vestige's own file."""
-    return vestige_data_dir() / DATABASE_NAME
-
-
-def default_server_directory() -> Path:
-    """The data directory of the bundled PostgreSQL."""
-    return vestige_data_dir() / SERVER_DIRECTORY

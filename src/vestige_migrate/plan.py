@@ -122,6 +122,8 @@ class SqliteToPostgresPlan:
     verify: bool = False
     codebase: str | None = None
     owner: str | None = None
+    scope: str | None = None
+    """Only the memories of this scope, with what belongs to them; None: all."""
     dry_run: bool = False
 
     def __post_init__(self) -> None:
@@ -129,7 +131,7 @@ class SqliteToPostgresPlan:
             raise UnsupportedPair(self.source_kind, self.destination_kind)
         object.__setattr__(self, "sqlite_path", expanded(self.sqlite_path))
         check_reachable(self.sqlite_path, "--sqlite-path")
-        _label(codebase=self.codebase, owner=self.owner)
+        _label(codebase=self.codebase, owner=self.owner, scope=self.scope)
         self._choose(OnConflict, "on_conflict")
         self._choose(Indexes, "indexes")
         _within(1, MAX_WORKERS, workers=self.workers)
@@ -143,6 +145,11 @@ class SqliteToPostgresPlan:
             raise PlanError(
                 "--allow-source-upgrade and --snapshot exclude each other: the first changes the file, "
                 "the second never touches it; give one of them"
+            )
+        if self.scope is not None and self.archive:
+            raise PlanError(
+                "--scope and --archive exclude each other: the archive keeps whole tables, and their rows belong to "
+                "every scope; give one of them"
             )
         if self.verify and self.dry_run:
             raise PlanError("--verify and --dry-run exclude each other: a dry run writes nothing to compare")

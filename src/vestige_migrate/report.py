@@ -121,12 +121,32 @@ class TableReport:
 
 
 @dataclass(frozen=True)
+class ScopeInfo:
+    """The one scope that was taken from a file, and how many rows of each table were left out for it."""
+
+    name: str
+    left_out: dict[str, int]
+
+    def __str__(self) -> str:
+        rows = ", ".join(f"{table} {count}" for table, count in self.left_out.items())
+        return f"only the scope {self.name!r}; left out, of other scopes: {rows or 'nothing'}"
+
+
+@dataclass(frozen=True)
 class SourceInfo:
     """The source file as it was found."""
 
     path: str
     schema_version: int
     lineage: str
+    scope: ScopeInfo | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry in the JSON report; `scope` only where one was asked for."""
+        values = asdict(self)
+        if self.scope is None:
+            del values["scope"]
+        return values
 
 
 @dataclass(frozen=True)
@@ -254,7 +274,7 @@ class MigrationReport:
             "command": self.command,
             "dry_run": self.dry_run,
             "complete": self.complete,
-            "source": asdict(self.source),
+            "source": self.source.as_json(),
             "destination": asdict(self.destination),
             "model": asdict(self.model) if self.model else None,
             **{counter: self.tables[table].in_destination for table, counter in COUNTERS.items()},

@@ -24,7 +24,7 @@ FORMS: tuple[SourceSpec, ...] = (
         SourceSpec(line, version, "vestige", 30, edges=12, events=12, dimension=DIMENSION)  # type: ignore[arg-type]
         for line, version in (
             ("plan", 15), ("plan", 14), ("shared", 1), ("shared", 11), ("shared", 13), ("released", 14),
-            ("released", 17), ("released", 28), ("released", 35),
+            ("released", 17), ("released", 28), ("released", 39),
         )
     ),
 )  # fmt: skip

@@ -72,9 +72,9 @@ def assert_archived(path: Path, url: str, table: str, where: str = "1") -> None:
     [
         SourceSpec(form="vestige", memories=30, edges=5, events=5),
         SourceSpec(line="released", version=14, memories=30, edges=5),
-        SourceSpec(line="released", version=35, memories=30, edges=5),
+        SourceSpec(line="released", version=39, memories=30, edges=5),
     ],
-    ids=["plan 15", "released 14", "released 35"],
+    ids=["plan 15", "released 14", "released 39"],
 )
 def test_every_row_that_was_left_behind_is_kept_exactly(tmp_path: Path, copy: Copier, spec: SourceSpec) -> None:
     path = build_source(tmp_path / "vestige.db", spec)
@@ -287,7 +287,7 @@ def test_the_command_line_says_what_was_archived_and_what_would_be(
     tmp_path: Path, copy: Copier, command: CommandLine
 ) -> None:
     path = build_source(
-        tmp_path / "vestige.db", SourceSpec(line="released", version=35, memories=20, edges=5, events=5)
+        tmp_path / "vestige.db", SourceSpec(line="released", version=39, memories=20, edges=5, events=5)
     )
     arguments = ("copy", "--sqlite-path", path, "--postgres-url", copy.database)
     without = command(*arguments)
@@ -296,12 +296,12 @@ def test_the_command_line_says_what_was_archived_and_what_would_be(
     assert "left in the source, no place in the destination: " in joined
     assert "(--archive keeps these rows too, but for vector_journal)" in joined
     dry = " ".join(command(*arguments, "--archive", "--dry-run").stdout.split())
-    assert "to archive in vestige_archive: agent_runs 3" in dry
+    assert "to archive in vestige_archive: actor_endorsement_events 3" in dry
     report_file = tmp_path / "report.json"
     done = command(*arguments, "--archive", "--report", report_file)
     assert done.returncode == 0, done.stderr
     joined = " ".join(done.stdout.split())
-    assert "archived in vestige_archive: agent_runs 3" in joined
+    assert "archived in vestige_archive: actor_endorsement_events 3" in joined
     assert "left in the source, no place in the destination: vector_journal" in joined
     assert "(--archive keeps" not in joined
     report = json.loads(report_file.read_text())

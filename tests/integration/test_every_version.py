@@ -19,7 +19,7 @@ from vestige_migrate import MigrationReport
 SPEC = SourceSpec(form="vestige", memories=90, edges=30, events=20, no_vector_every=9)
 
 READ_AS_THEY_ARE: list[tuple[Line, int]] = [
-    ("plan", 15), *(("released", version) for version in (14, 15, 16, 17, 18, 28, 32, 35))
+    ("plan", 15), *(("released", version) for version in (14, 15, 16, 17, 18, 28, 32, 37, 39))
 ]  # fmt: skip
 OLDER: list[tuple[Line, int]] = [
     *(("shared", version) for version in (1, 2, 3, 5, 9, 10, 11, 12, 13)), ("plan", 12), ("plan", 14)
@@ -85,8 +85,8 @@ def test_every_row_of_an_older_version_arrives_through_a_snapshot(
 @pytest.mark.parametrize(
     ("version", "option"),
     [
-        *((version, "allow_source_upgrade") for version in (14, 15, 16, 28, 35)),
-        *((version, option) for version in (14, 35) for option in ("snapshot", "dry_run")),
+        *((version, "allow_source_upgrade") for version in (14, 15, 16, 28, 39)),
+        *((version, option) for version in (14, 39) for option in ("snapshot", "dry_run")),
     ],
 )
 def test_no_flag_makes_the_copy_write_to_a_released_file(
@@ -103,7 +103,7 @@ def test_no_flag_makes_the_copy_write_to_a_released_file(
         assert_same(path, copy.database)
 
 
-@pytest.mark.parametrize(("line", "version"), [("shared", 13), ("plan", 14), ("plan", 15), ("released", 35)])
+@pytest.mark.parametrize(("line", "version"), [("shared", 13), ("plan", 14), ("plan", 15), ("released", 39)])
 def test_an_empty_file_of_a_version_copies_to_nothing(tmp_path: Path, copy: Copier, line: Line, version: int) -> None:
     path = build_source(tmp_path / "vestige.db", replace(SPEC, line=line, version=version, extra_users=0, groups=0,
                                                          memberships=0, domains=0).sized(0))  # fmt: skip

@@ -137,7 +137,7 @@ def test_no_content_and_no_password_gets_out(tmp_path: Path, owner: str, command
 
 
 def test_no_content_of_a_released_file_gets_out(tmp_path: Path, owner: str, command: CommandLine) -> None:
-    spec = SourceSpec(line="released", version=35, form="vestige").sized(60)
+    spec = SourceSpec(line="released", version=39, form="vestige").sized(60)
     released = build_source(tmp_path / "released.db", spec)
     planted = markers.seed(released)
     assert len(planted) > 300

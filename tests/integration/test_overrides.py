@@ -68,7 +68,7 @@ def test_each_works_without_the_other(plain_source: Path, copy: Copier, codebase
     assert_overridden(plain_source, copy.database, codebase, made)
 
 
-@pytest.mark.parametrize(("line", "version"), [("shared", 9), ("released", 14), ("released", 35)])
+@pytest.mark.parametrize(("line", "version"), [("shared", 9), ("released", 14), ("released", 39)])
 def test_files_without_these_columns_get_them_for_every_memory(
     tmp_path: Path, copy: Copier, line: str, version: int
 ) -> None:

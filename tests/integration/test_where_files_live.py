@@ -13,9 +13,12 @@ import pytest
 from tests.conftest import CommandLine, Copier
 from tests.support.compare import assert_same, stored
 from tests.support.crashed import IN_WAL, leave_wal
+from tests.support.in_process import called, refusal
 from tests.support.sources import SourceSpec, build_source
 from tests.support.untouched import files
+from vestige_migrate.errors import PlanError
 from vestige_migrate.paths import expanded, shown
+from vestige_migrate.places import default_demo_directory, default_server_directory
 
 pytestmark = pytest.mark.in_process
 
@@ -116,28 +119,100 @@ def test_home_and_relative_paths_on_the_command_line(
 
 
 @pytest.mark.parametrize(
-    ("place", "environment"),
+    ("places", "environment"),
     [
-        (".local/share/vestige/core", {}),
-        ("data/vestige/core", {"XDG_DATA_HOME": "{home}/data"}),
-        ("own", {"VESTIGE_DATA_DIR": "{home}/own", "XDG_DATA_HOME": "{home}/data"}),
-        ("own", {"VESTIGE_DATA_DIR": "~/own"}),
+        (
+            [".local/share/core", ".local/share/vestige/core", ".vestige", "project/.vestige"],
+            {"XDG_DATA_HOME": "relative/does/not/count"},
+        ),
+        (["data/core", "data/vestige/core", ".local/share/core"], {"XDG_DATA_HOME": "{home}/data"}),
+        (["own"], {"VESTIGE_DATA_DIR": "{home}/own", "XDG_DATA_HOME": "{home}/data"}),
+        (["own"], {"VESTIGE_DATA_DIR": "~/own"}),
     ],
+    ids=["usual", "other-data-home", "own-folder", "own-folder-below-home"],
 )
-def test_without_a_path_vestiges_own_file_is_taken(
-    database: str, command: CommandLine, place: str, environment: dict[str, str]
+def test_without_a_path_the_one_file_is_taken_that_is_where_vestige_or_its_pages_put_it(
+    database: str, command: CommandLine, monkeypatch: pytest.MonkeyPatch, places: list[str], environment: dict[str, str]
 ) -> None:
-    variables = {name: value.format(home=command.home) for name, value in environment.items()}
-    arguments = ("copy", "--postgres-url", database, "--no-progress", "--report", "-")
-    missing = command(*arguments, **variables)
-    path = command.home / place / "vestige.db"
-    assert missing.returncode == 3
-    assert missing.stderr == f"error: {path} does not exist: give Vestige's database with --sqlite-path\n"
-    path.parent.mkdir(parents=True)
-    build_source(path, SMALL)
-    done = command(*arguments, **variables)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["source"]["path"] == str(path)
+    home = command.home
+    (home / "project").mkdir()
+    monkeypatch.chdir(home / "project")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value.format(home=home))
+    made = build_source(home / "made.db", SMALL)
+    paths = [home / place / "vestige.db" for place in places]
+    for word in ("copy", "verify"):
+        error = refusal(word, "--postgres-url", database)
+        assert error.exit_code == 3
+        for path in paths:
+            assert str(path) in str(error)
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        made.rename(path)
+        report = home / "report.json"
+        assert called("copy", "--postgres-url", database, "--workers", "1", "--report", report) == 0
+        assert called("verify", "--postgres-url", database, "--workers", "1") == 0
+        assert json.loads(report.read_text())["source"]["path"] == str(path)
+        made = path.rename(home / "made.db")
+
+
+def test_several_files_where_vestige_may_keep_it_are_all_named_and_none_is_taken(
+    database: str, command: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    home = command.home
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    first, second, third = (
+        home / place / "vestige.db" for place in (".local/share/core", ".local/share/vestige/core", ".vestige")
+    )
+    for path in (first, second, third):
+        path.parent.mkdir(parents=True)
+    build_source(second, SMALL)
+    third.symlink_to(tmp_path / "on-a-disk-that-is-not-mounted.db")
+    report = tmp_path / "report.json"
+    for arguments in (("copy",), ("copy", "--dry-run"), ("verify",)):
+        error = refusal(*arguments, "--postgres-url", database, "--report", report)
+        assert error.exit_code == 2
+        assert f"found in several places: {second}, {third}. Say which is meant with --sqlite-path" in str(error)
+        assert json.loads(report.read_text())["error"]["exit_code"] == 2
+    for path in (first, second, third):
+        assert refusal("copy", "--postgres-url", database, "--log-file", path).exit_code == 2
+    third.unlink()
+    first.symlink_to(second)
+    assert called("copy", "--postgres-url", database, "--workers", "1", "--report", report) == 0
+    assert json.loads(report.read_text())["source"]["path"] == str(first)
+
+
+def test_what_an_earlier_version_put_into_its_default_folder_is_used_on(
+    command: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second server, or a second demo, would look like a memory that is lost."""
+    home = command.home
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_DATA_HOME", str(home / "data"))
+    own, earlier = home / "data/core", home / "data/vestige/core"
+    for find, name in ((default_server_directory, "postgres"), (default_demo_directory, "migrate-demo")):
+        (earlier / name).mkdir(parents=True)
+        assert find() == own / name
+        (earlier / name / "PG_VERSION").touch()
+        assert find() == earlier / name
+        (own / name).mkdir(parents=True)
+        assert find() == earlier / name
+        (own / name / "PG_VERSION").touch()
+        with pytest.raises(PlanError, match=f"{own / name}, {earlier / name} .* say which is meant with"):
+            find()
+        (own / name / "PG_VERSION").unlink()
+        (own / name).rmdir()
+        (own / name).symlink_to(earlier / name)
+        assert find() == own / name
+    assert command("server", "status", XDG_DATA_HOME=str(home / "data")).stderr.startswith(
+        f"error: {own / 'postgres'} "
+    )
+    monkeypatch.setenv("VESTIGE_DATA_DIR", str(home / "mine"))
+    assert default_server_directory() == home / "mine" / "postgres"
 
 
 def test_a_tilde_without_such_a_user_is_a_name_like_any_other() -> None:

@@ -29,7 +29,7 @@ FILLED_ELSEWHERE = frozenset(
         # no Vestige ever wrote a row to these two (V4, dropped in V11)
         "knowledge_edges", "compressed_memories",
         # one row from the schema itself; written by triggers
-        "fsrs_config", "erasure_generation_counter", "vector_journal",
+        "fsrs_config", "erasure_generation_counter", "actor_policy_state", "vector_journal",
     }
 )  # fmt: skip
 
@@ -51,6 +51,7 @@ _CHECKED: dict[str, object] = {
     "erasure_steps.detail_code": "target_rows_deleted",
     "managed_artifacts.state": "active",
     "synaptic_events.event_state": "closed",
+    "actor_endorsement_events.endorsement_kind": "support",
 }
 _MEMORY_COLUMNS = re.compile(r"(^|_)(memory|survivor|subject)_id$")
 _DIGEST_COLUMNS = re.compile(r"(digest|fingerprint|commitment|_hash|merkle_root)$")

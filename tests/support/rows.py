@@ -93,7 +93,7 @@ def _ownership(world: World, rng: random.Random) -> Row:
 
 
 def vestige_columns(world: World, model: str | None) -> Iterator[Row]:
-    """The columns of `knowledge_nodes` in Vestige's own storage, V1 to V35, that `memories` does not give.
+    """The columns of `knowledge_nodes` in Vestige's own storage, V1 to V39, that `memories` does not give.
 
     Most have no place in the destination, and most are NULL or at their default in most rows, as in real files.
     """
@@ -144,6 +144,7 @@ def _experience(rng: random.Random, number: int, model: str | None) -> Row:
         "suppression_count": int(suppressed),
         "suppressed_at": prose.some_time(rng) if suppressed else None,
         "protected": int(number % 19 == 0),
+        "author_actor_did": f"did:key:z6Mk{number:04}" if number % 6 == 5 else None,
     }
 
 

@@ -6,7 +6,9 @@ under `schemas/`: what a step adds is read there. Two lines use the same numbers
 
     shared    V1 .. V13   what every file went through
     plan      V12 .. V15  V12 with `review_events`; V14 model registry and domains; V15 users, groups, owners
-    released  V14 .. V35  V14 merge plans, V15 compositions, V16 model registry and domains, V28 embedding profiles
+    released  V14 .. V39  V14 merge plans, V15 compositions, V16 model registry and domains, V28 embedding profiles
+
+Forks count on from V9 in ways of their own (`make_fork`).
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ Line = Literal["shared", "plan", "released"]
 
 SCHEMAS = Path(__file__).parent / "schemas"
 LAST_SHARED_VERSION = 13
-VERSIONS: dict[Line, range] = {"shared": range(1, 14), "plan": range(12, 16), "released": range(14, 36)}
+VERSIONS: dict[Line, range] = {"shared": range(1, 14), "plan": range(12, 16), "released": range(14, 40)}
 EVERY_VERSION: tuple[tuple[Line, int], ...] = tuple((line, v) for line, vs in VERSIONS.items() for v in vs)
 
 BOOTSTRAP_USER_ID = "00000000-0000-0000-0000-000000000001"
@@ -46,6 +48,14 @@ def create_plain_v15(conn: sqlite3.Connection) -> None:
     _prepare_file(conn, LARGE_PAGE_BYTES)
     _run(conn, [SCHEMAS / "plan" / "plain_v15.sql"])
     _stamp(conn, 15)
+
+
+def make_fork(conn: sqlite3.Connection, name: str, version: int) -> None:
+    """Bring a V9 to what a public fork of Vestige has at V10 or V11: `gemini` (V10) or `typed` (V10, V11)."""
+    files = [SCHEMAS / "fork" / f"{name}_v{number}.sql" for number in range(10, version + 1)]
+    _run(conn, files)
+    conn.execute("DELETE FROM schema_version")
+    _stamp(conn, version)
 
 
 def _steps(line: Line, version: int) -> Iterator[Path]:

@@ -116,6 +116,15 @@ RELEASED: tuple[Named, ...] = (
     (33, None, "failure_feedback", "id"),
     (34, None, "suppression_operations", "sequence"),
     (35, None, "suppression_cascade_effects", "operation_sequence neighbor_id"),
+    (36, None, "intention_graph_state", "scope state_json updated_at"),
+    (36, None, "intention_graph_journal", "scope seq command_json evaluated_at output_digest state_digest"),
+    (37, None, "intentions", "scope"),
+    (38, None, "actor_role_weights", "role weight_prior"),
+    (38, None, "actor_role_membership", "actor_did role"),
+    (38, None, "actor_policy_state", "id policy_version"),
+    (38, None, "actor_endorsement_events", "event_id memory_id actor_did"),
+    (38, None, "knowledge_nodes", "author_actor_did"),
+    (39, None, "walk_receipts", "receipt_id digest canonical_json"),
 )
 OF_LINE: dict[Line, tuple[Named, ...]] = {"shared": SHARED, "plan": SHARED + PLAN, "released": SHARED + RELEASED}
 
@@ -196,7 +205,7 @@ def test_full_text_search_follows_insert_update_and_delete(conn: sqlite3.Connect
 
 
 def test_a_version_that_a_line_lacks_is_refused(conn: sqlite3.Connection) -> None:
-    with pytest.raises(ValueError, match=re.escape("the released line has V14 to V35, not V13")):
+    with pytest.raises(ValueError, match=re.escape("the released line has V14 to V39, not V13")):
         create_schema(conn, "released", 13)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
-from tests.support.vestige_schemas import EVERY_VERSION, VERSIONS, Line, create_plain_v15, create_schema
+from tests.support.vestige_schemas import EVERY_VERSION, VERSIONS, Line, create_plain_v15, create_schema, make_fork
 from vestige_migrate import SourceTooOld, SqliteToPostgresPlan
 from vestige_migrate.run.prepare import found_source
 from vestige_migrate.source import lineage
@@ -19,7 +19,7 @@ from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.lineage import Treatment, find_lineage, treatment
 
 FILE = Path("vestige.db")
-ANY_NUMBER = (0, 7, 13, 14, 15, 16, 28, 35, 99)
+ANY_NUMBER = (0, 7, 13, 14, 15, 16, 28, 35, 40, 99)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_marks_of_both_lines_count_as_released_so_that_nothing_writes_there(
 @pytest.mark.parametrize("line", ["released", "plan"])
 def test_each_mark_alone_tells_its_line(line: str) -> None:
     marks = lineage.RELEASED if line == "released" else lineage.PLAN
-    nodes = ("id", "content")
+    nodes = ("id", "content", lineage.FORK_LACKS)
     for version_marks in marks.values():
         for table in version_marks.tables:
             assert find_lineage({"knowledge_nodes": nodes, table: ("id",)}, 13) == line
@@ -114,7 +114,9 @@ def test_the_newest_known_versions_are_those_of_the_schemas() -> None:
         ("plan", 14, Treatment.UPGRADE),
         ("plan", 15, Treatment.AS_IT_IS),
         ("plan", 16, Treatment.AS_IT_IS),
-        *(("released", version, Treatment.AS_IT_IS) for version in (0, 10, 11, 13, 14, 15, 35, 36)),
+        *(("released", version, Treatment.AS_IT_IS) for version in (0, 10, 11, 13, 14, 15, 35, 39, 41)),
+        *(("fork", version, Treatment.SNAPSHOT) for version in (10, 11, 14)),
+        ("fork", 15, Treatment.AS_IT_IS),
     ],
 )
 def test_what_is_done_with_a_version(line: str, version: int, expected: Treatment) -> None:
@@ -141,18 +143,45 @@ def test_a_file_that_names_no_version_is_told_so(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize(("line", "version"), [("plan", 15), ("released", 35)])
-def test_a_newer_file_than_known_is_taken_with_a_warning(tmp_path: Path, line: Line, version: int) -> None:
+@pytest.mark.parametrize(("line", "version", "newer"), [("plan", 15, 16), ("released", 39, 41)])
+def test_a_newer_file_than_known_is_taken_with_a_warning(tmp_path: Path, line: Line, version: int, newer: int) -> None:
     path = tmp_path / "vestige.db"
     with closing(sqlite3.connect(path)) as connection:
         create_schema(connection, line, version)
-    warnings = _warnings(path)
-    assert warnings == []
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE schema_version SET version = version + 1")
-        connection.commit()
+    assert _warnings(path) == []
+    _run(path, f"UPDATE schema_version SET version = {newer}")
     [warning] = _warnings(path)
-    assert f"is at V{version + 1} of the {line} line, newer than any this program knows (V{version})" in warning
+    assert f"is at V{newer} of the {line} line, newer than any this program knows (V{version})" in warning
+
+
+def test_v39_and_v40_are_told_by_their_tables(tmp_path: Path) -> None:
+    """Two branches number one step differently; what is in the other's V39 nobody here knows."""
+    path = tmp_path / "vestige.db"
+    with closing(sqlite3.connect(path)) as connection:
+        create_schema(connection, "released", 39)
+    _run(path, "UPDATE schema_version SET version = 40")
+    assert _warnings(path) == []
+    _run(path, "DROP TABLE walk_receipts")
+    for version in (39, 40):
+        _run(path, f"UPDATE schema_version SET version = {version}")
+        [warning] = _warnings(path)
+        assert f"is at V{version} and has no table walk_receipts: it is of a branch of Vestige" in warning
+
+
+@pytest.mark.parametrize(("name", "version"), [("gemini", 10), ("typed", 10), ("typed", 11)])
+def test_a_fork_is_told_by_what_its_number_does_not_mean(conn: sqlite3.Connection, name: str, version: int) -> None:
+    create_schema(conn, "shared", 9)
+    make_fork(conn, name, version)
+    layout = inspect_source(conn, FILE)
+    assert (layout.lineage, layout.version) == ("fork", version)
+    assert renumber(conn, 9).lineage == "shared"
+    assert renumber(conn, 13).lineage == "fork"
+
+
+def _run(path: Path, statement: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(statement)
+        connection.commit()
 
 
 def _warnings(path: Path) -> list[str]:

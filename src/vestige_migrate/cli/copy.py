@@ -17,7 +17,7 @@ from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.cli.verify_output import print_verification
 from vestige_migrate.combined import CombinedReport
 from vestige_migrate.limits import limits_refuse
-from vestige_migrate.paths import default_database
+from vestige_migrate.places import default_database
 from vestige_migrate.plan import (
     Indexes,
     ModelSignature,
@@ -90,6 +90,12 @@ def copy(
         _Text,
         typer.Option(help="The user (by handle, made if missing) of memories that have no owner.", show_default=False),
     ] = None,
+    scope: Annotated[
+        _Text,
+        typer.Option(
+            metavar="NAME", help="Only this scope (Vestige's namespaces), from a private copy.", show_default=False
+        ),
+    ] = None,
     dry_run: options.DryRun = False,
     report: options.Report = None,
     progress: options.ShowProgress = None,
@@ -127,6 +133,7 @@ def copy(
             verify=verify,
             codebase=codebase,
             owner=owner,
+            scope=scope,
             dry_run=dry_run,
         )
         embedder = embedder_signature(embedding_model, embedding_dimension, embedding_hash)

@@ -20,7 +20,8 @@ from vestige_migrate.cli.copy import run_with_progress
 from vestige_migrate.cli.output import console_sink, log_to, print_report
 from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.errors import PlanError, Refused
-from vestige_migrate.paths import absolute, default_database, expanded, shown, vestige_data_dir
+from vestige_migrate.paths import absolute, expanded, shown
+from vestige_migrate.places import default_demo_directory, likely_database
 from vestige_migrate.plan import SqliteToPostgresPlan
 from vestige_migrate.run.temporary import usual_folder
 from vestige_migrate.shared_folders import make_folders
@@ -28,7 +29,6 @@ from vestige_migrate.shared_folders import make_folders
 if TYPE_CHECKING:
     from vestige_migrate.destination.embedded import EmbeddedServer
 
-DEMO_DIRECTORY = "migrate-demo"
 _SHOWN = 68
 """Fits behind a score on a line of 80 columns."""
 
@@ -55,7 +55,7 @@ def demo(
     from vestige_migrate.demo.sample import build_sample
     from vestige_migrate.destination import embedded
 
-    where = absolute(expanded(directory) if directory else vestige_data_dir() / DEMO_DIRECTORY, "--dir")
+    where = absolute(expanded(directory) if directory else default_demo_directory(), "--dir")
     console, errors_to = SteadyConsole(), SteadyConsole(stderr=True)
     log_to(console_sink(errors_to), "INFO", debug)
     _make_folder(where)
@@ -123,7 +123,7 @@ def _say_next(server: EmbeddedServer, where: Path, console: Console) -> None:
         "look around with psql:",
         f"  {server.psql}",
         "copy your own memory into a bundled PostgreSQL of its own:",
-        f"  {program} copy --sqlite-path {shlex.quote(shown(default_database()))} --postgres-url embedded",
+        f"  {program} copy --sqlite-path {shlex.quote(shown(likely_database()))} --postgres-url embedded",
         "the demo's server keeps running; stop it with:",
         f"  {program} server stop {shlex.quote(shown(where / 'postgres'))}",
     )

@@ -9,7 +9,8 @@ from typing import Any
 
 from vestige_migrate.cli.output_files import InUse, Used
 from vestige_migrate.errors import MigrationError, PlanError
-from vestige_migrate.paths import default_database, default_server_directory, expanded
+from vestige_migrate.paths import expanded
+from vestige_migrate.places import database_places, server_places
 
 _BESIDE = ("-wal", "-shm", "-journal")
 """What SQLite keeps beside a database, also where it is not there yet (https://sqlite.org/tempfiles.html)."""
@@ -39,7 +40,7 @@ def in_use(sources: Sequence[Path], url: str) -> InUse:
 
     What cannot be found out (a URL that is none) is left out: the run will be refused for it.
     """
-    files = [used for source in (*sources, *_own_database()) for used in _database_files(source)]
+    files = [used for source in (*sources, *_own_databases()) for used in _database_files(source)]
     folders = [*_server_folders(url), *_private_folders()]
     from vestige_migrate.destination.embedded import is_embedded
     from vestige_migrate.destination.service_files import service_files
@@ -76,10 +77,10 @@ def _database_files(database: Path) -> list[Used]:
     return found
 
 
-def _own_database() -> list[Path]:
-    """Vestige's own file, which no output may be whatever the run reads."""
+def _own_databases() -> list[Path]:
+    """Vestige's own file, wherever it may be: no output may be it whatever the run reads."""
     try:
-        return [default_database()]
+        return database_places()
     except MigrationError:
         return []
 
@@ -88,11 +89,11 @@ def _server_folders(url: str) -> list[Used]:
     from vestige_migrate.destination import embedded
 
     try:
-        own = default_server_directory()
-        where = embedded.data_directory(url, own) if embedded.is_embedded(url) else own
+        own = server_places()
+        where = embedded.data_directory(url, own[0]) if embedded.is_embedded(url) else own[0]
     except (MigrationError, OSError):
         return []
-    return [Used(folder, "the data directory of the bundled server") for folder in dict.fromkeys((own, where))]
+    return [Used(folder, "the data directory of the bundled server") for folder in dict.fromkeys((*own, where))]
 
 
 def _private_folders() -> list[Used]:

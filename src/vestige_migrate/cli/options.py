@@ -12,6 +12,12 @@ POSTGRES_URL_VARIABLE = "VESTIGE_POSTGRES_URL"
 DEFAULT_URL = "embedded"
 
 
+_DEFAULT_FILE = (
+    "default: $VESTIGE_DATA_DIR/vestige.db, else the one that is found where Vestige keeps it or its pages said, in "
+    "~/.vestige or ./.vestige"
+)
+
+
 def given_url() -> str:
     """The URL of a command line that has none."""
     return os.environ.get(POSTGRES_URL_VARIABLE) or DEFAULT_URL
@@ -22,7 +28,7 @@ SqlitePath = Annotated[
     typer.Option(
         "--sqlite-path",
         metavar="PATH",
-        help="Vestige's file (default: $VESTIGE_DATA_DIR/vestige.db, else the platform's).",
+        help=f"Vestige's file ({_DEFAULT_FILE}).",
         show_default=False,
     ),
 ]
@@ -31,7 +37,7 @@ SqlitePaths = Annotated[
     typer.Option(
         "--sqlite-path",
         metavar="PATH",
-        help="Vestige's file (default: $VESTIGE_DATA_DIR/vestige.db, else the platform's). Give it again for each "
+        help=f"Vestige's file ({_DEFAULT_FILE}). Give it again for each "
         "further file: they are copied one after the other. An encrypted file's key is taken from "
         "$VESTIGE_ENCRYPTION_KEY.",
         show_default=False,

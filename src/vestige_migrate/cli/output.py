@@ -82,11 +82,15 @@ def _print_nothing_new(report: MigrationReport | CombinedReport, source: str, co
 def _print_section(report: MigrationReport, console: Console) -> None:
     _print_counts(report, console)
     _print_errors(report, console)
+    if report.source.scope is not None:
+        console.print(Text(str(report.source.scope)), soft_wrap=True)
     if report.archived:
         verb = "to archive" if report.dry_run else "archived"
         console.print(Text(f"{verb} in vestige_archive: {names_with_rows(report.archived)}"))
     if report.left_behind:
-        hint = _archive_hint(report.left_behind) if report.archived is None else ""
+        # Neither where it was given, nor where it cannot be given.
+        is_open = report.archived is None and report.source.scope is None
+        hint = _archive_hint(report.left_behind) if is_open else ""
         console.print(
             Text(f"left in the source, no place in the destination: {names_with_rows(report.left_behind)}{hint}")
         )

@@ -21,7 +21,8 @@ from vestige_migrate.cli.output_writing import LogFile, ReportFile, write_standa
 from vestige_migrate.cli.streams import SteadyConsole, silence
 from vestige_migrate.combined import CombinedReport
 from vestige_migrate.errors import MigrationError, PlanError, Stopped
-from vestige_migrate.paths import default_database, expanded, shown
+from vestige_migrate.paths import expanded, shown
+from vestige_migrate.places import default_database
 from vestige_migrate.report import MigrationReport
 from vestige_migrate.verify.report import VerifyReport
 

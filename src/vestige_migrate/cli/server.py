@@ -12,7 +12,8 @@ import typer
 from vestige_migrate.cli.options import Debug
 from vestige_migrate.cli.output import console_sink, log_to
 from vestige_migrate.cli.streams import SteadyConsole
-from vestige_migrate.paths import absolute, default_server_directory, expanded, shown
+from vestige_migrate.paths import absolute, expanded, shown
+from vestige_migrate.places import default_server_directory
 
 if TYPE_CHECKING:
     from vestige_migrate.destination.embedded import EmbeddedServer

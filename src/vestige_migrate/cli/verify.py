@@ -14,7 +14,7 @@ from vestige_migrate.cli.progress import ProgressBars
 from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.cli.verify_output import print_verification
 from vestige_migrate.limits import limits_refuse
-from vestige_migrate.paths import default_database
+from vestige_migrate.places import default_database
 from vestige_migrate.plan import SqliteToPostgresPlan, default_workers
 from vestige_migrate.run.temporary import usual_folder
 
@@ -38,6 +38,10 @@ def verify(
     owner: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="What the copy was given as --owner.", show_default=False),
+    ] = None,
+    scope: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="NAME", help="What the copy was given as --scope.", show_default=False),
     ] = None,
     archive: Annotated[
         bool,
@@ -74,6 +78,7 @@ def verify(
             snapshot=snapshot,
             codebase=codebase,
             owner=owner,
+            scope=scope,
             archive=archive,
         )
         usual_folder()  # what is imported next looks for it

@@ -71,7 +71,8 @@ def archive_lines(report: VerifyReport) -> list[str]:
             lines.append(said)
     if archive.left_behind:
         caches = [name for name in archive.left_behind if name in CACHES]
-        advice = "" if len(caches) == len(archive.left_behind) else ", keep the file or copy with --archive"
+        or_copy = "" if any(source.scope is not None for source in report.sources) else " or copy with --archive"
+        advice = "" if len(caches) == len(archive.left_behind) else f", keep the file{or_copy}"
         but = f" (but for {', '.join(caches)}, which is worthless without the file)" if advice and caches else ""
         lines.append(f"only in the source{advice}{but}: {names_with_rows(archive.left_behind)}")
     if report.awaiting_reembed:

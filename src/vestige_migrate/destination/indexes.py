@@ -18,6 +18,7 @@ from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.tables import TABLES
 
 HNSW_INDEX = "idx_knowledge_nodes_embedding_hnsw"
+SCOPE_INDEX = "idx_knowledge_nodes_scope"
 _ANALYZE_SHARE = 0.1
 """autovacuum_analyze_scale_factor's default."""
 MAX_HNSW_DIMENSION = 2000
@@ -52,9 +53,24 @@ def drop_invalid(connection: Connection) -> list[str]:
 
 
 def missing(connection: Connection) -> list[tuple[str, LiteralString]]:
-    """(name, statement) of the plain indexes that do not exist."""
+    """(name, statement) of the plain indexes that do not exist.
+
+    Earlier versions made no index of scopes. Where their tables belong to another role, which alone could make it, a
+    copy goes on without it, as it did before.
+    """
     there = _existing(connection)
-    return [(name, statement) for name, statement in plain() if name not in there]
+    wanted = [(name, statement) for name, statement in plain() if name not in there]
+    if not any(name == SCOPE_INDEX for name, _ in wanted) or _owns_memories(connection):
+        return wanted
+    return [(name, statement) for name, statement in wanted if name != SCOPE_INDEX]
+
+
+def _owns_memories(connection: Connection) -> bool:
+    """Whether the table of memories is there and its owner's rights are ours; True where it is still to be made."""
+    row = connection.execute(
+        "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass('knowledge_nodes')"
+    ).fetchone()
+    return row is None or bool(row[0])
 
 
 def missing_share(connection: Connection) -> float:

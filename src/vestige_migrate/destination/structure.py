@@ -77,7 +77,9 @@ _INDEXES: LiteralString = (
     " JOIN pg_am AS m ON m.oid = c.relam JOIN pg_opclass AS o ON o.oid = i.indclass[0]"
 )
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
-_STATEMENT = re.compile(r"CREATE INDEX IF NOT EXISTS (\w+) ON (\w+)(?: USING (\w+))? \((\w+)\)( WHERE .*)?")
+_STATEMENT = re.compile(r"CREATE INDEX IF NOT EXISTS (\w+) ON (\w+)(?: USING (\w+))? \((\w+|\(.+?\))\)( WHERE .*)?")
+_ARRAY_CAST = "::text[]"
+"""How PostgreSQL writes out the type of a constant in an expression that is indexed."""
 _COSINE = "vector_cosine_ops"
 
 
@@ -243,7 +245,8 @@ class Structure:
         for index in self._indexes:
             if index.name in wanted:
                 table, method, column, partial = wanted[index.name]
-                same = (index.table, index.method, index.columns, index.partial) == (table, method, [column], partial)
+                columns = [each.replace(_ARRAY_CAST, "") for each in index.columns]
+                same = (index.table, index.method, columns, index.partial) == (table, method, [column], partial)
                 if not same:
                     yield Flaw(index.table, index.name, f"is no {method} index on {table} ({column}) any more")
                 elif not index.valid:

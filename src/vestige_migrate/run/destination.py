@@ -21,7 +21,8 @@ from vestige_migrate.destination.schema import ServerInfo
 from vestige_migrate.destination.server import Home
 from vestige_migrate.destination.shape import check_shape
 from vestige_migrate.errors import DestinationUnusable, PlanError, Refused
-from vestige_migrate.paths import default_server_directory, shown
+from vestige_migrate.paths import shown
+from vestige_migrate.places import default_server_directory
 from vestige_migrate.plan import ModelSignature, SqliteToPostgresPlan
 from vestige_migrate.report import DestinationInfo
 from vestige_migrate.run.connections import CoordinatorPool

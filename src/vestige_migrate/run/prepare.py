@@ -13,7 +13,7 @@ from loguru import logger
 from vestige_migrate.errors import SourceReplaced, SourceUnusable
 from vestige_migrate.paths import shown
 from vestige_migrate.plan import OnConflict, SqliteToPostgresPlan
-from vestige_migrate.report import SourceInfo
+from vestige_migrate.report import ScopeInfo, SourceInfo
 from vestige_migrate.shared_folders import is_root, others_can_exchange
 from vestige_migrate.source import driver
 from vestige_migrate.source.connect import SourceFile, open_source
@@ -28,12 +28,15 @@ from vestige_migrate.source.lineage import (
     check_upgradable,
     is_newer_than_known,
     is_readable,
+    strange,
 )
 from vestige_migrate.source.names import other_name
 from vestige_migrate.source.oddities import describe
 from vestige_migrate.source.salvage import LostRow
+from vestige_migrate.source.scope import check_scope, keep_scope
 from vestige_migrate.source.snapshot import no_snapshot, take_snapshot
 from vestige_migrate.source.upgrade import upgrade, upgrade_in_place
+from vestige_migrate.vestige4 import lives_on
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,9 @@ def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
     with find_source(path, by_key=plan.on_conflict is OnConflict.NEWER) as (unpinned, damage, oddities):
         file = _pinned(unpinned, path)
         layout = _inspect(file, path)
+        if plan.scope is not None:
+            with _open(file, path) as connection:
+                check_scope(connection, layout, plan.scope, path)
         if damage is not None:
             if not is_readable(layout):  # an upgrade counts on constraints, which a damaged file need not keep
                 raise SourceUnusable(damaged(path, damage.finding))
@@ -149,6 +155,12 @@ def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
                 )
         elif not plan.snapshot:
             check_readable(layout, path)
+        found_strange = strange(layout)
+        if found_strange is not None:
+            logger.warning("{} {}", shown(path), found_strange)
+        since = lives_on(path)
+        if since is not None:
+            logger.warning("{}: {}", shown(path), since)
         if is_newer_than_known(layout.lineage, layout.version):
             logger.warning(
                 "{} is at V{} of the {} line, newer than any this program knows (V{}): what it knows is copied, the "
@@ -158,8 +170,7 @@ def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
                 layout.lineage,
                 NEWEST_KNOWN[layout.lineage],
             )
-        is_copy = file.path != original.path
-        yield FoundSource(path, file, layout, damage.lost if damage is not None else (), original if is_copy else None)
+        yield FoundSource(path, file, layout, damage.lost if damage is not None else (), original)
 
 
 def _check_one_name(path: Path, layout: Layout) -> None:
@@ -198,7 +209,8 @@ def prepared_source(plan: SqliteToPostgresPlan, found: FoundSource) -> Iterator[
                 )
             # A snapshot is the state of one moment because that was asked for.
             found = replace(found, original=None)
-            with _opened(copy, found, _checked_again(copy, found)) as prepared:
+            layout = _checked_again(copy, found)
+            with _opened(copy, found, layout, _kept_scope(plan, copy, layout)) as prepared:
                 yield prepared
         return
     # A dry run changes nothing: it counts an older file as it is where the upgrade is allowed.
@@ -209,9 +221,26 @@ def prepared_source(plan: SqliteToPostgresPlan, found: FoundSource) -> Iterator[
         # What was found may be a private copy, repaired; the upgrade repaired the file itself.
         file = _pinned(replace(found.file, path=path.resolve()), path)
         layout = _checked_again(file, found)
-        found = FoundSource(path, file, layout)
-    with _opened(found.file, found, layout) as prepared:
+        found = FoundSource(path, file, layout, original=found.original)
+    if plan.scope is None:
+        with _opened(found.file, found, layout) as prepared:
+            yield prepared
+        return
+    with take_snapshot(found.file) as copy, _opened(copy, found, layout, _kept_scope(plan, copy, layout)) as prepared:
         yield prepared
+
+
+def _kept_scope(plan: SqliteToPostgresPlan, copy: SourceFile, layout: Layout) -> ScopeInfo | None:
+    """Leaves only the scope that the plan names in a private copy; None where it names none.
+
+    The layout stays that of the whole file: all of its scopes are of one embedding model.
+    """
+    if plan.scope is None:
+        return None
+    path = plan.sqlite_path
+    scope = ScopeInfo(plan.scope, keep_scope(copy, layout, plan.scope, path))
+    logger.info("{}: {}", shown(path), scope)
+    return scope
 
 
 def _upgrade_snapshot(copy: SourceFile, path: Path) -> None:
@@ -251,17 +280,21 @@ def _inspect(file: SourceFile, path: Path) -> Layout:
 
 
 @contextmanager
-def _opened(file: SourceFile, found: FoundSource, layout: Layout) -> Iterator[PreparedSource]:
+def _opened(
+    file: SourceFile, found: FoundSource, layout: Layout, scope: ScopeInfo | None = None
+) -> Iterator[PreparedSource]:
     """An open source; the report names the version and line that it was found with."""
     path = found.path
     file = _pinned(file, path) if file.identity is None else file
-    info = SourceInfo(shown(path), found.layout.version, found.layout.lineage)
+    info = SourceInfo(shown(path), found.layout.version, found.layout.lineage, scope)
     with _open(file, path) as connection:
         try:
             witnesses = Witnesses.of(file, connection)
         except driver.errors() as error:
             raise _unusable(file, path, error) from None
-        yield PreparedSource(file, layout, info, connection, found.lost, witnesses, found.original)
+        is_copy = found.original is not None and file.path != found.original.path
+        original = found.original if is_copy else None
+        yield PreparedSource(file, layout, info, connection, found.lost, witnesses, original)
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from collections import Counter
 from enum import Enum
 from pathlib import Path
 
+from vestige_migrate import vestige4
 from vestige_migrate.errors import SourceUnusable
-from vestige_migrate.paths import DATABASE_NAME
 from vestige_migrate.source.driver import KEY_VARIABLE, MAGIC, has_sqlcipher, key_from_environment
 from vestige_migrate.source.header import HEADER_BYTES, size_is_current, whole_bytes
 
@@ -46,6 +46,9 @@ def check_kind(path: Path) -> Kind:
     except (OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise SourceUnusable(f"{path} cannot be read: {reason}") from None
+    detached = vestige4.detached_wal(path)
+    if detached is not None:
+        raise SourceUnusable(detached)
     if not start:
         raise SourceUnusable(f"{path} is an empty file (0 bytes), and no Vestige database")
     if not start.startswith(MAGIC):
@@ -60,28 +63,33 @@ def check_kind(path: Path) -> Kind:
 _RESTORE = "Restore a backup, or copy the file again from where it came from"
 
 
+_GIVE = "give Vestige's database with --sqlite-path"
+
+
 def _missing(path: Path) -> str:
     if path.is_symlink():
         return f"{path} is a symbolic link to {path.readlink()}, which does not exist"
-    return f"{path} does not exist: give Vestige's database with --sqlite-path"
+    return f"{path} does not exist: {vestige4.explain(path) or _GIVE}"
 
 
 def _no_file(path: Path, mode: int) -> str:
     if not stat.S_ISDIR(mode):
-        return f"{path} is a device, pipe or socket, and no file: give Vestige's database with --sqlite-path"
-    inside = path / DATABASE_NAME
-    hint = f"give {inside}" if inside.exists() else f"give the file in it, usually {DATABASE_NAME}"
+        return f"{path} is a device, pipe or socket, and no file: {_GIVE}"
+    explained = vestige4.explain(path)
+    if explained is not None:
+        return f"{path} is a directory: {explained}"
+    inside = path / vestige4.DATABASE_NAME
+    hint = f"give {inside}" if inside.exists() else f"give the file in it, usually {vestige4.DATABASE_NAME}"
     return f"{path} is a directory: {hint}"
 
 
 def _check_encrypted(path: Path, start: bytes, size: int) -> None:
     """Raises `SourceUnusable` unless the file may be encrypted and there is all it takes to open it."""
     if _is_text(start):
-        raise SourceUnusable(
-            f"{path} is a text file, and no SQLite database: give Vestige's database with --sqlite-path"
-        )
-    if not _looks_like_noise(start):
-        raise SourceUnusable(f"{path} is no SQLite database: give Vestige's database with --sqlite-path")
+        raise SourceUnusable(f"{path} is a text file, and no SQLite database: {_GIVE}")
+    explained = vestige4.explain(path)
+    if explained is not None or not _looks_like_noise(start):
+        raise SourceUnusable(f"{path} is no SQLite database: {explained or _GIVE}")
     if size % _SMALLEST_PAGE:
         raise SourceUnusable(
             f"{path} is no SQLite database, or an encrypted one that was cut short ({size} bytes are no whole pages). "

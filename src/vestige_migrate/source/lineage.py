@@ -19,7 +19,14 @@ READABLE_VERSION = 15
 OLDEST_UPGRADABLE = 11
 """Below it Vestige itself must take steps that an upgrade here would skip."""
 FIRST_OF_TWO_LINES = 14
-NEWEST_KNOWN = {"shared": 13, "plan": 15, "released": 35}
+NEWEST_KNOWN = {"shared": 13, "plan": 15, "released": 39}
+WALKS = "walk_receipts"
+WALKS_SINCE = (39, 40)
+"""V39 in the releases; another branch of the released line had a V39 of its own, and calls this one V40."""
+FORK = "fork"
+FORKED_FROM, FORK_LACKS = 10, "suppression_count"
+"""Forks count on from V9 in their own way. Vestige's own V10 added this column of `knowledge_nodes`."""
+_FORK_VECTORS = ("knowledge_nodes", "embedding_v2")
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,11 @@ RELEASED: Mapping[int, Marks] = {
     33: _marks("failure_feedback"),
     34: _marks("suppression_operations"),
     35: _marks("suppression_cascade_effects"),
+    36: _marks("intention_graph_state intention_graph_journal"),
+    38: _marks(
+        "actor_role_weights actor_role_membership actor_policy_state actor_endorsement_events", "author_actor_did"
+    ),
+    39: _marks(WALKS),
 }
 """Released version -> what only the released line has."""
 
@@ -73,9 +85,11 @@ class Treatment(StrEnum):
 
 
 def find_lineage(tables: Mapping[str, tuple[str, ...]], version: int) -> str:
-    """`shared`, `plan` or `released`, from what is in the file.
+    """`shared`, `plan`, `released` or `fork`, from what is in the file.
 
     Where marks of both lines stand side by side the file counts as released, because such a file is never written to.
+    A fork is what has neither line's marks and a number past those that Vestige and its forks share, without what that
+    number means; the plan line's plain form, which lacks the column too, is told by its own marks.
     """
     columns = set(tables["knowledge_nodes"])
 
@@ -84,6 +98,10 @@ def find_lineage(tables: Mapping[str, tuple[str, ...]], version: int) -> str:
 
     if any(found(marks) for marks in RELEASED.values()):
         return "released"
+    if found(PLAN[READABLE_VERSION]):
+        return "plan"
+    if version >= FORKED_FROM and FORK_LACKS not in columns:
+        return FORK
     if any(found(marks) for marks in (*PLAN.values(), REGISTRY)):
         return "plan"
     # Every released file from V14 on has merge_plans, so a higher number without it is not of that line.
@@ -91,9 +109,11 @@ def find_lineage(tables: Mapping[str, tuple[str, ...]], version: int) -> str:
 
 
 def treatment(lineage: str, version: int) -> Treatment:
-    """What a copy does with a file of this line and version. The released line is never upgraded."""
+    """What a copy does with a file of this line and version. The released line and forks are never upgraded."""
     if lineage == "released" or version >= READABLE_VERSION:
         return Treatment.AS_IT_IS
+    if lineage == FORK:
+        return Treatment.SNAPSHOT
     return Treatment.UPGRADE if version >= OLDEST_UPGRADABLE else Treatment.SNAPSHOT
 
 
@@ -103,15 +123,38 @@ def is_readable(layout: Layout) -> bool:
 
 
 def is_newer_than_known(lineage: str, version: int) -> bool:
-    """Whether a file's version is past the newest that this program was written for."""
+    """Whether a file's version is past the newest that this program was written for. A fork's says nothing."""
+    if lineage == FORK or (lineage == "released" and version in WALKS_SINCE):
+        return False
     return version > NEWEST_KNOWN.get(lineage, 0)
+
+
+def strange(layout: Layout) -> str | None:
+    """What is not as its version and line say, for the operator; None where all is."""
+    if layout.lineage == FORK:
+        vectors = " (the vectors in embedding_v2 too: embed those memories anew)" if layout.has(*_FORK_VECTORS) else ""
+        return (
+            f"is of a fork of Vestige ({_fork_sign(layout)}): its numbers mean other things than Vestige's own. What "
+            f"this program knows is copied, its other columns are kept under metadata.sqlite{vectors}, its other "
+            "tables are named as left behind. The file itself is never changed"
+        )
+    if layout.lineage == "released" and layout.version in WALKS_SINCE and not layout.has(WALKS):
+        return (
+            f"is at V{layout.version} and has no table {WALKS}: it is of a branch of Vestige that was not released. "
+            "What this program knows is copied, the rest is named as left behind"
+        )
+    return None
+
+
+def _fork_sign(layout: Layout) -> str:
+    return f"V{layout.version} without knowledge_nodes.{FORK_LACKS}, which Vestige's own has since V{FORKED_FROM}"
 
 
 def check_readable(layout: Layout, path: Path) -> None:
     """Raises `SourceTooOld` unless the source can be read as it is."""
     found = treatment(layout.lineage, layout.version)
     if found is Treatment.SNAPSHOT:
-        raise _too_old(layout, path, _UPGRADE_WOULD_SKIP)
+        raise _only_from_a_snapshot(layout, path)
     if found is Treatment.UPGRADE:
         raise _too_old(
             layout, path, ", or with --allow-source-upgrade, which upgrades the file itself after a backup beside it"
@@ -121,7 +164,17 @@ def check_readable(layout: Layout, path: Path) -> None:
 def check_upgradable(layout: Layout, path: Path) -> None:
     """Raises `SourceTooOld` unless the source can be read as it is or be upgraded in place."""
     if treatment(layout.lineage, layout.version) is Treatment.SNAPSHOT:
-        raise _too_old(layout, path, _UPGRADE_WOULD_SKIP)
+        raise _only_from_a_snapshot(layout, path)
+
+
+def _only_from_a_snapshot(layout: Layout, path: Path) -> SourceTooOld:
+    if layout.lineage != FORK:
+        return _too_old(layout, path, _UPGRADE_WOULD_SKIP)
+    return SourceTooOld(
+        f"{path} is of a fork of Vestige ({_fork_sign(layout)}): run again with --snapshot, which brings a private "
+        "copy forward and never touches the file (--allow-source-upgrade does not work on a fork's file: its version "
+        "numbers mean other things)"
+    )
 
 
 _UPGRADE_WOULD_SKIP = (

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import UUID
 
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.select import TableSource, column
+from vestige_migrate.source.tags import first_tag
 from vestige_migrate.source.vectors import vector_source
 from vestige_migrate.tables import columns, encoders, scheduling
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Column, Form, Null, Parent, Refresh, Table
@@ -37,6 +39,7 @@ COLUMNS = (
 )
 
 ORDER = ("created_at", "id")
+_CODEBASE_TAG = "codebase:"
 
 
 def find_source(layout: Layout) -> TableSource | None:
@@ -49,10 +52,10 @@ def find_source(layout: Layout) -> TableSource | None:
     for item in COLUMNS:
         if item.name == "embedding":
             values.append(vectors.value)
+        elif item.name == "codebase":
+            values.append(_codebase(present))
         elif item.name in present:
             values.append(column(item.name))
-        elif item.name == "codebase" and "metadata" in present:
-            values.append(_codebase_from_metadata())
         else:
             values.append(None)
     return TableSource(
@@ -71,6 +74,19 @@ def _placed(layout: Layout) -> set[str]:
     if scheduling.is_in_nodes(layout):
         placed |= set(scheduling.NODE_COLUMNS.values())
     return placed
+
+
+def _codebase(present: Collection[str]) -> str | None:
+    """The column; where there is none, `metadata.codebase`; where both are NULL, the first tag `codebase:NAME`.
+
+    Vestige's own tool names the codebase of a memory in such a tag and leaves the column NULL.
+    """
+    from_metadata = _codebase_from_metadata() if "metadata" in present else None
+    own = column("codebase") if "codebase" in present else from_metadata
+    if "tags" not in present:
+        return own
+    tag = first_tag(column("tags"), _CODEBASE_TAG, unless=from_metadata if "codebase" in present else None)
+    return tag if own is None else f"ifnull({own}, {tag})"
 
 
 def _codebase_from_metadata() -> str:

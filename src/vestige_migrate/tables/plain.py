@@ -8,6 +8,7 @@ specification.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,6 +37,8 @@ from vestige_migrate.wire.block import Block
 Write = Callable[..., Fields | None]
 """(number of rows, what each expression gave) -> fields; None where a value is not plain."""
 
+_COLUMN = re.compile(r'(?:ifnull\()?(n\."(?:[^"]|"")+")')
+"""A column, or one with something else in the place of its NULLs."""
 _EMPTY_OBJECT = field.jsonb("{}")
 _ROWID = column("rowid")
 
@@ -126,7 +129,8 @@ class _Context:
         return write and _Part((expression,), partial(plain.with_nulls, write, null))
 
     def _joined_part(self, item: Column, expression: str) -> _Part | None:
-        if item.form in (Form.TEXT, Form.FEW) and expression.startswith('n."') and expression not in self.texts:
+        named = _COLUMN.match(expression) if item.form in (Form.TEXT, Form.FEW) else None
+        if named and named[1] not in self.texts:
             return None  # any other expression of these (`knowledge_nodes.find_source`) yields texts and NULLs alone
         if item.form is Form.FEW:
             null = _marker()

@@ -194,7 +194,7 @@ class VerifyReport:
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain JSON values (schema 1); `sources` instead of `source` where there are several."""
-        sources = [asdict(source) for source in self.sources]
+        sources = [source.as_json() for source in self.sources]
         return {
             "schema": 1,
             "command": "verify",

@@ -8,6 +8,7 @@ CREATE INDEX IF NOT EXISTS idx_knowledge_nodes_created_at ON knowledge_nodes (cr
 CREATE INDEX IF NOT EXISTS idx_knowledge_nodes_updated_at ON knowledge_nodes (updated_at);
 CREATE INDEX IF NOT EXISTS idx_knowledge_nodes_owner_user_id ON knowledge_nodes (owner_user_id);
 CREATE INDEX IF NOT EXISTS idx_knowledge_nodes_codebase ON knowledge_nodes (codebase) WHERE codebase IS NOT NULL;
+CREATE INDEX IF NOT EXISTS idx_knowledge_nodes_scope ON knowledge_nodes ((metadata #>> '{sqlite,scope}')) WHERE (metadata #>> '{sqlite,scope}') IS NOT NULL;
 CREATE INDEX IF NOT EXISTS idx_scheduling_next_review ON scheduling (next_review);
 CREATE INDEX IF NOT EXISTS idx_scheduling_last_review ON scheduling (last_review);
 CREATE INDEX IF NOT EXISTS idx_edges_target_id ON edges (target_id);
