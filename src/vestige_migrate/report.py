@@ -153,6 +153,8 @@ class MigrationReport:
     errors: list[RowError] = field(default_factory=list)
     left_behind: dict[str, int] = field(default_factory=dict)
     awaiting_reembed: int = 0
+    awaiting_reasons: dict[str, int] = field(default_factory=dict)
+    """The same, by the reason why no vector of the memory came over (`source.awaiting.Reason`)."""
     source_changed: bool = False
     phases: dict[str, float] = field(default_factory=dict)
     duration_seconds: float = 0.0
@@ -255,7 +257,11 @@ class MigrationReport:
             "errors": [error.as_json() for error in self.errors],
             "left_behind": self.left_behind,
             # Only where there are any: section 6 of the specification names every other key.
-            **({"awaiting_reembed": self.awaiting_reembed} if self.awaiting_reembed else {}),
+            **(
+                {"awaiting_reembed": self.awaiting_reembed, "awaiting_reasons": self.awaiting_reasons}
+                if self.awaiting_reembed
+                else {}
+            ),
             **({"archived": self.archived} if self.archived is not None else {}),
             "source_changed": self.source_changed,
             "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},

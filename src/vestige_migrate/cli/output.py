@@ -8,6 +8,7 @@ from loguru import logger
 from rich.console import Console
 from rich.text import Text
 
+from vestige_migrate.cli.awaiting import awaiting_line
 from vestige_migrate.cli.counts import print_counts
 from vestige_migrate.cli.estimate_output import print_estimate
 from vestige_migrate.cli.streams import print_line
@@ -91,7 +92,8 @@ def _print_section(report: MigrationReport, console: Console) -> None:
             Text(f"left in the source, no place in the destination: {names_with_rows(report.left_behind)}{hint}")
         )
     if report.awaiting_reembed:
-        console.print(Text(_awaiting(report)), soft_wrap=True)
+        line = awaiting_line(report.awaiting_reembed, report.awaiting_reasons, report.model)
+        console.print(Text(line), soft_wrap=True)
     if is_newer_than_known(report.source.lineage, report.source.schema_version):
         console.print(Text(_newer(report)), soft_wrap=True)
     if report.source_changed:
@@ -102,18 +104,6 @@ def _print_section(report: MigrationReport, console: Console) -> None:
     rate = moved / report.duration_seconds if report.duration_seconds else 0.0
     verb = "counted" if report.dry_run else "done"
     console.print(Text(f"{verb}: {moved} rows in {report.duration_seconds:.1f} s ({rate:.0f} rows/s)"))
-
-
-def _awaiting(report: MigrationReport) -> str:
-    """The line about memories whose vectors stayed behind, on one line whatever the terminal's width."""
-    memories = "1 memory awaits" if report.awaiting_reembed == 1 else f"{report.awaiting_reembed} memories await"
-    if report.model is None:
-        return f"{memories} a re-embed: the vectors in the source have several lengths, and the commonest came over"
-    model = f"{report.model.name} (dim {report.model.dimension})"
-    return (
-        f"{memories} a re-embed: the vectors in the source are not of {model}; let Vestige re-embed them in the "
-        "source, then copy it into a new database"
-    )
 
 
 def _newer(report: MigrationReport) -> str:

@@ -129,9 +129,10 @@ class Run:
                 self._estimate()
         else:
             self._copy(counts, before)
-        self.report.awaiting_reembed = count_awaiting(
+        awaiting = count_awaiting(
             connection, self._source.layout, None if self._plan.dry_run else self._destination.main
         )
+        self.report.awaiting_reembed, self.report.awaiting_reasons = awaiting.total(), dict(awaiting)
         self.report.complete = True
         self._log_end()
 

@@ -1,7 +1,8 @@
 """Where a memory's vector is, which of several comes over, and which rows of vectors stay behind.
 
 A vector is taken from the active profile, else from the memory's own column, else from `node_embeddings`
-(source-schemas.md). It comes over where it belongs to the model that the destination is stamped with.
+(source-schemas.md). It comes over where it belongs to the model that the destination is stamped with, and where the
+memory does not say that it is of an earlier text (`stale`).
 """
 
 from __future__ import annotations
@@ -34,30 +35,58 @@ class VectorSource:
 
 def vector_source(layout: Layout) -> VectorSource:
     """How the vector of a memory is read from this file."""
-    return VectorSource(_joins(layout), _coalesce(layout, lambda place: _value(layout, place)))
+    value, earlier = _coalesce(layout, lambda place: _value(layout, place)), stale(layout, "n")
+    if value is not None and earlier is not None:
+        value = f"CASE WHEN {earlier} THEN NULL ELSE {value} END"
+    return VectorSource(_joins(layout), value)
+
+
+def stale(layout: Layout, alias: str) -> str | None:
+    """Whether the memory says that it has no vector, so that one that is there is of an earlier text of its own.
+
+    Vestige sets `has_embedding` to 0 where a text is edited while no embedder is ready, and where memories are merged,
+    and leaves the vector. NULL, or any other text than these, says nothing. None where the file has no such column.
+    """
+    return _says(layout, alias, 0, "false")
+
+
+def claims_vector(layout: Layout, alias: str) -> str | None:
+    """Whether the memory says that it has a vector; None where the file has no such column."""
+    return _says(layout, alias, 1, "true")
+
+
+def _says(layout: Layout, alias: str, number: int, word: str) -> str | None:
+    if not layout.has("knowledge_nodes", "has_embedding"):
+        return None
+    # As texts too: a table that another program has made need not give the column an affinity.
+    return f"{column('has_embedding', alias)} IN ({number}, '{number}', '{word}')"
+
+
+@dataclass(frozen=True)
+class MirrorAlone:
+    """`table` to read `node_embeddings` from, as `v`; `usable` is 1, 0 or NULL, as in `usable_source`."""
+
+    table: str
+    usable: str
+
+
+def mirror_alone(layout: Layout) -> MirrorAlone | None:
+    """`node_embeddings` where it is the only place of vectors; None where there are others, or none."""
+    if _places(layout) != [_MIRROR]:
+        return None
+    return MirrorAlone(_table(layout, "node_embeddings"), _usable(layout, _MIRROR, "v"))
+
+
+def usable_source(layout: Layout) -> VectorSource:
+    """The same as `vector_source`, with 1 for a vector that can come over and 0 for one that cannot, of whichever text
+    it is."""
+    return VectorSource(_joins(layout), _coalesce(layout, lambda place: _usable(layout, place, place)))
 
 
 def vector_places(layout: Layout) -> list[str]:
     """Where this file has vectors, the first choice first: a table, or `knowledge_nodes` for its own column."""
     names = {_PROFILE: "embedding_profile_vectors", _NODES: "knowledge_nodes", _MIRROR: "node_embeddings"}
     return [names[place] for place in _places(layout)]
-
-
-def awaiting_query(layout: Layout) -> str | None:
-    """A query for the ids of memories that have a vector, but none of the model that comes over.
-
-    Judged by storage class, model and length, without loading a vector; None where the file has no vectors at all.
-    """
-    if _places(layout) == [_MIRROR]:
-        # Far fewer rows than memories are unusable: no join (measured on 100,000: 0.04 s instead of 0.29 s).
-        return (
-            f"SELECT v.node_id FROM {_table(layout, 'node_embeddings')} AS v WHERE NOT {_usable(layout, _MIRROR, 'v')}"
-            " AND EXISTS (SELECT 1 FROM knowledge_nodes AS n WHERE n.id = v.node_id)"
-        )
-    usable = _coalesce(layout, lambda place: _usable(layout, place, place))
-    if usable is None:
-        return None
-    return f"SELECT n.id FROM knowledge_nodes AS n {_joins(layout)} WHERE NOT {usable}"
 
 
 def unplaced_rows(layout: Layout, table: str) -> str:
@@ -74,18 +103,25 @@ def unplaced_rows(layout: Layout, table: str) -> str:
     )
     if table in layout.repeated_vectors:
         orphaned += f" OR v.rowid NOT IN ({_newest(table)})"
+    if (earlier := stale(layout, "m")) is not None:
+        orphaned += (
+            f" OR v.rowid IN (SELECT o.rowid FROM knowledge_nodes AS m NOT INDEXED CROSS JOIN {table} AS o"
+            f" ON o.node_id = m.id WHERE {earlier})"
+        )
     if place == _PROFILE:
         other = f"v.profile_id IS NOT {quote_text(layout.active_profile or '')}"
         return f"{rows} WHERE {other} OR NOT {usable} OR {orphaned}"
-    earlier = [column("embedding", other) for other in _places(layout) if other != _MIRROR]
-    if not earlier:
+    before = [column("embedding", other) for other in _places(layout) if other != _MIRROR]
+    if not before:
         return f"{rows} WHERE NOT {usable} OR {orphaned}"
     # The mirror of a vector that comes over from elsewhere is no second vector: it is in the destination, too.
-    first = _first(earlier)
+    first = _first(before)
     joins = f"LEFT JOIN knowledge_nodes AS n ON n.id = v.node_id {_joins(layout, without=_MIRROR)}"
     same = f"CASE WHEN {first} IS NULL THEN {usable} ELSE {first} IS v.embedding END"
-    earlier_ones = f" OR v.rowid NOT IN ({_newest(table)})" if table in layout.repeated_vectors else ""
-    return f"{rows} {joins} WHERE n.id IS NULL OR NOT {same}{earlier_ones}"
+    others = f" OR v.rowid NOT IN ({_newest(table)})" if table in layout.repeated_vectors else ""
+    if (earlier := stale(layout, "n")) is not None:
+        others += f" OR {earlier}"
+    return f"{rows} {joins} WHERE n.id IS NULL OR NOT {same}{others}"
 
 
 def unplaced_condition(layout: Layout, table: str) -> str:

@@ -259,9 +259,10 @@ class _Verification:
         archive.run()
         self.report.archive = archive.found
         self.report.differences += archive.differences
-        self.report.awaiting_reembed = sum(
-            count_awaiting(source.connection, source.layout, main) for source in self._sources
-        )
+        awaiting: Counter[str] = Counter()
+        for source in self._sources:
+            awaiting += count_awaiting(source.connection, source.layout, main)
+        self.report.awaiting_reembed, self.report.awaiting_reasons = awaiting.total(), dict(awaiting)
         return archive
 
     def _compare_keys(self) -> None:
