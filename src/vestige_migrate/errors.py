@@ -83,11 +83,16 @@ class ModelMismatch(Refused):
     """Two of source, embedder and destination do not agree on the embedding model.
 
     `source` is the signature that counts (the source's; the embedder's where the source has none), `other` the one
-    that differs; the roles say whose they are.
+    that differs; the roles say whose they are. `can_choose`: the source has vectors of the other one as well.
     """
 
     def __init__(
-        self, source: ModelSignature, other: ModelSignature, other_role: str, source_role: str = "source"
+        self,
+        source: ModelSignature,
+        other: ModelSignature,
+        other_role: str,
+        source_role: str = "source",
+        can_choose: bool = False,
     ) -> None:
         self.source = source
         self.other = other
@@ -97,8 +102,16 @@ class ModelMismatch(Refused):
             f"embedding model mismatch between {source_role} and destination\n\n"
             f"  {_MODEL_OF[source_role]:<20}{source}\n"
             f"  {_MODEL_OF[other_role]:<20}{other}\n\n"
-            f"Nothing was written. {_advice(other, other_role, source_role)}"
+            f"Nothing was written. {_choice(other) if can_choose else _advice(other, other_role, source_role)}"
         )
+
+
+def _choice(other: ModelSignature) -> str:
+    """What to do where the source has vectors of the other model, too."""
+    return (
+        f"The source has vectors of that model, too: to copy those, and leave the others in the source, add "
+        f"--embedding-model '{other.name}' --embedding-dimension {other.dimension}; or copy into a new database."
+    )
 
 
 def _advice(other: ModelSignature, other_role: str, source_role: str) -> str:

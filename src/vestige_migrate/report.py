@@ -155,6 +155,10 @@ class MigrationReport:
     awaiting_reembed: int = 0
     awaiting_reasons: dict[str, int] = field(default_factory=dict)
     """The same, by the reason why no vector of the memory came over (`source.awaiting.Reason`)."""
+    mislabelled_vectors: dict[str, int] = field(default_factory=dict)
+    """Vectors of the source whose label is known to be wrong, by that label; they do not come over."""
+    shortened_vectors: int = 0
+    """Vectors of the source that come over shortened, as Vestige itself takes them."""
     source_changed: bool = False
     phases: dict[str, float] = field(default_factory=dict)
     duration_seconds: float = 0.0
@@ -262,6 +266,8 @@ class MigrationReport:
                 if self.awaiting_reembed
                 else {}
             ),
+            **({"mislabelled_vectors": self.mislabelled_vectors} if self.mislabelled_vectors else {}),
+            **({"shortened_vectors": self.shortened_vectors} if self.shortened_vectors else {}),
             **({"archived": self.archived} if self.archived is not None else {}),
             "source_changed": self.source_changed,
             "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vestige_migrate.model_names import MINI, MINI_DIMENSION
 from vestige_migrate.report import ModelInfo
 from vestige_migrate.source.awaiting import Reason
 
@@ -41,4 +42,14 @@ def _vectors(count: int) -> str:
     return "1 vector is" if count == 1 else f"{count} vectors are"
 
 
-_WORDS = {Reason.OTHER_MODEL: _of_other_model, Reason.EDITED: _edited, Reason.ABSENT: _absent}
+def _mislabelled(count: int, _: ModelInfo | None) -> str:
+    has = "has" if count == 1 else "have"
+    return f"{_vectors(count)} labelled {MINI} and {has} not its {MINI_DIMENSION} dimensions (Vestige skips such a one)"
+
+
+_WORDS = {
+    Reason.OTHER_MODEL: _of_other_model,
+    Reason.MISLABELLED: _mislabelled,
+    Reason.EDITED: _edited,
+    Reason.ABSENT: _absent,
+}

@@ -14,6 +14,7 @@ from vestige_migrate.cli.estimate_output import print_estimate
 from vestige_migrate.cli.streams import print_line
 from vestige_migrate.combined import CombinedReport
 from vestige_migrate.errors import PlanError
+from vestige_migrate.model_names import MINI_DIMENSION
 from vestige_migrate.report import MigrationReport, TableReport
 from vestige_migrate.source.counts import CACHES
 from vestige_migrate.source.lineage import is_newer_than_known
@@ -94,6 +95,8 @@ def _print_section(report: MigrationReport, console: Console) -> None:
     if report.awaiting_reembed:
         line = awaiting_line(report.awaiting_reembed, report.awaiting_reasons, report.model)
         console.print(Text(line), soft_wrap=True)
+    for line in _label_lines(report):
+        console.print(Text(line), soft_wrap=True)
     if is_newer_than_known(report.source.lineage, report.source.schema_version):
         console.print(Text(_newer(report)), soft_wrap=True)
     if report.source_changed:
@@ -104,6 +107,21 @@ def _print_section(report: MigrationReport, console: Console) -> None:
     rate = moved / report.duration_seconds if report.duration_seconds else 0.0
     verb = "counted" if report.dry_run else "done"
     console.print(Text(f"{verb}: {moved} rows in {report.duration_seconds:.1f} s ({rate:.0f} rows/s)"))
+
+
+def _label_lines(report: MigrationReport) -> list[str]:
+    """What is to be known of the vectors' labels and lengths, beside the line about a re-embed."""
+    lines = [
+        f"{count} vectors are labelled {name} and have not its {MINI_DIMENSION} dimensions: they stay in the source"
+        for name, count in report.mislabelled_vectors.items()
+    ]
+    if report.shortened_vectors and report.model is not None:
+        kept = report.model.dimension
+        lines.append(
+            f"{report.shortened_vectors} vectors come over as Vestige itself takes them, the first {kept} floats at "
+            "length 1; the rest is only in the source"
+        )
+    return lines
 
 
 def _newer(report: MigrationReport) -> str:

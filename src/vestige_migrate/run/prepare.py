@@ -11,8 +11,9 @@ from pathlib import Path
 from loguru import logger
 
 from vestige_migrate.errors import SourceReplaced, SourceUnusable
+from vestige_migrate.model_names import MINI_DIMENSION
 from vestige_migrate.paths import shown
-from vestige_migrate.plan import OnConflict, SqliteToPostgresPlan
+from vestige_migrate.plan import ModelSignature, OnConflict, SqliteToPostgresPlan
 from vestige_migrate.report import SourceInfo
 from vestige_migrate.source import driver
 from vestige_migrate.source.connect import SourceFile, open_source
@@ -91,11 +92,21 @@ class FoundSource:
     file: SourceFile
     layout: Layout
     lost: tuple[LostRow, ...] = ()
+    wanted: ModelSignature | None = None
+    """The model that was asked for, which counts where the file has vectors of it."""
+
+    def choosing(self, wanted: ModelSignature | None) -> FoundSource:
+        """The same source with the vectors of this model, where it has others as well."""
+        model = self.layout.model
+        if wanted is None or (model is not None and model.matches(wanted)):
+            return self
+        return replace(self, layout=_inspect(self.file, self.path, wanted), wanted=wanted)
 
 
 @contextmanager
-def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
-    """The plan's source, judged by what is in it and by the plan's flags.
+def found_source(plan: SqliteToPostgresPlan, wanted: ModelSignature | None = None) -> Iterator[FoundSource]:
+    """The plan's source, judged by what is in it and by the plan's flags; `wanted` is the model that counts where the
+    file has vectors of it and of others.
 
     Raises `SourceUnusable` where it is no Vestige file, and `SourceTooOld` where the flags offer no way forward. So
     every refusal comes before the first write, of an upgrade as well.
@@ -103,7 +114,7 @@ def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
     path = plan.sqlite_path
     with find_source(path, by_key=plan.on_conflict is OnConflict.NEWER) as (unpinned, damage, oddities):
         file = _pinned(unpinned, path)
-        layout = _inspect(file, path)
+        layout = _inspect(file, path, wanted)
         if damage is not None:
             if not is_readable(layout):  # an upgrade counts on constraints, which a damaged file need not keep
                 raise SourceUnusable(damaged(path, damage.finding))
@@ -132,7 +143,33 @@ def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
                 layout.lineage,
                 NEWEST_KNOWN[layout.lineage],
             )
-        yield FoundSource(path, file, layout, damage.lost if damage is not None else ())
+        _say_labels(path, layout)
+        yield FoundSource(path, file, layout, damage.lost if damage is not None else (), wanted)
+
+
+def _say_labels(path: Path, layout: Layout) -> None:
+    """One line for each label that is known to be wrong, and one where vectors come over otherwise than they are."""
+    for wrong in layout.mislabelled:
+        logger.warning(
+            "{}: {} vectors of {} floats are labelled {}, which has {} dimensions. Early versions of Vestige labelled "
+            "them so, and Vestige does not use them: their memories come over without a vector and await a re-embed, "
+            "the vectors stay in the source",
+            shown(path),
+            wrong.count,
+            wrong.floats,
+            wrong.name,
+            MINI_DIMENSION,
+        )
+    if layout.shortened and layout.model is not None:
+        logger.info(
+            "{}: {} vectors of {} are longer than {} floats and come over as Vestige itself takes them: the first {}, "
+            "divided by their length; the rest stays in the source",
+            shown(path),
+            layout.shortened,
+            layout.model.name,
+            layout.dimension,
+            layout.dimension,
+        )
 
 
 @contextmanager
@@ -160,7 +197,7 @@ def prepared_source(plan: SqliteToPostgresPlan, found: FoundSource) -> Iterator[
         # What was found may be a private copy, repaired; the upgrade repaired the file itself.
         file = _pinned(replace(found.file, path=path.resolve()), path)
         layout = _checked_again(file, found)
-        found = FoundSource(path, file, layout)
+        found = FoundSource(path, file, layout, wanted=found.wanted)
     with _opened(found.file, found, layout) as prepared:
         yield prepared
 
@@ -179,7 +216,7 @@ def _upgrade_snapshot(copy: SourceFile, path: Path) -> None:
 
 def _checked_again(file: SourceFile, found: FoundSource) -> Layout:
     """The layout after an upgrade or in a snapshot. The registries were compared for the one found first."""
-    layout = _inspect(file, found.path)
+    layout = _inspect(file, found.path, found.wanted)
     check_readable(layout, found.path)
     if (layout.model, layout.dimension) != (found.layout.model, found.layout.dimension):
         raise SourceUnusable(
@@ -196,9 +233,9 @@ def _pinned(file: SourceFile, path: Path) -> SourceFile:
         raise SourceUnusable(f"{path} is gone ({error.strerror}): it was there a moment ago, run again") from None
 
 
-def _inspect(file: SourceFile, path: Path) -> Layout:
+def _inspect(file: SourceFile, path: Path, wanted: ModelSignature | None) -> Layout:
     with _open(file, path) as connection:
-        return inspect_source(connection, path)
+        return inspect_source(connection, path, wanted)
 
 
 @contextmanager

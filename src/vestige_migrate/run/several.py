@@ -44,11 +44,10 @@ def run_several_to_postgres(
         warm_up()
     with ExitStack() as opened:
         with limits_refuse():
-            found = [opened.enter_context(found_source(plan)) for plan in plans]
+            wanted = signature_of(embedder)
+            found = [opened.enter_context(found_source(plan, wanted)) for plan in plans]
             check_sources(found)
-            destination = opened.enter_context(
-                ready_destination(plans[0], telling_layout(found), signature_of(embedder), run_name)
-            )
+            destination = opened.enter_context(ready_destination(plans[0], telling_layout(found), wanted, run_name))
             sources = [opened.enter_context(prepared_source(plan, at)) for plan, at in zip(plans, found, strict=True)]
         combined = CombinedReport(destination.info, _model_info(destination.model), len(plans), plans[0].dry_run)
         try:

@@ -8,15 +8,21 @@ memory does not say that it is of an earlier text (`stale`).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from vestige_migrate.source.layout import Layout
+from vestige_migrate.model_names import NOMIC_DIMENSION
+from vestige_migrate.source.layout import Layout, Mislabelled
 from vestige_migrate.source.select import EVERY_ROW, column, quote_text
 
 OTHER_MODEL = 1
 """What the SELECT yields instead of a vector that belongs to another embedding model."""
 NO_VECTOR = 2
 """What the SELECT yields instead of a text or number that stands where a BLOB should."""
+MISLABELLED = 3
+"""What the SELECT yields instead of a vector whose label is known to be wrong."""
+TO_SHORTEN_BYTES = 1
+"""A vector that comes over shortened is yielded up to its last byte that counts, and so many bytes more: no other is as
+long, since a whole number of floats is not."""
 
 VECTOR_TABLES = {"embedding_profile_vectors": "profile_id, node_id", "node_embeddings": "node_id"}
 """Tables of vectors, and what is unique in each of them unless the layout names it among `repeated_vectors`."""
@@ -64,23 +70,37 @@ def _says(layout: Layout, alias: str, number: int, word: str) -> str | None:
 
 @dataclass(frozen=True)
 class MirrorAlone:
-    """`table` to read `node_embeddings` from, as `v`; `usable` is 1, 0 or NULL, as in `usable_source`."""
+    """`table` to read `node_embeddings` from, as `v`; `usable` is 1, 0 or NULL, as in `usable_source`. `mislabelled`
+    says whether a row's label is known to be wrong; None where none is."""
 
     table: str
     usable: str
+    mislabelled: str | None
 
 
 def mirror_alone(layout: Layout) -> MirrorAlone | None:
     """`node_embeddings` where it is the only place of vectors; None where there are others, or none."""
     if _places(layout) != [_MIRROR]:
         return None
-    return MirrorAlone(_table(layout, "node_embeddings"), _usable(layout, _MIRROR, "v"))
+    return MirrorAlone(
+        _table(layout, "node_embeddings"), _usable(layout, _MIRROR, "v"), _mislabelled(layout, _MIRROR, "v")
+    )
 
 
 def usable_source(layout: Layout) -> VectorSource:
     """The same as `vector_source`, with 1 for a vector that can come over and 0 for one that cannot, of whichever text
     it is."""
     return VectorSource(_joins(layout), _coalesce(layout, lambda place: _usable(layout, place, place)))
+
+
+def mislabelled_alone(layout: Layout) -> str | None:
+    """Whether the label of a memory's only vector is known to be wrong, on the joins of `usable_source`; None where no
+    label is."""
+    wrong = _mislabelled(layout, _MIRROR, _MIRROR) if _MIRROR in _places(layout) else None
+    if wrong is None:
+        return None
+    others = [f"{column('embedding', place)} IS NULL" for place in _places(layout) if place != _MIRROR]
+    return " AND ".join([*others, wrong])
 
 
 def vector_places(layout: Layout) -> list[str]:
@@ -95,6 +115,7 @@ def unplaced_rows(layout: Layout, table: str) -> str:
     place = {"embedding_profile_vectors": _PROFILE, "node_embeddings": _MIRROR}[table]
     if place not in _places(layout):
         return rows
+    layout = replace(layout, shortened=0)  # of a vector that comes over shortened the rest is in the source alone
     usable = _usable(layout, place, "v")
     # The subquery reads indexes only and yields few rows, which a NOT EXISTS of its own would not.
     orphaned = (
@@ -175,18 +196,59 @@ def _first(expressions: Sequence[str]) -> str:
 def _value(layout: Layout, place: str) -> str:
     """The vector at this place, NULL where there is none, or the reason why what is there cannot be taken."""
     value = column("embedding", place)
-    blob = f"CASE typeof({value}) WHEN 'blob' THEN {value} WHEN 'null' THEN NULL ELSE {NO_VECTOR} END"
-    of_other = _of_other_model(layout, place, place)
-    return blob if of_other is None else f"CASE WHEN {of_other} THEN {OTHER_MODEL} ELSE {blob} END"
+    blob = (
+        f"CASE typeof({value}) WHEN 'blob' THEN {_cut(layout, place, value)} WHEN 'null' THEN NULL ELSE {NO_VECTOR} END"
+    )
+    of_other, wrong = _of_other_model(layout, place, place), _mislabelled(layout, place, place)
+    if of_other is not None:
+        blob = f"CASE WHEN {of_other} THEN {OTHER_MODEL} ELSE {blob} END"
+    return blob if wrong is None else f"CASE WHEN {wrong} THEN {MISLABELLED} ELSE {blob} END"
+
+
+def _cut(layout: Layout, place: str, value: str) -> str:
+    """The BLOB; one to be shortened with only the mark of it, and none other with that."""
+    if not layout.shortened or layout.dimension is None:
+        return value
+    cut = layout.dimension * _FLOAT_BYTES + TO_SHORTEN_BYTES
+    other = f"CASE LENGTH({value}) WHEN {cut} THEN {NO_VECTOR} ELSE {value} END"
+    return (
+        f"CASE WHEN {_is_long(layout, value)} THEN substr({value}, 1, {cut}) ELSE {other} END"
+        if place == _MIRROR
+        else other
+    )
+
+
+def _is_long(layout: Layout, value: str) -> str:
+    assert layout.dimension is not None
+    shortest, longest = (layout.dimension + 1) * _FLOAT_BYTES, NOMIC_DIMENSION * _FLOAT_BYTES
+    return f"(LENGTH({value}) BETWEEN {shortest} AND {longest} AND LENGTH({value}) % {_FLOAT_BYTES} = 0)"
 
 
 def _usable(layout: Layout, place: str, alias: str) -> str:
     """1 where a vector of this place can come over, 0 where it cannot, NULL where there is none."""
     value = column("embedding", alias)
     size = f"LENGTH({value})" + (f" = {layout.dimension * _FLOAT_BYTES}" if layout.dimension else " > 0")
+    if layout.shortened and place == _MIRROR:
+        size = f"({size} OR {_is_long(layout, value)})"
     judged = f"CASE typeof({value}) WHEN 'blob' THEN {size} WHEN 'null' THEN NULL ELSE 0 END"
-    of_other = _of_other_model(layout, place, alias)
-    return judged if of_other is None else f"CASE WHEN {of_other} THEN 0 ELSE {judged} END"
+    of_other = [found for ask in (_of_other_model, _mislabelled) if (found := ask(layout, place, alias))]
+    return f"CASE WHEN {' OR '.join(of_other)} THEN 0 ELSE {judged} END" if of_other else judged
+
+
+def _mislabelled(layout: Layout, place: str, alias: str) -> str | None:
+    """Whether the row's label is known to be wrong; None where no row's of this place is."""
+    if place != _MIRROR or not layout.mislabelled:
+        return None
+    return is_one_of(layout.mislabelled, column("model", alias), column("embedding", alias))
+
+
+def is_one_of(mislabelled: Sequence[Mislabelled], name: str, value: str) -> str:
+    """Whether a row with this name and this vector, both expressions, is among them."""
+    of = [
+        f"({name} = {quote_text(found.name)} AND LENGTH({value}) = {found.floats * _FLOAT_BYTES})"
+        for found in mislabelled
+    ]
+    return f"(typeof({value}) = 'blob' AND ({' OR '.join(of)}))"
 
 
 def _of_other_model(layout: Layout, place: str, alias: str) -> str | None:
@@ -195,6 +257,6 @@ def _of_other_model(layout: Layout, place: str, alias: str) -> str | None:
         return None
     if not layout.mirror_counts:
         return f"{column('node_id', alias)} IS NOT NULL"
-    if layout.vector_model is None or not layout.has("node_embeddings", "model"):
+    if layout.vector_labels is None or not layout.has("node_embeddings", "model"):
         return None
-    return f"{column('model', alias)} <> {quote_text(layout.vector_model)}"
+    return f"{column('model', alias)} NOT IN ({', '.join(map(quote_text, layout.vector_labels))})"

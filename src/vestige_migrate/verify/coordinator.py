@@ -87,6 +87,8 @@ def verify_several_to_postgres(
         with limits_refuse():
             found = [opened.enter_context(found_source(plan)) for plan in plans]
             destination = opened.enter_context(open_destination(plans[0], run_name))
+            # The copy may have been told which model counts: the destination knows.
+            found = [item.choosing(destination.registered) for item in found]
             sources = [
                 opened.enter_context(prepared_source(plan, item)) for plan, item in zip(plans, found, strict=True)
             ]
