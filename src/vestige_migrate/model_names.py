@@ -6,6 +6,7 @@ The rules for nomic v1.5 and for `all-MiniLM-L6-v2` are Vestige's own (`crates/v
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 
 NOMIC_DIMENSION, SHORT_DIMENSION = 768, 256
@@ -13,6 +14,7 @@ NOMIC_DIMENSION, SHORT_DIMENSION = 768, 256
 
 MINI, MINI_DIMENSION = "all-MiniLM-L6-v2", 384
 _TAG = ":latest"
+_NOMIC = "nomic v1.5"
 
 
 def is_nomic(name: str) -> bool:
@@ -27,19 +29,28 @@ def same_model(one: str, other: str) -> bool:
     Case, `_` for `-` and a tag `:latest` do not count, nor does an organisation that one of them leaves out; two
     organisations make two models.
     """
-    if one == other or (is_nomic(one) and is_nomic(other)):
-        return True
     (first, base), (second, other_base) = _parts(one), _parts(other)
     return base == other_base and (not first or not second or first == second)
 
 
 def spellings(name: str, names: Iterable[str]) -> frozenset[str]:
-    """Those of the names that mean this model. Where they are of two organisations, those that name none or the same
-    as `name`: which of the two it means is not said."""
-    found = [item for item in names if same_model(name, item)]
-    if any(not same_model(one, other) for one in found for other in found):
-        found = [item for item in found if _parts(item)[0] == _parts(name)[0]]
-    return frozenset(found)
+    """Those of the names that mean this model, as `families` has them."""
+    return frozenset(next(iter(families([name, *names])))).intersection(names)
+
+
+def families(names: Iterable[str]) -> list[list[str]]:
+    """The names of one model each, in the order in which they come.
+
+    Where names differ in their organisation alone, one that leaves it out means none of these: which is not said.
+    """
+    organisations: defaultdict[str, set[str]] = defaultdict(set)
+    parts = [(name, *_parts(name)) for name in names]
+    for _, organisation, base in parts:
+        organisations[base].update({organisation} - {""})
+    found: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for name, organisation, base in parts:
+        found[base, organisation if len(organisations[base]) > 1 else ""].append(name)
+    return list(found.values())
 
 
 def is_mislabelled(name: str, floats: int) -> bool:
@@ -57,5 +68,7 @@ def can_shorten(name: str, floats: int, dimension: int) -> bool:
 
 def _parts(name: str) -> tuple[str, str]:
     """Organisation and model; the first is empty where there is none."""
+    if is_nomic(name):
+        return "", _NOMIC
     organisation, _, base = name.strip().casefold().replace("_", "-").removesuffix(_TAG).rpartition("/")
     return organisation.rpartition("/")[2], base

@@ -92,8 +92,20 @@ def test_the_operator_says_which_model_counts(tmp_path: Path, database: str) -> 
     found = Verifier(database)(path)
     assert (found.same, found.awaiting_reembed, len(found.altered)) == (True, 20, 20)
     assert copy_as(path, database, "example/small", 8).nothing_new
-    with pytest.raises(ModelMismatch, match="--embedding-model 'Small' --embedding-dimension 8"):
+    with pytest.raises(ModelMismatch, match="--embedding-model Small --embedding-dimension 8"):
         run_sqlite_to_postgres(SqliteToPostgresPlan(path, database, workers=1))
+
+
+def test_of_two_files_the_model_that_both_have_can_be_chosen(tmp_path: Path, database: str) -> None:
+    first = labelled(tmp_path / "first.db", ("example/large", 16, 9), ("example/small", 8, 6))
+    second = labelled(tmp_path / "second.db", ("small", 8, 5), spec=replace(SPEC, seed=9))
+    plans = [SqliteToPostgresPlan(path, database, workers=1) for path in (first, second)]
+    with pytest.raises(ModelMismatch, match=r"--embedding-model example/small --embedding-dimension 8\.$"):
+        run_several_to_postgres(plans)
+    report = run_several_to_postgres(plans, ModelSignature("example/small", 8))
+    assert [one.awaiting_reembed for one in report.reports] == [9, 0]
+    assert vectors(database) == blobs(first, "dimensions = 8") | blobs(second)
+    assert Verifier(database)(first, second).same
 
 
 def test_a_model_that_no_vector_is_of_is_refused_as_before(tmp_path: Path, database: str) -> None:

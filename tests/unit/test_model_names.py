@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vestige_migrate.model_names import can_shorten, is_mislabelled, same_model, spellings
+from vestige_migrate.model_names import can_shorten, families, is_mislabelled, same_model, spellings
 from vestige_migrate.wire.shorten import shorten
 
 NOMIC = "nomic-ai/nomic-embed-text-v1.5"
@@ -45,7 +45,15 @@ def test_spellings_of_one_model_are_one_and_other_models_are_not(one: str, other
 def test_a_name_without_an_organisation_does_not_mean_two_models() -> None:
     assert spellings("model", {"model", "one/model", "Model"}) == {"model", "one/model", "Model"}
     assert spellings("model", {"model", "one/model", "two/model", "Model"}) == {"model", "Model"}
-    assert spellings("one/model", {"model", "One/model", "two/model"}) == {"model", "One/model"}
+    assert spellings("one/model", {"model", "One/model", "two/model"}) == {"One/model"}
+    assert spellings("one/model", {"model", "One/model", "other"}) == {"model", "One/model"}
+    assert families(["a", "x/a", "b", "y/a"]) == [["a"], ["x/a"], ["b"], ["y/a"]]
+    assert families(["a", "b", "X/A"]) == [["a", "X/A"], ["b"]]
+
+
+def test_many_names_are_no_trouble() -> None:
+    assert len(families(f"org{number % 7}/model-{number}" for number in range(20_000))) == 20_000
+    assert len(spellings(NOMIC, {f"nomic v1.5 {number}" for number in range(20_000)})) == 20_000
 
 
 def test_only_the_labels_that_early_versions_wrote_are_known_to_be_wrong() -> None:

@@ -137,7 +137,11 @@ def check_sources(found: Sequence[FoundSource]) -> None:
             continue
         named_both = UNNAMED not in (first.name, second.name)
         if not first.matches(second) if named_both else first.dimension != second.dimension:
-            raise SourcesMismatch(str(one.path), first, str(other.path), second)
+            choices = (
+                *filter(first.matches, other.layout.other_models),
+                *filter(second.matches, one.layout.other_models),
+            )
+            raise SourcesMismatch(str(one.path), first, str(other.path), second, next(iter(choices), None))
 
 
 def signature(layout: Layout) -> ModelSignature | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from vestige_migrate.decode.text import is_storable
-from vestige_migrate.model_names import SHORT_DIMENSION, can_shorten, is_mislabelled, same_model, spellings
+from vestige_migrate.model_names import SHORT_DIMENSION, can_shorten, families, is_mislabelled, same_model, spellings
 from vestige_migrate.plan import ModelSignature
 from vestige_migrate.source.layout import Layout, Mislabelled
 
@@ -76,18 +76,18 @@ class Labels:
 
         Of a model whose long vectors come over shortened the short ones count, wherever there are any.
         """
-        families = _families([label for label in self._labels if not label.is_wrong])
+        found = _families([label for label in self._labels if not label.is_wrong])
         counted: Counter[tuple[int, int]] = Counter()
-        for at, family in enumerate(families):
-            dimensions = {label.dimension for label in family}
+        for at, family in enumerate(found):
+            has_short = any(label.dimension == SHORT_DIMENSION for label in family)
             for label in family:
-                short = (other for other in dimensions if can_shorten(label.name, label.dimension, other))
-                counted[at, next(short, label.dimension)] += label.count
+                shortens = has_short and can_shorten(label.name, label.dimension, SHORT_DIMENSION)
+                counted[at, SHORT_DIMENSION if shortens else label.dimension] += label.count
         if not counted:
             return None
-        at, dimension = min(counted, key=lambda key: (-counted[key], families[key[0]][0].name, key[1]))
+        at, dimension = min(counted, key=lambda key: (-counted[key], found[key[0]][0].name, key[1]))
         names: Counter[str] = Counter()
-        for label in families[at]:
+        for label in found[at]:
             names[label.name] += label.count * (label.dimension == dimension)
         return ModelSignature(min(names, key=lambda name: (-names[name], name)), dimension)
 
@@ -103,7 +103,9 @@ class Labels:
         if not found:
             same_length = [label for label in self._labels if label.dimension == model.dimension and not label.is_wrong]
             found = spellings(same_length[0].name, self._names) if same_length else frozenset()
-        return tuple(sorted(found)) or None
+        # The commonest ones, since they become part of a statement: nobody writes one name in a hundred ways.
+        names = dict.fromkeys(label.name for label in self._labels if label.name in found)
+        return tuple(names)[:_MOST_SPELLINGS] or None
 
     def mislabelled(self, model: ModelSignature | None) -> tuple[Mislabelled, ...]:
         """Vectors under a name that is known to be wrong, but for those that the model itself is said to be."""
@@ -111,7 +113,7 @@ class Labels:
             Mislabelled(label.name, label.floats, label.count)
             for label in self._labels
             if label.is_wrong and not (model and model.dimension == label.floats and same_model(model.name, label.name))
-        )
+        )[:_MOST_SPELLINGS]
 
     def shortened(self, model: ModelSignature | None) -> int:
         """How many vectors come over shortened to the model's dimension."""
@@ -135,6 +137,7 @@ class Labels:
 
 
 _MOST_NAMED = 20
+_MOST_SPELLINGS = 100
 
 
 def _fits(label: Label, dimension: int) -> bool:
@@ -142,13 +145,9 @@ def _fits(label: Label, dimension: int) -> bool:
 
 
 def _families(labels: Sequence[Label]) -> list[list[Label]]:
-    """Labels of one model each, the commonest spelling first."""
-    families: list[list[Label]] = []
+    """Labels of one model each, in their order."""
+    by_name: defaultdict[str, list[Label]] = defaultdict(list)
     for label in labels:
-        for family in families:
-            if all(same_model(label.name, other.name) for other in family):
-                family.append(label)
-                break
-        else:
-            families.append([label])
-    return families
+        by_name[label.name].append(label)
+    found = [[label for name in names for label in by_name[name]] for names in families(by_name)]
+    return [sorted(family, key=lambda label: -label.count) for family in found]
