@@ -26,7 +26,7 @@ def count_awaiting(source: sqlite3.Connection, layout: Layout, destination: Conn
         for id_, reason in some:
             by_reason[reason].append(id_)
         for reason, ids in by_reason.items():
-            found[reason] += len(ids) if destination is None else _without_vector(destination, _uuids(ids))
+            found[str(reason)] += len(ids) if destination is None else _without_vector(destination, _uuids(ids))
     return +found
 
 
