@@ -28,6 +28,7 @@ row content or a password.
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -83,11 +84,16 @@ class ModelMismatch(Refused):
     """Two of source, embedder and destination do not agree on the embedding model.
 
     `source` is the signature that counts (the source's; the embedder's where the source has none), `other` the one
-    that differs; the roles say whose they are.
+    that differs; the roles say whose they are. `can_choose`: the source has vectors of the other one as well.
     """
 
     def __init__(
-        self, source: ModelSignature, other: ModelSignature, other_role: str, source_role: str = "source"
+        self,
+        source: ModelSignature,
+        other: ModelSignature,
+        other_role: str,
+        source_role: str = "source",
+        can_choose: bool = False,
     ) -> None:
         self.source = source
         self.other = other
@@ -97,8 +103,24 @@ class ModelMismatch(Refused):
             f"embedding model mismatch between {source_role} and destination\n\n"
             f"  {_MODEL_OF[source_role]:<20}{source}\n"
             f"  {_MODEL_OF[other_role]:<20}{other}\n\n"
-            f"Nothing was written. {_advice(other, other_role, source_role)}"
+            f"Nothing was written. {_choice(other) if can_choose else _advice(other, other_role, source_role)}"
         )
+
+
+def _both(choice: ModelSignature) -> str:
+    return f"Or copy the vectors of {choice.name} alone, which both files have: add {_options(choice)}."
+
+
+def _options(model: ModelSignature) -> str:
+    return f"--embedding-model {quote(model.name)} --embedding-dimension {model.dimension}"
+
+
+def _choice(other: ModelSignature) -> str:
+    """What to do where the source has vectors of the other model, too."""
+    return (
+        "The source has vectors of that model, too: to copy those, and leave the others in the source, add "
+        f"{_options(other)}; or copy into a new database."
+    )
 
 
 def _advice(other: ModelSignature, other_role: str, source_role: str) -> str:
@@ -113,9 +135,16 @@ def _advice(other: ModelSignature, other_role: str, source_role: str) -> str:
 
 
 class SourcesMismatch(ModelMismatch):
-    """Two of several sources do not agree on the embedding model."""
+    """Two of several sources do not agree on the embedding model. `choice` is one that both have vectors of."""
 
-    def __init__(self, path: str, source: ModelSignature, other_path: str, other: ModelSignature) -> None:
+    def __init__(
+        self,
+        path: str,
+        source: ModelSignature,
+        other_path: str,
+        other: ModelSignature,
+        choice: ModelSignature | None = None,
+    ) -> None:
         self.source = source
         self.other = other
         self.source_role = self.other_role = "source"
@@ -125,7 +154,7 @@ class SourcesMismatch(ModelMismatch):
             f"  {path} has {source}\n"
             f"  {other_path} has {other}\n\n"
             "Their vectors cannot be searched together: copy the files into two destinations, or let Vestige re-embed "
-            "one of them first.",
+            f"one of them first.{f' {_both(choice)}' if choice is not None else ''}",
         )
 
 

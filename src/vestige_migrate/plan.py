@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from vestige_migrate.errors import PlanError, UnsupportedPair
+from vestige_migrate.model_names import same_model
 from vestige_migrate.paths import check_reachable, expanded
 
 BATCH_BYTES = 8 * 1024 * 1024
@@ -72,8 +73,9 @@ class ModelSignature:
     hash: str | None = None
 
     def matches(self, other: ModelSignature) -> bool:
-        """Whether both name one model; a signature without a hash (inferred) compares name and dimension."""
-        if (self.name, self.dimension) != (other.name, other.dimension):
+        """Whether both name one model, in whichever spelling; a signature without a hash (inferred) compares name and
+        dimension."""
+        if self.dimension != other.dimension or not same_model(self.name, other.name):
             return False
         return self.hash is None or other.hash is None or self.hash == other.hash
 

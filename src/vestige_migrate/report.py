@@ -181,6 +181,12 @@ class MigrationReport:
     errors: list[RowError] = field(default_factory=list)
     left_behind: dict[str, int] = field(default_factory=dict)
     awaiting_reembed: int = 0
+    awaiting_reasons: dict[str, int] = field(default_factory=dict)
+    """The same, by the reason why no vector of the memory came over (`source.awaiting.Reason`)."""
+    mislabelled_vectors: dict[str, int] = field(default_factory=dict)
+    """Vectors of the source whose label is known to be wrong, by that label; they do not come over."""
+    shortened_vectors: int = 0
+    """Vectors of the source that come over shortened, as Vestige itself takes them."""
     source_changed: bool = False
     phases: dict[str, float] = field(default_factory=dict)
     duration_seconds: float = 0.0
@@ -283,7 +289,13 @@ class MigrationReport:
             "errors": [error.as_json() for error in self.errors],
             "left_behind": self.left_behind,
             # Only where there are any: section 6 of the specification names every other key.
-            **({"awaiting_reembed": self.awaiting_reembed} if self.awaiting_reembed else {}),
+            **(
+                {"awaiting_reembed": self.awaiting_reembed, "awaiting_reasons": self.awaiting_reasons}
+                if self.awaiting_reembed
+                else {}
+            ),
+            **({"mislabelled_vectors": self.mislabelled_vectors} if self.mislabelled_vectors else {}),
+            **({"shortened_vectors": self.shortened_vectors} if self.shortened_vectors else {}),
             **({"archived": self.archived} if self.archived is not None else {}),
             "source_changed": self.source_changed,
             "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},

@@ -19,6 +19,7 @@ Raw = str | bytes | int | float | None
 _PLAIN_ID = re.compile("[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FROM_MILLISECONDS = 10**10
+_JULIAN, _JULIAN_EPOCH = (1_721_425.5, 5_373_484.5), 2_440_587.5
 _NO_JSON = object()
 
 
@@ -95,6 +96,9 @@ def _is_time(raw: Raw, stored: datetime | None) -> bool:
         else:
             number = float(text or 0)
         seconds = number / 1000 if abs(number) >= _FROM_MILLISECONDS else number
+        is_real = "." in text or "e" in text.lower() if isinstance(text, str) else isinstance(text, float)
+        if is_real and _JULIAN[0] <= number < _JULIAN[1]:
+            seconds = (number - _JULIAN_EPOCH) * 86_400
         return abs(_EPOCH + timedelta(seconds=seconds) - stored) < timedelta(milliseconds=1)
     except (ValueError, OverflowError):
         return False

@@ -69,7 +69,7 @@ DIFFERENT = [
     pytest.param(ModelSignature("nomic-ai/nomic-embed-text-v2", 256, NOMIC.hash), id="name"),
     pytest.param(ModelSignature(NOMIC.name, 768, NOMIC.hash), id="dimension"),
     pytest.param(ModelSignature(NOMIC.name, 256, "1234"), id="hash"),
-    pytest.param(ModelSignature("NOMIC-ai/nomic-embed-text-v1.5", 256, NOMIC.hash), id="case of a letter"),
+    pytest.param(ModelSignature("NOMIC-ai/nomic-embed-vision-v1.5", 256, NOMIC.hash), id="a word of the name"),
 ]
 
 

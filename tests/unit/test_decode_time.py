@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -9,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vestige_migrate.decode.problem import BadValue, Raw
-from vestige_migrate.decode.time import LARGEST_EPOCH_SECONDS, UNIX_EPOCH, decode_time
+from vestige_migrate.decode.time import JULIAN_DAYS, LARGEST_EPOCH_SECONDS, UNIX_EPOCH, decode_time
 
 SEVERAL = settings(max_examples=150, deadline=None)
 moments = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30))
@@ -44,6 +47,12 @@ BASE = datetime(2026, 5, 27, 9, 35, 58, tzinfo=UTC)
         (1_716_800_000_123, datetime(2024, 5, 27, 8, 53, 20, 123000, tzinfo=UTC)),
         ("1716800000123", datetime(2024, 5, 27, 8, 53, 20, 123000, tzinfo=UTC)),
         (-1_716_800_000_000, UNIX_EPOCH - timedelta(seconds=1_716_800_000)),
+        (2_460_000.5, datetime(2023, 2, 25, tzinfo=UTC)),
+        (2_460_000.0, datetime(2023, 2, 24, 12, tzinfo=UTC)),
+        ("2461187.8999782754", datetime(2026, 5, 27, 9, 35, 58, 123000, tzinfo=UTC)),
+        (b"2461187.8999782754", datetime(2026, 5, 27, 9, 35, 58, 123000, tzinfo=UTC)),
+        (2_460_000, UNIX_EPOCH + timedelta(seconds=2_460_000)),  # an integer is no Julian day
+        ("2460000", UNIX_EPOCH + timedelta(seconds=2_460_000)),
     ],
 )
 def test_the_documented_forms(raw: Raw, expected: datetime) -> None:
@@ -72,6 +81,26 @@ def test_digits_past_microseconds_are_cut(moment: datetime, between: str, digits
     assert decode_time(text) == expected
 
 
+def test_julian_days_end_where_the_years_end() -> None:
+    first, end = JULIAN_DAYS
+    assert decode_time(first) == datetime(1, 1, 1, tzinfo=UTC)
+    assert decode_time(math.nextafter(first, 0)) == UNIX_EPOCH + timedelta(seconds=math.nextafter(first, 0))
+    assert decode_time(end - 1 / 86_400_000) == datetime(9999, 12, 31, 23, 59, 59, 999000, tzinfo=UTC)
+    assert decode_time(end) == UNIX_EPOCH + timedelta(seconds=end)
+
+
+@SEVERAL
+@given(moments)
+def test_a_julian_day_is_read_as_sqlite_reads_it(moment: datetime) -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        (day, text) = connection.execute(
+            "SELECT day, strftime('%Y-%m-%d %H:%M:%f', day) FROM (SELECT julianday(?) AS day)",
+            (moment.isoformat(" ", "milliseconds")[:23],),
+        ).fetchone()
+    expected = datetime.fromisoformat(text).replace(tzinfo=UTC)
+    assert decode_time(day) == decode_time(repr(day)) == expected
+
+
 @SEVERAL
 @given(moments, st.integers(-1439, 1439))
 def test_an_offset_is_taken_into_account(moment: datetime, minutes: int) -> None:
@@ -83,7 +112,9 @@ def test_an_offset_is_taken_into_account(moment: datetime, minutes: int) -> None
 @given(st.integers(-LARGEST_EPOCH_SECONDS, LARGEST_EPOCH_SECONDS))
 def test_small_numbers_are_seconds_in_every_storage_class(seconds: int) -> None:
     expected = UNIX_EPOCH + timedelta(seconds=seconds)
-    for raw in (seconds, float(seconds), str(seconds), f"{seconds}.0", str(seconds).encode()):
+    integers: list[Raw] = [seconds, str(seconds), str(seconds).encode()]
+    reals: list[Raw] = [] if JULIAN_DAYS[0] <= seconds < JULIAN_DAYS[1] else [float(seconds), f"{seconds}.0"]
+    for raw in integers + reals:
         assert decode_time(raw) == expected
 
 

@@ -60,10 +60,16 @@ def copy(
         typer.Option("--snapshot", help="Copy from a private snapshot; the file itself is never touched."),
     ] = False,
     embedding_model: Annotated[
-        _Text, typer.Option(help="Check the source against this embedding model's name.", show_default=False)
+        _Text,
+        typer.Option(
+            help="The embedding model that counts where a source has vectors of several; else checked against it.",
+            show_default=False,
+        ),
     ] = None,
-    embedding_dimension: Annotated[_Number, typer.Option(help="... and this dimension.", show_default=False)] = None,
-    embedding_hash: Annotated[_Text, typer.Option(help="... and this hash.", show_default=False)] = None,
+    embedding_dimension: Annotated[
+        _Number, typer.Option(help="... and its vectors' dimension.", show_default=False)
+    ] = None,
+    embedding_hash: Annotated[_Text, typer.Option(help="... and its hash.", show_default=False)] = None,
     indexes: Annotated[
         Indexes,
         typer.Option(

@@ -8,11 +8,13 @@ from loguru import logger
 from rich.console import Console
 from rich.text import Text
 
+from vestige_migrate.cli.awaiting import awaiting_line
 from vestige_migrate.cli.counts import print_counts
 from vestige_migrate.cli.estimate_output import print_estimate
 from vestige_migrate.cli.streams import print_line
 from vestige_migrate.combined import CombinedReport
 from vestige_migrate.errors import PlanError
+from vestige_migrate.model_names import MINI_DIMENSION
 from vestige_migrate.report import MigrationReport, TableReport
 from vestige_migrate.source.counts import CACHES
 from vestige_migrate.source.lineage import is_newer_than_known
@@ -95,7 +97,10 @@ def _print_section(report: MigrationReport, console: Console) -> None:
             Text(f"left in the source, no place in the destination: {names_with_rows(report.left_behind)}{hint}")
         )
     if report.awaiting_reembed:
-        console.print(Text(_awaiting(report)), soft_wrap=True)
+        line = awaiting_line(report.awaiting_reembed, report.awaiting_reasons, report.model)
+        console.print(Text(line), soft_wrap=True)
+    for line in _label_lines(report):
+        console.print(Text(line), soft_wrap=True)
     if is_newer_than_known(report.source.lineage, report.source.schema_version):
         console.print(Text(_newer(report)), soft_wrap=True)
     if report.source_changed:
@@ -108,16 +113,19 @@ def _print_section(report: MigrationReport, console: Console) -> None:
     console.print(Text(f"{verb}: {moved} rows in {report.duration_seconds:.1f} s ({rate:.0f} rows/s)"))
 
 
-def _awaiting(report: MigrationReport) -> str:
-    """The line about memories whose vectors stayed behind, on one line whatever the terminal's width."""
-    memories = "1 memory awaits" if report.awaiting_reembed == 1 else f"{report.awaiting_reembed} memories await"
-    if report.model is None:
-        return f"{memories} a re-embed: the vectors in the source have several lengths, and the commonest came over"
-    model = f"{report.model.name} (dim {report.model.dimension})"
-    return (
-        f"{memories} a re-embed: the vectors in the source are not of {model}; let Vestige re-embed them in the "
-        "source, then copy it into a new database"
-    )
+def _label_lines(report: MigrationReport) -> list[str]:
+    """What is to be known of the vectors' labels and lengths, beside the line about a re-embed."""
+    lines = [
+        f"{count} vectors are labelled {name} and have not its {MINI_DIMENSION} dimensions: they stay in the source"
+        for name, count in report.mislabelled_vectors.items()
+    ]
+    if report.shortened_vectors and report.model is not None:
+        kept = report.model.dimension
+        lines.append(
+            f"{report.shortened_vectors} vectors come over as Vestige itself takes them, the first {kept} floats at "
+            "length 1; the rest is only in the source"
+        )
+    return lines
 
 
 def _newer(report: MigrationReport) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.text import Text
 
+from vestige_migrate.cli.awaiting import awaiting_line
 from vestige_migrate.cli.counts import print_counts
 from vestige_migrate.cli.output import SHOWN_ERRORS, names_with_rows
 from vestige_migrate.report import RowError
@@ -76,9 +77,7 @@ def archive_lines(report: VerifyReport) -> list[str]:
         but = f" (but for {', '.join(caches)}, which is worthless without the file)" if advice and caches else ""
         lines.append(f"only in the source{advice}{but}: {names_with_rows(archive.left_behind)}")
     if report.awaiting_reembed:
-        one = report.awaiting_reembed == 1
-        who = "1 memory, which awaits" if one else f"{report.awaiting_reembed} memories, which await"
-        lines.append(f"only in the source, of another model than the destination's: the vectors of {who} a re-embed")
+        lines.append(awaiting_line(report.awaiting_reembed, report.awaiting_reasons, report.model))
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 from psycopg import sql
@@ -37,10 +38,12 @@ def check_models(
     dimension: int | None,
     embedder: ModelSignature | None,
     destination: ModelSignature | None,
+    others: Sequence[ModelSignature] = (),
 ) -> None:
     """Raises `ModelMismatch` where two of the three that are known differ.
 
-    `dimension` is the length of the source's vectors, which may be known where their model is not.
+    `others` are models that the source has vectors of as well. `dimension` is the length of the source's vectors, which
+    may be known where their model is not.
     """
     if source is None and dimension is not None:
         for other, role in ((embedder, "embedder"), (destination, "destination")):
@@ -53,7 +56,8 @@ def check_models(
     ]
     for (role, model), (other_role, other) in combinations(known, 2):
         if not model.matches(other):
-            raise ModelMismatch(model, other, other_role, role)
+            can_choose = other_role == "destination" and role == "source" and any(map(other.matches, others))
+            raise ModelMismatch(model, other, other_role, role, can_choose)
 
 
 def check_column(connection: Connection, dimension: int | None) -> None:

@@ -1,27 +1,33 @@
-"""How many memories have a vector in the source and none in the destination, because it is of another model."""
+"""How many memories await a re-embed: those that the source keeps the vector of, or that it never had one for."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from uuid import UUID
 
 from vestige_migrate.decode.ids import decode_uuid
 from vestige_migrate.decode.problem import BadValue
 from vestige_migrate.destination.connect import Connection
+from vestige_migrate.source.awaiting import Reason
 from vestige_migrate.source.counts import awaiting_reembed
 from vestige_migrate.source.layout import Layout
 
 
-def count_awaiting(source: sqlite3.Connection, layout: Layout, destination: Connection | None) -> int:
-    """Memories that await a re-embed. Without a destination (a dry run): those that a copy would leave so.
+def count_awaiting(source: sqlite3.Connection, layout: Layout, destination: Connection | None) -> Counter[str]:
+    """Memories that await a re-embed, by reason. Without a destination (a dry run): those that a copy would leave so.
 
     The destination is asked, because a memory may have been embedded there since an earlier run.
     """
-    return sum(
-        len(ids) if destination is None else _without_vector(destination, _uuids(ids))
-        for ids in awaiting_reembed(source, layout)
-    )
+    found: Counter[str] = Counter()
+    for some in awaiting_reembed(source, layout):
+        by_reason: defaultdict[Reason, list[object]] = defaultdict(list)
+        for id_, reason in some:
+            by_reason[reason].append(id_)
+        for reason, ids in by_reason.items():
+            found[str(reason)] += len(ids) if destination is None else _without_vector(destination, _uuids(ids))
+    return +found
 
 
 def _without_vector(connection: Connection, ids: list[UUID]) -> int:

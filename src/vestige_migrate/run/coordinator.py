@@ -54,8 +54,9 @@ def run_sqlite_to_postgres(
     with ExitStack() as opened:
         with limits_refuse():
             opened.enter_context(kept([plan.sqlite_path]))
-            found = opened.enter_context(found_source(plan))
-            destination = opened.enter_context(ready_destination(plan, found.layout, signature_of(embedder), run_name))
+            wanted = signature_of(embedder)
+            found = opened.enter_context(found_source(plan, wanted))
+            destination = opened.enter_context(ready_destination(plan, found.layout, wanted, run_name))
             source = opened.enter_context(prepared_source(plan, found))
         indexes = IndexPhase(plan, destination, on_progress)
         run = Run(plan, source, destination, indexes, run_name, started, on_progress)

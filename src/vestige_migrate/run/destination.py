@@ -179,7 +179,7 @@ def _ready(
             check_shape(main)
             rights.check_writing(main, plan)
             registered = registry.read_registry(main)
-            registry.check_models(layout.model, layout.dimension, embedder, registered)
+            registry.check_models(layout.model, layout.dimension, embedder, registered, layout.other_models)
             model = layout.model or embedder or registered
             dimension = layout.dimension or (model.dimension if model else None)
             registry.check_column(main, dimension)

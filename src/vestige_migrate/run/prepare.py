@@ -11,8 +11,9 @@ from pathlib import Path
 from loguru import logger
 
 from vestige_migrate.errors import SourceReplaced, SourceUnusable
+from vestige_migrate.model_names import MINI_DIMENSION
 from vestige_migrate.paths import shown
-from vestige_migrate.plan import OnConflict, SqliteToPostgresPlan
+from vestige_migrate.plan import ModelSignature, OnConflict, SqliteToPostgresPlan
 from vestige_migrate.report import ScopeInfo, SourceInfo
 from vestige_migrate.shared_folders import is_root, others_can_exchange
 from vestige_migrate.source import driver
@@ -116,11 +117,21 @@ class FoundSource:
     layout: Layout
     lost: tuple[LostRow, ...] = ()
     original: Original | None = None
+    wanted: ModelSignature | None = None
+    """The model that was asked for, which counts where the file has vectors of it."""
+
+    def choosing(self, wanted: ModelSignature | None) -> FoundSource:
+        """The same source with the vectors of this model, where it has others as well."""
+        model = self.layout.model
+        if wanted is None or (model is not None and model.matches(wanted)):
+            return self
+        return replace(self, layout=_inspect(self.file, self.path, wanted), wanted=wanted)
 
 
 @contextmanager
-def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
-    """The plan's source, judged by what is in it and by the plan's flags.
+def found_source(plan: SqliteToPostgresPlan, wanted: ModelSignature | None = None) -> Iterator[FoundSource]:
+    """The plan's source, judged by what is in it and by the plan's flags; `wanted` is the model that counts where the
+    file has vectors of it and of others.
 
     Raises `SourceUnusable` where it is no Vestige file, and `SourceTooOld` where the flags offer no way forward. So
     every refusal comes before the first write, of an upgrade as well.
@@ -129,7 +140,7 @@ def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
     original = Original(path.resolve(), file_state(path.resolve()))
     with find_source(path, by_key=plan.on_conflict is OnConflict.NEWER) as (unpinned, damage, oddities):
         file = _pinned(unpinned, path)
-        layout = _inspect(file, path)
+        layout = _inspect(file, path, wanted)
         if plan.scope is not None:
             with _open(file, path) as connection:
                 check_scope(connection, layout, plan.scope, path)
@@ -170,7 +181,8 @@ def found_source(plan: SqliteToPostgresPlan) -> Iterator[FoundSource]:
                 layout.lineage,
                 NEWEST_KNOWN[layout.lineage],
             )
-        yield FoundSource(path, file, layout, damage.lost if damage is not None else (), original)
+        _say_labels(path, layout)
+        yield FoundSource(path, file, layout, damage.lost if damage is not None else (), original, wanted)
 
 
 def _check_one_name(path: Path, layout: Layout) -> None:
@@ -190,6 +202,31 @@ def _check_not_as_root(path: Path, layout: Layout) -> None:
         raise SourceUnusable(
             f"{path} is at V{layout.version} and is not upgraded in place by root, since others can exchange files in "
             f"{shown(folder)}: run this as the account that the file belongs to, or use --snapshot instead"
+        )
+
+
+def _say_labels(path: Path, layout: Layout) -> None:
+    """One line for each label that is known to be wrong, and one where vectors come over otherwise than they are."""
+    for wrong in layout.mislabelled:
+        logger.warning(
+            "{}: {} vectors of {} floats are labelled {}, which has {} dimensions. Early versions of Vestige labelled "
+            "them so, and Vestige does not use them: their memories come over without a vector and await a re-embed, "
+            "the vectors stay in the source",
+            shown(path),
+            wrong.count,
+            wrong.floats,
+            wrong.name,
+            MINI_DIMENSION,
+        )
+    if layout.shortened and layout.model is not None:
+        logger.info(
+            "{}: {} vectors of {} are longer than {} floats and come over as Vestige itself takes them: the first {}, "
+            "divided by their length; the rest stays in the source",
+            shown(path),
+            layout.shortened,
+            layout.model.name,
+            layout.dimension,
+            layout.dimension,
         )
 
 
@@ -221,7 +258,7 @@ def prepared_source(plan: SqliteToPostgresPlan, found: FoundSource) -> Iterator[
         # What was found may be a private copy, repaired; the upgrade repaired the file itself.
         file = _pinned(replace(found.file, path=path.resolve()), path)
         layout = _checked_again(file, found)
-        found = FoundSource(path, file, layout, original=found.original)
+        found = FoundSource(path, file, layout, original=found.original, wanted=found.wanted)
     if plan.scope is None:
         with _opened(found.file, found, layout) as prepared:
             yield prepared
@@ -257,7 +294,7 @@ def _upgrade_snapshot(copy: SourceFile, path: Path) -> None:
 
 def _checked_again(file: SourceFile, found: FoundSource) -> Layout:
     """The layout after an upgrade or in a snapshot. The registries were compared for the one found first."""
-    layout = _inspect(file, found.path)
+    layout = _inspect(file, found.path, found.wanted)
     check_readable(layout, found.path)
     if (layout.model, layout.dimension) != (found.layout.model, found.layout.dimension):
         raise SourceUnusable(
@@ -274,9 +311,9 @@ def _pinned(file: SourceFile, path: Path) -> SourceFile:
         raise SourceUnusable(f"{path} is gone ({error.strerror}): it was there a moment ago, run again") from None
 
 
-def _inspect(file: SourceFile, path: Path) -> Layout:
+def _inspect(file: SourceFile, path: Path, wanted: ModelSignature | None) -> Layout:
     with _open(file, path) as connection:
-        return inspect_source(connection, path)
+        return inspect_source(connection, path, wanted)
 
 
 @contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -34,6 +36,7 @@ from vestige_migrate.run.stayed import RowsThatStayed
 from vestige_migrate.run.tally import Tally
 from vestige_migrate.source import driver
 from vestige_migrate.source.counts import count_dropped, count_rows, has_user, left_behind
+from vestige_migrate.source.layout import Mislabelled
 from vestige_migrate.source.ranges import Range
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import TABLES
@@ -58,6 +61,13 @@ class Turn:
 
 
 ALONE = Turn()
+
+
+def _by_label(mislabelled: Sequence[Mislabelled]) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for wrong in mislabelled:
+        found[wrong.name] += wrong.count
+    return dict(found)
 
 
 class Run:
@@ -96,6 +106,8 @@ class Run:
             model=ModelInfo(**asdict(model)) if model else None,
             dry_run=plan.dry_run,
             on_conflict=plan.on_conflict,
+            mislabelled_vectors=_by_label(source.layout.mislabelled),
+            shortened_vectors=source.layout.shortened,
         )
         self._archive = ArchivePhase(plan, self.report, source, destination, on_progress)
 
@@ -130,9 +142,10 @@ class Run:
                 self._estimate()
         else:
             self._copy(counts, before)
-        self.report.awaiting_reembed = count_awaiting(
+        awaiting = count_awaiting(
             connection, self._source.layout, None if self._plan.dry_run else self._destination.main
         )
+        self.report.awaiting_reembed, self.report.awaiting_reasons = awaiting.total(), dict(awaiting)
         self.report.complete = True
         self._log_end()
 

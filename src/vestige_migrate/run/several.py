@@ -46,11 +46,10 @@ def run_several_to_postgres(
     with ExitStack() as opened:
         with limits_refuse():
             opened.enter_context(kept(plan.sqlite_path for plan in plans))
-            found = [opened.enter_context(found_source(plan)) for plan in plans]
+            wanted = signature_of(embedder)
+            found = [opened.enter_context(found_source(plan, wanted)) for plan in plans]
             check_sources(found)
-            destination = opened.enter_context(
-                ready_destination(plans[0], telling_layout(found), signature_of(embedder), run_name)
-            )
+            destination = opened.enter_context(ready_destination(plans[0], telling_layout(found), wanted, run_name))
             sources = [opened.enter_context(prepared_source(plan, at)) for plan, at in zip(plans, found, strict=True)]
         combined = CombinedReport(destination.info, _model_info(destination.model), len(plans), plans[0].dry_run)
         try:
@@ -140,7 +139,11 @@ def check_sources(found: Sequence[FoundSource]) -> None:
             continue
         named_both = UNNAMED not in (first.name, second.name)
         if not first.matches(second) if named_both else first.dimension != second.dimension:
-            raise SourcesMismatch(str(one.path), first, str(other.path), second)
+            choices = (
+                *filter(first.matches, other.layout.other_models),
+                *filter(second.matches, one.layout.other_models),
+            )
+            raise SourcesMismatch(str(one.path), first, str(other.path), second, next(iter(choices), None))
 
 
 def signature(layout: Layout) -> ModelSignature | None:

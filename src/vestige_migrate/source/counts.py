@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+from vestige_migrate.source.awaiting import Reason, awaiting_queries
 from vestige_migrate.source.known import FULL_TEXT
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.select import TableSource, column, quote_identifier
-from vestige_migrate.source.vectors import VECTOR_TABLES, awaiting_query, unplaced_rows
+from vestige_migrate.source.vectors import VECTOR_TABLES, stale, unplaced_rows
 
 _OF_SQLITE = "sqlite_"
 _BOOKKEEPING = {"schema_version", "embedding_model"}
@@ -66,11 +67,21 @@ def leftover_tables(layout: Layout, used: Iterable[str]) -> list[str]:
     return [name for name in sorted(layout.tables) if name not in skipped]
 
 
-def awaiting_reembed(connection: sqlite3.Connection, layout: Layout) -> Iterator[list[object]]:
-    """Ids of memories whose vector does not come over because it is of another model or length, some at a time."""
-    query = awaiting_query(layout)
-    if query is None:
-        return
-    cursor = connection.execute(query)
-    while rows := cursor.fetchmany(_IDS_AT_ONCE):
-        yield [id_ for (id_,) in rows]
+def awaiting_reembed(connection: sqlite3.Connection, layout: Layout) -> Iterator[list[tuple[object, Reason]]]:
+    """Ids of memories whose vector does not come over, or is not there, each with the reason, some at a time."""
+    for query in awaiting_queries(layout):
+        cursor = connection.execute(query)
+        while rows := cursor.fetchmany(_IDS_AT_ONCE):
+            yield [(id_, Reason(reason)) for id_, reason in rows]
+
+
+def is_any_stale(connection: sqlite3.Connection, layout: Layout, ids: Sequence[str]) -> bool:
+    """Whether one of these memories says that a vector of it is of an earlier text."""
+    condition = stale(layout, "n")
+    if condition is None:
+        return False
+    marks = ",".join("?" * len(ids))
+    row = connection.execute(
+        f"SELECT EXISTS (SELECT 1 FROM knowledge_nodes AS n WHERE n.id IN ({marks}) AND {condition})", ids
+    ).fetchone()
+    return bool(row[0])

@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from vestige_migrate.errors import SourceUnusable
+from vestige_migrate.plan import ModelSignature
 from vestige_migrate.source import driver, schema
 from vestige_migrate.source.kind import begins_plain
 from vestige_migrate.source.known import NEEDED_COLUMNS, NEEDED_TABLE
@@ -16,14 +17,17 @@ from vestige_migrate.source.models import with_model
 _NAMED_TABLES = 5
 
 
-def inspect_source(connection: sqlite3.Connection, path: Path) -> Layout:
-    """The layout of an open source. Raises `SourceUnusable` where it is no Vestige file."""
+def inspect_source(connection: sqlite3.Connection, path: Path, wanted: ModelSignature | None = None) -> Layout:
+    """The layout of an open source. Raises `SourceUnusable` where it is no Vestige file.
+
+    `wanted` is the model that counts where the file has vectors of several, its own among them.
+    """
     try:
         tables = _tables(connection)
         if not set(tables.get(NEEDED_TABLE, ())) >= NEEDED_COLUMNS:
             raise SourceUnusable(_no_vestige_file(path, tables, _instead(connection)))
         version = _version(connection, tables)
-        return with_model(connection, Layout(tables, version, find_lineage(tables, version)))
+        return with_model(connection, Layout(tables, version, find_lineage(tables, version)), wanted)
     except driver.database_errors() as error:
         raise unreadable(path, error) from None
 

@@ -22,7 +22,7 @@ READ_COLUMNS = frozenset(
         "retrievability_before", "retrievability_after", "rating", "kind", "handle", "display_name", "user_id",
         "group_id", "role", "joined_at", "label", "centroid", "top_terms", "memory_count", "node_id", "dimensions",
         "model", "profile_id", "active_profile_id", "singleton", "model_id", "embedding_dimension", "name", "dimension",
-        "hash", "version", "scope", "suppression_count",
+        "hash", "version", "scope", "suppression_count", "has_embedding",
     }
 )  # fmt: skip
 """Columns of theirs that have a place in the destination, or say what the others mean."""

@@ -3,52 +3,80 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from vestige_migrate.decode.text import is_storable, tolerant_text
 from vestige_migrate.plan import ModelSignature
-from vestige_migrate.source.layout import Layout
+from vestige_migrate.source.labels import Labels
+from vestige_migrate.source.layout import Layout, Mislabelled
 from vestige_migrate.source.select import quote_identifier
-from vestige_migrate.source.vectors import VECTOR_TABLES
+from vestige_migrate.source.vectors import VECTOR_TABLES, is_one_of
 
 LEGACY_PROFILE = "nomic-v1.5-legacy-raw-256"
 """The profile that `node_embeddings` mirrors from released V28 on. Vestige reads the mirror for no other profile: two
 profiles of one model and one dimension may still encode differently."""
 
 
-def with_model(connection: sqlite3.Connection, layout: Layout) -> Layout:
+def with_model(connection: sqlite3.Connection, layout: Layout, wanted: ModelSignature | None = None) -> Layout:
     """The layout with its model and with the vectors that come over. The active profile's, where profiles exist.
 
-    A name that PostgreSQL cannot store (a NUL character, invalid UTF-8) names no model.
+    `wanted` is the model that counts where the file has vectors of several, its own among them. A name that PostgreSQL
+    cannot store (a NUL character, invalid UTF-8) names no model.
     """
     before = connection.text_factory
     connection.text_factory = tolerant_text
     try:
-        return _with_model(connection, layout)
+        return _with_model(connection, layout, wanted)
     finally:
         connection.text_factory = before
 
 
-def _with_model(connection: sqlite3.Connection, layout: Layout) -> Layout:
-    profile = _active_profile(connection, layout)
+def _with_model(connection: sqlite3.Connection, layout: Layout, wanted: ModelSignature | None) -> Layout:
+    labels = Labels.of(connection, layout)
     registered = _registered(connection, layout)
+    profile = _active_profile(connection, layout)
     if profile is not None:
-        of_profile = _model_of_profile(connection, layout, profile)
+        profile, of_profile = _chosen_profile(connection, layout, profile, wanted)
         own = registered is not None and (of_profile is None or registered.matches(of_profile))
         model = registered if own else of_profile
         layout = replace(layout, active_profile=profile, mirror_counts=_is_mirrored(connection, profile))
     else:
-        own = registered is not None
-        model = registered or _commonest_model(connection, layout)
+        chosen = labels.choose(wanted) if registered is None or (wanted and not registered.matches(wanted)) else None
+        own = registered is not None and chosen is None
+        model = chosen or registered or labels.commonest()
+    mislabelled = labels.mislabelled(model) if layout.mirror_counts else ()
     return replace(
         layout,
         model=model,
         model_registered=own,
-        dimension=model.dimension if model else _commonest_length(connection, layout),
-        vector_model=_vector_model(connection, layout, model),
+        dimension=model.dimension if model else _commonest_length(connection, layout, mislabelled),
+        vector_labels=labels.accepted(model),
+        mislabelled=mislabelled,
+        shortened=labels.shortened(model) if layout.mirror_counts else 0,
+        other_models=labels.others(model) if layout.mirror_counts else (),
         repeated_vectors=frozenset(_repeated(connection, layout)),
     )
+
+
+def _chosen_profile(
+    connection: sqlite3.Connection, layout: Layout, active: str, wanted: ModelSignature | None
+) -> tuple[str, ModelSignature | None]:
+    """The active profile and its model; where that is not the wanted one, the only profile with vectors of it."""
+    model = _model_of_profile(connection, layout, active)
+    if wanted is None or model is None or model.matches(wanted):
+        return active, model
+    others = connection.execute(
+        "SELECT DISTINCT profile_id FROM embedding_profile_vectors"
+        " WHERE profile_id <> ? AND typeof(profile_id) = 'text'",
+        (active,),
+    ).fetchall()
+    found = [
+        (name, of)
+        for (name,) in others
+        if is_storable(name) and (of := _model_of_profile(connection, layout, name)) is not None and of.matches(wanted)
+    ]
+    return found[0] if len(found) == 1 else (active, model)
 
 
 def _repeated(connection: sqlite3.Connection, layout: Layout) -> Iterator[str]:
@@ -115,10 +143,6 @@ def _is_mirrored(connection: sqlite3.Connection, profile: str) -> bool:
     return connection.execute(query, (LEGACY_PROFILE,)).fetchone() is None
 
 
-def _commonest_model(connection: sqlite3.Connection, layout: Layout) -> ModelSignature | None:
-    return _commonest(connection, layout, "node_embeddings", "1")
-
-
 def _commonest(
     connection: sqlite3.Connection, layout: Layout, table: str, where: str, *parameters: str | int
 ) -> ModelSignature | None:
@@ -133,30 +157,18 @@ def _commonest(
     return _signature(*row) if row else None
 
 
-def _commonest_length(connection: sqlite3.Connection, layout: Layout) -> int | None:
-    """The commonest dimension of vectors that no model is known of; None where there are none."""
+def _commonest_length(connection: sqlite3.Connection, layout: Layout, mislabelled: Sequence[Mislabelled]) -> int | None:
+    """The commonest dimension of vectors that no model is known of, the mislabelled ones left out; None where there are
+    none."""
     for table in ("knowledge_nodes", "node_embeddings"):
         if not layout.has(table, "embedding"):
             continue
+        wrong = is_one_of(mislabelled, "model", "embedding") if mislabelled and table == "node_embeddings" else "0"
         row = connection.execute(
             f"SELECT LENGTH(embedding) / 4 FROM {quote_identifier(table)} WHERE typeof(embedding) = 'blob'"
-            " AND LENGTH(embedding) > 0 AND LENGTH(embedding) % 4 = 0"
+            f" AND LENGTH(embedding) > 0 AND LENGTH(embedding) % 4 = 0 AND NOT {wrong}"
             " GROUP BY LENGTH(embedding) ORDER BY COUNT(*) DESC, LENGTH(embedding) LIMIT 1"
         ).fetchone()
         if row:
             return int(row[0])
     return None
-
-
-def _vector_model(connection: sqlite3.Connection, layout: Layout, model: ModelSignature | None) -> str | None:
-    """The name that rows of node_embeddings carry when they belong to `model`; None where it does not matter.
-
-    Where the registered name stands in no row at all, the two places merely spell it differently: then the commonest
-    name among vectors of that dimension is meant.
-    """
-    if model is None or not (layout.has("node_embeddings", "model") and layout.has("node_embeddings", "dimensions")):
-        return None
-    if connection.execute("SELECT 1 FROM node_embeddings WHERE model = ? LIMIT 1", (model.name,)).fetchone():
-        return model.name
-    spelt = _commonest(connection, layout, "node_embeddings", "dimensions = ?", model.dimension)
-    return spelt.name if spelt else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from vestige_migrate.source.layout import Layout
@@ -140,3 +140,12 @@ def plain_source(
     if any(item.name == "metadata" for item in columns):
         return TableSource(base=physical, values=values, key=keys, extras=others)
     return TableSource(base=physical, values=values, key=keys, dropped=others)
+
+
+def with_nothing(source: TableSource, columns: tuple[Column, ...], **nothing: str) -> TableSource:
+    """The source with NULL where a column has the SQL literal that is written for nothing. In C it costs nothing."""
+    values = tuple(
+        f"NULLIF({value}, {nothing[item.name]})" if value is not None and item.name in nothing else value
+        for item, value in zip(columns, source.values, strict=True)
+    )
+    return replace(source, values=values)

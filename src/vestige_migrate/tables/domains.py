@@ -5,7 +5,7 @@ from __future__ import annotations
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import columns, encoders
-from vestige_migrate.tables.base import Column, Table, plain_source
+from vestige_migrate.tables.base import Column, Table, plain_source, with_nothing
 from vestige_migrate.wire import field
 
 COLUMNS = (
@@ -21,7 +21,9 @@ COLUMNS = (
 
 def find_source(layout: Layout) -> TableSource | None:
     """The table of the same name (plan line from V14, released line from V16)."""
-    return plain_source(layout, "domains", COLUMNS, ("id",))
+    source = plain_source(layout, "domains", COLUMNS, ("id",))
+    # A BLOB of no bytes is how Vestige writes that there is no centroid.
+    return source and with_nothing(source, COLUMNS, centroid="x''")
 
 
 TABLE = Table("domains", COLUMNS, ("id",), find_source)

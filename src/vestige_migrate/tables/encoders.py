@@ -11,8 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vestige_migrate.decode.problem import BadValue, Raw
+from vestige_migrate.model_names import MINI, MINI_DIMENSION
 from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.vectors import NO_VECTOR, OTHER_MODEL
+from vestige_migrate.source.vectors import MISLABELLED, NO_VECTOR, OTHER_MODEL
 from vestige_migrate.wire import field
 
 if TYPE_CHECKING:
@@ -114,11 +115,20 @@ def memory_vectors(layout: Layout) -> encode.Encoder:
     def decode(raw: Raw) -> object:
         if raw == OTHER_MODEL:
             raise BadValue(f"belongs to another embedding model than {layout.model}")
+        if raw == MISLABELLED:
+            raise BadValue(
+                f"is labelled {MINI}, which has {MINI_DIMENSION} dimensions, and has another number of them: Vestige "
+                "does not use such a vector either"
+            )
         if raw == NO_VECTOR:
             raise BadValue("is not a BLOB of float32")
         return decode_vector(raw, layout.dimension)
 
     def encode_vectors(values: Sequence[Raw]) -> encode.Encoded:
+        if layout.shortened and layout.dimension is not None:
+            from vestige_migrate.wire.shorten import shorten
+
+            values = shorten(values, layout.dimension)
         if int in set(map(type, values)):
             return encode.one_by_one(decode, field.vector, values)
         return encode.vectors(values, layout.dimension)

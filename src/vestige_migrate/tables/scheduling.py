@@ -7,7 +7,7 @@ from dataclasses import replace
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import columns
-from vestige_migrate.tables.base import Parent, Table, plain_source
+from vestige_migrate.tables.base import Parent, Table, plain_source, with_nothing
 
 KEY = ("memory_id",)
 COLUMNS = (
@@ -44,8 +44,11 @@ def find_source(layout: Layout) -> TableSource | None:
     if is_in_nodes(layout):
         source = plain_source(layout, "knowledge_nodes", COLUMNS, KEY, **NODE_COLUMNS)
         # The memories themselves take every other column.
-        return source and replace(source, dropped=())
-    return plain_source(layout, "scheduling", COLUMNS, KEY)
+        source = source and replace(source, dropped=())
+    else:
+        source = plain_source(layout, "scheduling", COLUMNS, KEY)
+    # An empty text is how Vestige writes that there was no review yet.
+    return source and with_nothing(source, COLUMNS, last_review="''", next_review="''")
 
 
 TABLE = Table(

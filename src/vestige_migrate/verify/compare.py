@@ -105,7 +105,16 @@ class BatchComparer:
             left = [at for at in places if not self._is_rightly_empty(batch, columns, row, at, stored[row], verdict)]
             if left:
                 names = tuple(self._table.columns[at].name for at in left)
-                verdict.differences[row] = Difference(self._table.name, batch.id_of(row), Kind.DIFFERENT, names)
+                detail = self._detail(columns, row, names)
+                verdict.differences[row] = Difference(self._table.name, batch.id_of(row), Kind.DIFFERENT, names, detail)
+
+    def _detail(self, columns: Sequence[Fields], row: int, names: tuple[str, ...]) -> str:
+        """What the columns' names alone do not say: that a vector is there which is of an earlier text."""
+        if "embedding" not in names or columns[self._table.index("embedding")][row] != wire.NULL:
+            return ""
+        if not self._judge.is_stale(columns[self._keys[0]][row]):
+            return ""
+        return f"different in {', '.join(names)}: {_STALE}"
 
     def _is_bootstrap(self, columns: Sequence[Fields], row: int) -> bool:
         """The user `local` is on both sides from the start, and each side's own stays as it is."""
@@ -159,4 +168,8 @@ class BatchComparer:
         return RowError(self._table.name, id_, column, objection(error), outcome, error.sqlstate)
 
 
+_STALE = (
+    "the vector in the destination is of an earlier text, or was made there since; the source has none of the present "
+    "one (has_embedding is 0). To search by the text that is there, set it to NULL and re-embed the memory"
+)
 _BOOTSTRAP = wire.with_length(bytes.fromhex(BOOTSTRAP_USER.replace("-", "")))

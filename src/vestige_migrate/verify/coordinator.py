@@ -89,6 +89,8 @@ def verify_several_to_postgres(
             opened.enter_context(kept(plan.sqlite_path for plan in plans))
             found = [opened.enter_context(found_source(plan)) for plan in plans]
             destination = opened.enter_context(open_destination(plans[0], run_name))
+            # The copy may have been told which model counts: the destination knows.
+            found = [item.choosing(destination.registered) for item in found]
             sources = [
                 opened.enter_context(prepared_source(plan, item)) for plan, item in zip(plans, found, strict=True)
             ]
@@ -263,9 +265,10 @@ class _Verification:
         archive.run()
         self.report.archive = archive.found
         self.report.differences += archive.differences
-        self.report.awaiting_reembed = sum(
-            count_awaiting(source.connection, source.layout, main) for source in self._sources
-        )
+        awaiting: Counter[str] = Counter()
+        for source in self._sources:
+            awaiting += count_awaiting(source.connection, source.layout, main)
+        self.report.awaiting_reembed, self.report.awaiting_reasons = awaiting.total(), dict(awaiting)
         return archive
 
     def _compare_keys(self) -> None:

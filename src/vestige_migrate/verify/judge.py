@@ -14,6 +14,7 @@ from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.spare import spare
 from vestige_migrate.destination.trial import UNIQUE, Trial, objection
 from vestige_migrate.report import Outcome, RowError
+from vestige_migrate.source.counts import is_any_stale
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.read import read_by_key
 from vestige_migrate.tables import TABLES
@@ -61,6 +62,10 @@ class Judge:
             return None
         found = spare(self._table, fields, self._objection)
         return found[1].get(column) if found is not None else None
+
+    def is_stale(self, key: bytes) -> bool:
+        """Whether the source says of this memory, by its key's field, that its vector is of an earlier text."""
+        return self._table.name == "knowledge_nodes" and is_any_stale(self._sqlite, self._layout, _spellings(key))
 
     def _objection(self, fields: RowFields) -> psycopg.Error | None:
         return self._trial.refused([fields]).get(0)

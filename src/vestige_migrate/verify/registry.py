@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from vestige_migrate.destination.registry import column_dimension
 from vestige_migrate.destination.shape import REGISTRY
+from vestige_migrate.model_names import same_model
 from vestige_migrate.plan import MAX_DIMENSION
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.verify.destination import OpenDestination
@@ -35,6 +36,8 @@ def _of_registry(destination: OpenDestination, layout: Layout) -> Iterator[Diffe
     # A model that was inferred from the vectors has no hash to compare.
     compared = ["name", "dimension", *(["hash"] if model.hash is not None else [])]
     columns = [name for name in compared if getattr(model, name) != getattr(registered, name)]
+    if same_model(model.name, registered.name):
+        columns = [name for name in columns if name != "name"]  # two spellings of one
     if columns:
         detail = ""
         if columns == ["hash"] and registered.hash is None:

@@ -164,7 +164,9 @@ class VerifyReport:
     not_copied: list[RowError] = field(default_factory=list)
     archive: ArchiveComparison = field(default_factory=ArchiveComparison)
     awaiting_reembed: int = 0
-    """Memories whose vector is only in the source, because it is of another model."""
+    """Memories without a vector in the destination, which should have one: see `awaiting_reasons`."""
+    awaiting_reasons: dict[str, int] = field(default_factory=dict)
+    """The same, by the reason why no vector of the memory came over (`source.awaiting.Reason`)."""
     missing_indexes: list[str] = field(default_factory=list)
     """Indexes of ours that the destination lacks: slower, and no difference (`copy --indexes none`)."""
     search: SearchCheck | None = None
@@ -212,6 +214,7 @@ class VerifyReport:
             "archive": self.archive.as_json(),
             "left_behind": self.archive.left_behind,
             "awaiting_reembed": self.awaiting_reembed,
+            **({"awaiting_reasons": self.awaiting_reasons} if self.awaiting_reembed else {}),
             "missing_indexes": self.missing_indexes,
             "search": self.search.as_json() if self.search else None,
             "source_changed": self.source_changed,
