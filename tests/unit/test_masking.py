@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -135,6 +136,11 @@ def test_what_is_shown_still_names_the_same_place(user: str, host: str, port: st
             "postgresql://me:{}%zz@host/db",
             "postgresql://me@host/db?password={}&nonsense",
             "postgresql://me@host/db?pasword={}",
+            "{}=x host=h",
+            "host=h password=two {}=x",
+            "host=h pasword=two {}=x",
+            "postgresql://me@host/db?password=two&{}=x",
+            "postgresql://me:two?{}=x",
             "mysql://me:{}@host/db",
         ]
     ),
@@ -307,3 +313,28 @@ def test_no_traceback_with_its_variables_shows_a_password(tmp_path: Path) -> Non
     own = [frame for frame in summary if frame.name == "callers_own"]
     assert "plan" in str(own[0].locals)
     assert "S7X" not in "".join(str(frame.locals) for frame in own)
+
+
+# Parameters of other programs, which libpq refuses.
+
+
+@pytest.mark.parametrize(
+    ("string", "named"),
+    [
+        ("postgresql://h/d?schema=public&sslmode=require&pgbouncer=true", "(schema, pgbouncer)"),
+        ("postgres://me:p?x=1@h:5432/d?connect_timeout=3&%70ool_timeout=0", "(pool_timeout)"),
+        ("postgresql://h/d?one=1&two=true&three=x", "(one, two, three)"),
+        ("host=h user=me  application='a b' connection_limit = 3", "(application, connection_limit)"),
+        ("hostt=h dbname=d", "(hostt)"),
+        ("postgresql://h/d?password=pw&other=1&schema=x", "(schema, 1 not shown"),
+        ("host=h password=two words=3 pgbouncer=true", "(pgbouncer, 1 not shown"),
+    ],
+)
+def test_a_parameter_that_libpq_does_not_know_is_named(string: str, named: str) -> None:
+    with pytest.raises(PlanError, match=rf"parameters that libpq does not know {re.escape(named)}") as caught:
+        display_url(string)
+    assert caught.value.exit_code == 2
+
+
+def test_what_libpq_takes_for_other_programs_is_taken() -> None:
+    assert parse_url("postgresql://h/d?ssl=true&application_name=x")["sslmode"] == "require"

@@ -13,7 +13,7 @@ from vestige_migrate.destination import embedded, indexes, registry, rights, sch
 from vestige_migrate.destination.archive import check_archive
 from vestige_migrate.destination.connect import (
     Connection,
-    display_url,
+    display_reached,
     parse_url,
 )
 from vestige_migrate.destination.reach import check_second, looking_at
@@ -160,12 +160,12 @@ def _not_made(plan: SqliteToPostgresPlan, model: ModelSignature | None) -> Ready
 def _ready(
     plan: SqliteToPostgresPlan, url: str, layout: Layout, embedder: ModelSignature | None, run_name: str
 ) -> Iterator[ReadyDestination]:
-    display = display_url(url)
     session = MainSession(url, run_name, plan.answer_timeout)
     # The main connection holds the lock for the whole run; the pool has the others.
     pool = CoordinatorPool(session, f"{run_name} coordinator", plan)
     with closing(session):
         main = session.connection
+        display = display_reached(url, main)
         with looking_at(display):
             server = schema.probe(main)
             info = DestinationInfo(display, server.version, server.pgvector or server.pgvector_available)
