@@ -16,6 +16,7 @@ from vestige_migrate.destination.connect import (
     prepare_session,
     watch,
 )
+from vestige_migrate.destination.encoding import check_encoding
 from vestige_migrate.destination.faults import describe
 from vestige_migrate.destination.refusal import CHECK, NotConnected, first_line
 from vestige_migrate.destination.server import Home, WrongServer, identify, pin, settle
@@ -39,6 +40,7 @@ def reach(url: str, application_name: str, silence_seconds: float = SILENCE_SECO
             prepare_session(connection)
             watch(connection, home, url, application_name, silence_seconds)
             _say_what_libpq_chose(url, connection)
+            check_encoding(connection)
         except BaseException:
             connection.close()
             raise
