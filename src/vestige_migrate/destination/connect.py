@@ -11,6 +11,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Conninfo
 from psycopg.rows import TupleRow
 
+from vestige_migrate.destination.extension import put_on_path
 from vestige_migrate.destination.parameters import SCHEMES, SHOWN, Unknown, unknown_parameters
 from vestige_migrate.destination.server import Home, settle
 from vestige_migrate.destination.watched import SILENCE_SECONDS, WatchedConnection
@@ -188,10 +189,12 @@ def prepare_session(connection: Connection) -> None:
     """
     names = [name for name, since in _TIMEOUTS.items() if connection.info.server_version >= since]
     connection.execute(
-        "SELECT set_config('client_encoding', 'UTF8', false), set_config(name, '0', false) FROM unnest(%s::text[]) AS"
+        "SELECT set_config('client_encoding', 'UTF8', false), set_config('standard_conforming_strings', 'on', false),"
+        " set_config('quote_all_identifiers', 'off', false), set_config(name, '0', false) FROM unnest(%s::text[]) AS"
         " n(name)",
         (names,),
     )
+    put_on_path(connection)
     # A server process that waits for a lock or builds an index looks for its client only if told to; without this
     # it would go on, and keep its transaction, after we were killed. A server on a system without POLLRDHUP refuses.
     with suppress(psycopg.errors.InvalidParameterValue, psycopg.errors.UndefinedObject):

@@ -18,6 +18,7 @@ from vestige_migrate.destination.connect import (
 )
 from vestige_migrate.destination.encoding import check_encoding
 from vestige_migrate.destination.faults import describe
+from vestige_migrate.destination.functions import check_functions
 from vestige_migrate.destination.refusal import CHECK, NotConnected, first_line
 from vestige_migrate.destination.server import Home, WrongServer, identify, pin, settle
 from vestige_migrate.destination.watched import SILENCE_SECONDS, WatchedConnection
@@ -35,6 +36,7 @@ def reach(url: str, application_name: str, silence_seconds: float = SILENCE_SECO
     try:
         connection = WatchedConnection.connect(string, autocommit=True)
         try:
+            check_functions(connection)
             home = Home(pin(url, connection), identify(connection))
             refuse_shared_sessions(connection, url, connection_string(home.url, application_name))
             prepare_session(connection)

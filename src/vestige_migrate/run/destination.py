@@ -9,7 +9,7 @@ from pathlib import Path
 
 from loguru import logger
 
-from vestige_migrate.destination import embedded, indexes, registry, rights, schema
+from vestige_migrate.destination import embedded, extension, indexes, new_tables, registry, rights, schema
 from vestige_migrate.destination.archive import check_archive
 from vestige_migrate.destination.connect import (
     Connection,
@@ -170,6 +170,7 @@ def _ready(
             server = schema.probe(main)
             info = DestinationInfo(display, server.version, server.pgvector or server.pgvector_available)
             schema.check_server(server)
+            extension.check(main, server, only_look=plan.dry_run)
             if not plan.dry_run:
                 schema.check_connections(server, plan.workers, plan.max_connections)
             if not plan.dry_run:
@@ -180,11 +181,15 @@ def _ready(
             registered = registry.read_registry(main)
             registry.check_models(layout.model, layout.dimension, embedder, registered)
             model = layout.model or embedder or registered
+            if registered is None:
+                model = registry.with_hash(main, model, embedder)
             dimension = layout.dimension or (model.dimension if model else None)
             registry.check_column(main, dimension)
             indexes.check_names(main)
             if plan.archive:
                 check_archive(main)
+            if plan.dry_run:
+                new_tables.look(main, bool(schema.missing_tables(main)))
             rights.check_owning(main, plan, model, registered, dimension)
             fresh = schema.is_fresh(main)
             check_second(session.home, f"{run_name} coordinator")

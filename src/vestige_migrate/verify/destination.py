@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from vestige_migrate.destination import registry, rights, schema
+from vestige_migrate.destination import extension, registry, rights, schema
 from vestige_migrate.destination.connect import Connection, display_reached
 from vestige_migrate.destination.reach import check_second, looking_at, reach
 from vestige_migrate.destination.schema import ServerInfo
@@ -62,6 +62,7 @@ def _check(main: Connection, server: ServerInfo, plan: SqliteToPostgresPlan) -> 
             f"the destination has {lacks}: nothing was copied there yet. Run vestige migrate copy first, or check "
             "the URL"
         )
+    extension.check(main, server)
     check_columns(main)
     rights.check_reading(main)
     schema.check_connections(server, plan.workers, 1)
