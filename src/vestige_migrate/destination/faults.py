@@ -104,6 +104,15 @@ def is_of_functions(error: psycopg.Error) -> bool:
     return _is_raised(error) or (error.sqlstate or "")[:2] == "P0"
 
 
+def _is_missing_right(error: psycopg.Error) -> bool:
+    """Whether it is "permission denied for function ...": a kind and a name of our own statement, nothing of a row.
+
+    In a trigger, which has a context, the name may be made of one.
+    """
+    is_right = error.sqlstate == errors.InsufficientPrivilege.sqlstate and error.diag.source_file == _RIGHTS_SOURCE
+    return is_right and not error.diag.context
+
+
 def _is_raised(error: psycopg.Error) -> bool:
     return error.diag.source_file in _LANGUAGE_SOURCES
 
@@ -129,8 +138,8 @@ def describe(error: BaseException) -> str:
         return "the connection was lost" if isinstance(error, psycopg.OperationalError) else type(error).__name__
     if is_of_functions(error):
         return f"{_words(error)} (SQLSTATE {error.sqlstate}): a trigger or function of the destination's own raised it"
-    if error.sqlstate == errors.InsufficientPrivilege.sqlstate and error.diag.source_file == _RIGHTS_SOURCE:
-        return server_words(error)  # "permission denied for function ...": a kind and a name, nothing of a row
+    if _is_missing_right(error):
+        return server_words(error)
     constraint = error.diag.constraint_name
     if constraint:
         return f'violates {_KINDS.get(error.sqlstate, "constraint")} "{constraint}"'

@@ -19,6 +19,7 @@ from vestige_migrate.destination.faults import is_transient, server_words
 from vestige_migrate.errors import DestinationUnusable
 
 _COMMANDS = ("CREATE TABLE", "CREATE TABLE AS")
+"""The second one makes the temporary tables in which rows wait (stage.py)."""
 _TRIAL = sql.Identifier("vestige_trial_security")
 _MAKE_TRIAL = sql.SQL("CREATE TEMP TABLE {} AS SELECT 1 AS ordinal WITH NO DATA").format(_TRIAL)
 _ACTIVE = sql.SQL(
@@ -42,7 +43,8 @@ def look(connection: Connection, some_missing: bool) -> None:
                 )
     if connection.execute(_BYPASSES).fetchone() == (True,):
         return
-    for trigger in event_triggers.on(connection, ("ddl_command_end",), _COMMANDS):
+    commands = _COMMANDS if some_missing else ("CREATE TABLE AS",)
+    for trigger in event_triggers.on(connection, ("ddl_command_end",), commands):
         forces = trigger.forces_row_security()
         if forces:
             raise _closed(connection, [trigger.name])
