@@ -87,6 +87,8 @@ CASES = [
     Case(("server", "restart"), 2, ("restart", "No such command")),
     Case(("server", "status", "one", "two"), 2, ("unexpected extra argument", "two")),
     Case(("demo", "--memories", "9"), 2, ("--memories", "10")),
+    Case(("reembed", "--model", "m", "--postgres-url", "host=h schema=x"), 2, ("does not know (schema)",)),
+    Case(("verify", "--postgres-url", "postgresql://h/d?pgbouncer=true"), 2, ("does not know (pgbouncer)",)),
     Case(("reembed",), 2, ("Missing option", "--model")),
     Case(("reembed", "--model", "m", "--batch-size", "x"), 2, ("--batch-size", INTEGER)),
 ]  # fmt: skip

@@ -68,3 +68,5 @@ def test_what_libpq_chose_is_said(
         }
         assert f"the destination is {shown}\n" in err
         assert "geheim77" not in out + err
+    assert called("verify", "--sqlite-path", source, "--workers", "1", "--log-level", "ERROR") == 0
+    assert f"destination: {shown}\n" in capsys.readouterr().out

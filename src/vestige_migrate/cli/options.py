@@ -36,6 +36,19 @@ def asked_url(given: str | None) -> str:
     return given or ""
 
 
+def checked_url(given: str | None) -> str:
+    """The same where it is not looked at by a plan. Raises `PlanError` also where libpq could not read it."""
+    from vestige_migrate.destination.connect import parse_url
+    from vestige_migrate.destination.embedded import is_embedded
+
+    url = asked_url(given).strip()
+    if not url:
+        raise PlanError(f"--postgres-url is empty: give {_WHAT_TO_GIVE}")
+    if not is_embedded(url):
+        parse_url(url)
+    return url
+
+
 SqlitePath = Annotated[
     Optional[Path],  # noqa: UP045  # typer reads the annotation at run time
     typer.Option(

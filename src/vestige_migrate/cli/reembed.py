@@ -30,7 +30,7 @@ def reembed(
     debug: options.Debug = False,
 ) -> int:
     """Re-embed the memories in the destination with another model (not available yet)."""
-    options.asked_url(postgres_url)
+    options.checked_url(postgres_url)
     raise NotAvailable(
         "reembed is not available yet: this version copies vectors as they are. "
         "Nothing was changed; keep using the embedding model that the source registered"
