@@ -72,7 +72,7 @@ class Unknown:
             yield "; in a password, write & as %26 and a space as %20 in a URL, and quote it in a keyword string"
         for name in self.names:
             if name.lower() in _SCHEMAS:
-                yield "; a schema is chosen with options=-csearch_path%3DNAME"
+                yield "; a schema is chosen with options=-csearch_path=NAME (in a URL, the second = is %3D)"
             elif name.lower() not in _FOREIGN:
                 yield from (f"; or is {name} meant to be {close}?" for close in get_close_matches(name, _known(), 1))
 
