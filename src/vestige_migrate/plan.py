@@ -101,12 +101,13 @@ class SqliteToPostgresPlan:
     """A copy, fully described.
 
     Raises `UnsupportedPair` or `PlanError` when a value cannot work. `postgres_url` is a libpq URL or keyword
-    string, or `embedded` / `embedded:DIR` for the bundled server.
+    string, or `embedded` / `embedded:DIR` for the bundled server: nothing goes to a server that nobody named.
     """
 
     sqlite_path: Path
-    postgres_url: str = field(default="embedded", repr=False)
-    """May hold a password, so no `repr` shows it, nor a traceback of a caller's that has the plan in it."""
+    postgres_url: str = field(repr=False)
+    """Without white space around it. May hold a password, so no `repr` shows it, nor a traceback of a caller's that
+    has the plan in it."""
     source_kind: str = "sqlite"
     destination_kind: str = "postgres"
     workers: int = field(default_factory=default_workers)
@@ -155,7 +156,8 @@ class SqliteToPostgresPlan:
             )
         if self.verify and self.dry_run:
             raise PlanError("--verify and --dry-run exclude each other: a dry run writes nothing to compare")
-        if not self.postgres_url.strip():
+        object.__setattr__(self, "postgres_url", _stripped(self.postgres_url))
+        if not self.postgres_url:
             raise PlanError("--postgres-url is empty: give a libpq URL, a keyword string, or 'embedded'")
 
     def _choose(self, choices: type[StrEnum], name: str) -> None:
@@ -164,6 +166,17 @@ class SqliteToPostgresPlan:
         if value not in list(choices):
             raise PlanError(f"--{name.replace('_', '-')} is {value}: it must be {' or '.join(choices)}")
         object.__setattr__(self, name, choices(value))
+
+
+def _stripped(url: str) -> str:
+    """Without what a file or a variable leaves around it.
+
+    A blank behind a backslash belongs to a keyword's value, and one behind `embedded:` to the name of a folder.
+    """
+    found = url.strip()
+    if found.startswith("embedded:"):
+        return url.lstrip().rstrip("\r\n")
+    return found + " " if found.endswith("\\") and url.rstrip("\r\n").endswith("\\ ") else found
 
 
 def _within(least: int, most: int, **values: float) -> None:

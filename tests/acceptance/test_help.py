@@ -17,7 +17,7 @@ COPY: dict[str, str | None] = {
     "--from": "sqlite",
     "--to": "postgres",
     "--sqlite-path": None,
-    "--postgres-url": "embedded",
+    "--postgres-url": None,
     "--workers": str(default_workers()),
     "--batch-size": "500",
     "--max-errors": "(no limit)",
@@ -46,7 +46,7 @@ COPY: dict[str, str | None] = {
 }
 VERIFY: dict[str, str | None] = {
     "--sqlite-path": None,
-    "--postgres-url": "embedded",
+    "--postgres-url": None,
     "--workers": str(default_workers()),
     "--retries": "5",
     "--answer-timeout": "30",
@@ -65,7 +65,7 @@ VERIFY: dict[str, str | None] = {
 REEMBED: dict[str, str | None] = {
     "--model": None,
     "--dimension": "(the model's own)",
-    "--postgres-url": "embedded",
+    "--postgres-url": None,
     "--batch-size": "128",
     "--drop-hnsw-first": "drop-hnsw-first",
     "--concurrent-index": None,
@@ -108,7 +108,7 @@ def test_the_help_of_copy_has_the_exit_codes_and_the_environment(command: Comman
     text = " ".join(command("copy", "--help", COLUMNS="220").stdout.split())
     for words in (
         "0 all rows moved", "1 some rows have errors", "2 bad arguments", "3 refused", "4 stopped in the middle",
-        "130 interrupted", "[env var: VESTIGE_POSTGRES_URL;", "$VESTIGE_DATA_DIR/vestige.db",
+        "130 interrupted", "[env var: VESTIGE_POSTGRES_URL]", "$VESTIGE_DATA_DIR/vestige.db",
     ):  # fmt: skip
         assert words in text
 

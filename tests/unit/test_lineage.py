@@ -138,7 +138,7 @@ def test_a_file_that_names_no_version_is_told_so(tmp_path: Path) -> None:
         connection.commit()
     with (
         pytest.raises(SourceTooOld, match="names no version, so it counts as V0"),
-        found_source(SqliteToPostgresPlan(path)),
+        found_source(SqliteToPostgresPlan(path, "postgresql://")),
     ):
         pass
 
@@ -188,7 +188,7 @@ def _warnings(path: Path) -> list[str]:
     lines: list[str] = []
     sink = logger.add(lambda message: lines.append(str(message)), level="WARNING", format="{message}")
     try:
-        with found_source(SqliteToPostgresPlan(path)):
+        with found_source(SqliteToPostgresPlan(path, "postgresql://")):
             pass
     finally:
         logger.remove(sink)

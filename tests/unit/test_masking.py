@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -137,6 +138,11 @@ def test_what_is_shown_still_names_the_same_place(user: str, host: str, port: st
             "postgresql://me:{}%zz@host/db",
             "postgresql://me@host/db?password={}&nonsense",
             "postgresql://me@host/db?pasword={}",
+            "{}=x host=h",
+            "host=h password=two {}=x",
+            "host=h pasword=two {}=x",
+            "postgresql://me@host/db?password=two&{}=x",
+            "postgresql://me:two?{}=x",
             "mysql://me:{}@host/db",
         ]
     ),
@@ -321,3 +327,28 @@ def test_a_url_in_the_wrong_place_leaves_no_password_in_a_report(url: str) -> No
     assert "geheim" not in told
     assert "7@" not in told
     assert told.count(":***@") == 3
+
+
+# Parameters of other programs, which libpq refuses.
+
+
+@pytest.mark.parametrize(
+    ("string", "named"),
+    [
+        ("postgresql://h/d?schema=public&sslmode=require&pgbouncer=true", "(schema, pgbouncer)"),
+        ("postgres://me:p?x=1@h:5432/d?connect_timeout=3&%70ool_timeout=0", "(pool_timeout)"),
+        ("postgresql://h/d?one=1&two=true&three=x", "(one, two, three)"),
+        ("host=h user=me  application='a b' connection_limit = 3", "(application, connection_limit)"),
+        ("hostt=h dbname=d", "(hostt)"),
+        ("postgresql://h/d?password=pw&other=1&schema=x", "(schema, 1 not shown"),
+        ("host=h password=two words=3 pgbouncer=true", "(pgbouncer, 1 not shown"),
+    ],
+)
+def test_a_parameter_that_libpq_does_not_know_is_named(string: str, named: str) -> None:
+    with pytest.raises(PlanError, match=rf"parameters that libpq does not know {re.escape(named)}") as caught:
+        display_url(string)
+    assert caught.value.exit_code == 2
+
+
+def test_what_libpq_takes_for_other_programs_is_taken() -> None:
+    assert parse_url("postgresql://h/d?ssl=true&application_name=x")["sslmode"] == "require"

@@ -24,15 +24,16 @@ from vestige_migrate.plan import (
 )
 
 FILE = Path("vestige.db")
+URL = "postgresql://me@host/db"
 
 
 def make(**options: Any) -> SqliteToPostgresPlan:
-    return SqliteToPostgresPlan(FILE, **options)
+    return SqliteToPostgresPlan(FILE, **{"postgres_url": URL, **options})
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
     made = make()
-    assert (made.postgres_url, made.source_kind, made.destination_kind) == ("embedded", "sqlite", "postgres")
+    assert (made.source_kind, made.destination_kind) == ("sqlite", "postgres")
     assert (made.batch_size, made.max_errors, made.max_connections, made.retries) == (500, None, 4, 5)
     assert (made.allow_source_upgrade, made.snapshot, made.dry_run) == (False, False, False)
     assert made.workers == default_workers()
@@ -44,7 +45,7 @@ def test_a_plan_cannot_be_changed() -> None:
 
 
 def test_a_home_directory_is_expanded() -> None:
-    assert SqliteToPostgresPlan(Path("~/vestige.db")).sqlite_path == Path.home() / "vestige.db"
+    assert SqliteToPostgresPlan(Path("~/vestige.db"), URL).sqlite_path == Path.home() / "vestige.db"
 
 
 @pytest.mark.parametrize("source", ["sqlite", "postgres", "mysql", "", "SQLite"])

@@ -37,7 +37,7 @@ def copy(
     source: Annotated[str, typer.Option("--from", help="Where from: sqlite.")] = "sqlite",
     destination: Annotated[str, typer.Option("--to", help="Where to: postgres.")] = "postgres",
     sqlite_path: options.SqlitePaths = None,
-    postgres_url: options.PostgresUrl = "embedded",
+    postgres_url: options.PostgresUrl = None,
     workers: Annotated[
         int, typer.Option(metavar="N", help="Writer processes, one connection each.")
     ] = default_workers(),
@@ -115,14 +115,14 @@ def copy(
     before anything was written; 4 stopped in the middle, safe to run again; 130 interrupted.
     """
     errors_to = SteadyConsole(stderr=True)
-    outputs = Outputs(RunFacts.of("copy", dry_run, sqlite_path, postgres_url), report, log_file, errors_to)
+    outputs = Outputs(RunFacts.of("copy", dry_run, sqlite_path, postgres_url or ""), report, log_file, errors_to)
     shown = not dry_run and (sys.stderr.isatty() if progress is None else progress)
     with outputs.told_of_failure():
         outputs.begin(log_level, debug)
         paths = sqlite_path or [default_database()]
         plan = SqliteToPostgresPlan(
             sqlite_path=paths[0],
-            postgres_url=postgres_url,
+            postgres_url=options.asked_url(postgres_url),
             source_kind=source,
             destination_kind=destination,
             workers=workers,

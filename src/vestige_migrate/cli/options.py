@@ -8,9 +8,13 @@ from typing import Annotated, Optional
 
 import typer
 
-POSTGRES_URL_VARIABLE = "VESTIGE_POSTGRES_URL"
-DEFAULT_URL = "embedded"
+from vestige_migrate.errors import PlanError
 
+POSTGRES_URL_VARIABLE = "VESTIGE_POSTGRES_URL"
+_WHAT_TO_GIVE = (
+    "a libpq URL such as postgresql://user@host:5432/database, a keyword string, or 'embedded' for the bundled "
+    "PostgreSQL"
+)
 
 _DEFAULT_FILE = (
     "default: $VESTIGE_DATA_DIR/vestige.db, else the one that is found where Vestige keeps it or its pages said, in "
@@ -18,9 +22,36 @@ _DEFAULT_FILE = (
 )
 
 
-def given_url() -> str:
-    """The URL of a command line that has none."""
-    return os.environ.get(POSTGRES_URL_VARIABLE) or DEFAULT_URL
+def asked_url(given: str | None) -> str:
+    """The destination of a command line: its --postgres-url, or what the variable has in its place.
+
+    Raises `PlanError` where neither says one: nothing goes to a server that nobody named.
+    """
+    variable = os.environ.get(POSTGRES_URL_VARIABLE)
+    if given is None and variable is None:
+        raise PlanError(
+            f"no destination was given: say where to with --postgres-url, or in {POSTGRES_URL_VARIABLE}: "
+            f"{_WHAT_TO_GIVE}"
+        )
+    if not (given or "").strip() and given in (None, variable):
+        raise PlanError(
+            f"{POSTGRES_URL_VARIABLE} is set and empty: put the destination there, or give --postgres-url: "
+            f"{_WHAT_TO_GIVE}"
+        )
+    return given or ""
+
+
+def checked_url(given: str | None) -> str:
+    """The same where it is not looked at by a plan. Raises `PlanError` also where libpq could not read it."""
+    from vestige_migrate.destination.connect import parse_url
+    from vestige_migrate.destination.embedded import is_embedded
+
+    url = asked_url(given).strip()
+    if not url:
+        raise PlanError(f"--postgres-url is empty: give {_WHAT_TO_GIVE}")
+    if not is_embedded(url):
+        parse_url(url)
+    return url
 
 
 SqlitePath = Annotated[
@@ -44,12 +75,14 @@ SqlitePaths = Annotated[
     ),
 ]
 PostgresUrl = Annotated[
-    str,
+    Optional[str],  # noqa: UP045
     typer.Option(
         "--postgres-url",
         metavar="URL",
         envvar=POSTGRES_URL_VARIABLE,
-        help="libpq URL or keyword string; 'embedded' or 'embedded:DIR' starts the bundled PostgreSQL.",
+        help="libpq URL or keyword string; 'embedded' or 'embedded:DIR' starts the bundled PostgreSQL. It has to be "
+        "given, here or in the variable.",
+        show_default=False,
     ),
 ]
 MaxConnections = Annotated[

@@ -46,6 +46,7 @@ def log_to(sink: Callable[[str], None], level: str, debug: bool = False) -> None
 
 def print_report(report: MigrationReport | CombinedReport, console: Console) -> None:
     """The report for a person: a table, the first errors, what stays behind, and the speed; for each file its own."""
+    print_destination(report.destination.url, console)
     if isinstance(report, MigrationReport):
         _print_section(report, console)
         _print_nothing_new(report, "the source", console)
@@ -66,6 +67,11 @@ def print_report(report: MigrationReport | CombinedReport, console: Console) -> 
     verb = "counted" if report.dry_run else "done"
     console.print(Text(f"{verb}: {moved} rows of {report.files} files in {report.duration_seconds:.1f} s"))
     _print_nothing_new(report, f"the {report.files} sources", console)
+
+
+def print_destination(url: str, console: Console) -> None:
+    """Where it went, with what libpq chose by itself: the log, which has it too, may go elsewhere."""
+    console.print(Text(f"destination: {url}"), soft_wrap=True)
 
 
 def _print_nothing_new(report: MigrationReport | CombinedReport, source: str, console: Console) -> None:

@@ -45,7 +45,7 @@ class RunFacts:
     @classmethod
     def of(cls, command: str, dry_run: bool, given: Sequence[Path] | None, url: str) -> RunFacts:
         """For these `--sqlite-path`; Vestige's own file where there is none."""
-        return cls(command, dry_run, tuple(expanded(path) for path in given or _default()), url)
+        return cls(command, dry_run, tuple(expanded(path) for path in given or _default()), url.strip())
 
     def as_json(self) -> dict[str, Any]:
         """The keys of a report that are known."""

@@ -16,7 +16,7 @@ def reembed(
         Optional[int],  # noqa: UP045  # typer reads the annotation at run time
         typer.Option(help="Its vectors' length.", show_default="the model's own"),
     ] = None,
-    postgres_url: options.PostgresUrl = "embedded",
+    postgres_url: options.PostgresUrl = None,
     batch_size: Annotated[int, typer.Option(help="Memories embedded at a time.")] = 128,
     drop_hnsw_first: Annotated[
         bool,
@@ -30,6 +30,7 @@ def reembed(
     debug: options.Debug = False,
 ) -> int:
     """Re-embed the memories in the destination with another model (not available yet)."""
+    options.checked_url(postgres_url)
     raise NotAvailable(
         "reembed is not available yet: this version copies vectors as they are. "
         "Nothing was changed; keep using the embedding model that the source registered"

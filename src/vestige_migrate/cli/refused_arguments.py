@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,9 +39,9 @@ def report_refused_arguments(arguments: Sequence[str], message: str) -> None:
         found[name].append(value)
     if not found["--report"]:
         return
-    from vestige_migrate.cli.options import given_url
+    from vestige_migrate.cli.options import POSTGRES_URL_VARIABLE
 
-    url = (found["--postgres-url"] or [given_url()])[-1]
+    url = (found["--postgres-url"] or [os.environ.get(POSTGRES_URL_VARIABLE, "")])[-1]
     facts = RunFacts.of(words[0], "--dry-run" in words, [Path(path) for path in found["--sqlite-path"]], url)
     try:
         Outputs(facts, found["--report"][-1], None, SteadyConsole(stderr=True)).refuse(

@@ -21,7 +21,7 @@ from vestige_migrate.run.temporary import usual_folder
 
 def verify(
     sqlite_path: options.SqlitePaths = None,
-    postgres_url: options.PostgresUrl = "embedded",
+    postgres_url: options.PostgresUrl = None,
     workers: Annotated[int, typer.Option(metavar="N", help="Processes, one connection each.")] = default_workers(),
     retries: Annotated[
         int, typer.Option(metavar="N", help="Tries of a range after a transient fault or a lost worker.")
@@ -64,14 +64,14 @@ def verify(
     either side.
     """
     errors_to = SteadyConsole(stderr=True)
-    outputs = Outputs(RunFacts.of("verify", False, sqlite_path, postgres_url), report, log_file, errors_to)
+    outputs = Outputs(RunFacts.of("verify", False, sqlite_path, postgres_url or ""), report, log_file, errors_to)
     shown = sys.stderr.isatty() if progress is None else progress
     with outputs.told_of_failure():
         outputs.begin(log_level, debug)
         paths = sqlite_path or [default_database()]
         plan = SqliteToPostgresPlan(
             sqlite_path=paths[0],
-            postgres_url=postgres_url,
+            postgres_url=options.asked_url(postgres_url),
             workers=workers,
             retries=retries,
             answer_timeout=answer_timeout,

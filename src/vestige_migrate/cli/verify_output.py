@@ -9,7 +9,7 @@ from rich.text import Text
 
 from vestige_migrate.cli.awaiting import awaiting_line
 from vestige_migrate.cli.counts import print_counts
-from vestige_migrate.cli.output import SHOWN_ERRORS, names_with_rows
+from vestige_migrate.cli.output import SHOWN_ERRORS, names_with_rows, print_destination
 from vestige_migrate.report import RowError
 from vestige_migrate.source.counts import CACHES
 from vestige_migrate.verify.archive_report import ArchiveState
@@ -23,6 +23,7 @@ _MORE = "(the whole list: --report FILE)"
 def print_verification(report: VerifyReport, console: Console) -> None:
     """The report for a person: a table, what differs, what was not copied or altered, what is only in the source, the
     search, and the answer."""
+    print_destination(report.destination.url, console)
     _print_counts(report, console)
     _print_list("different", [str(difference) for difference in report.differences], console)
     _print_list("not copied, only in the source", _of_errors(report.not_copied), console)

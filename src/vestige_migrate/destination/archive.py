@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import psycopg
-from psycopg import errors, sql
+from psycopg import sql
 
 from vestige_migrate.destination.blame import Blame, place_by_halves
 from vestige_migrate.destination.connect import Connection
-from vestige_migrate.destination.faults import describe
+from vestige_migrate.destination.event_triggers import is_raised
+from vestige_migrate.destination.faults import describe, is_transient, server_words
+from vestige_migrate.destination.new_tables import check_made
 from vestige_migrate.destination.read_back import naming, not_kept
 from vestige_migrate.destination.schema import read_sql
 from vestige_migrate.destination.stage import copy_into
@@ -107,11 +109,15 @@ def create_archive(connection: Connection) -> None:
     if connection.execute("SELECT to_regclass(%s)", (ARCHIVE,)).fetchone() != (None,):
         return
     try:
-        connection.execute(read_sql("archive.sql"))
-    except errors.InsufficientPrivilege:
+        with connection.transaction():
+            connection.execute(read_sql("archive.sql"))
+            check_made(connection, [ARCHIVE])
+    except psycopg.Error as error:
+        if is_transient(error) and not is_raised(error):
+            raise
         raise DestinationUnusable(
-            f"--archive needs the table {ARCHIVE} and this role may not create it: let the database's owner run this "
-            "command once, or copy without --archive"
+            f"--archive needs the table {ARCHIVE}, and it could not be made: {server_words(error)}. Let the database's "
+            "owner run this command once, or copy without --archive"
         ) from None
     if connection.execute("SELECT to_regclass(%s)", (ARCHIVE,)).fetchone() == (None,):
         raise not_kept(f"the table {ARCHIVE}")

@@ -11,6 +11,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Conninfo
 from psycopg.rows import TupleRow
 
+from vestige_migrate.destination.extension import put_on_path
+from vestige_migrate.destination.parameters import SCHEMES, SHOWN, Unknown, unknown_parameters
 from vestige_migrate.destination.server import Home, settle
 from vestige_migrate.destination.watched import SILENCE_SECONDS, WatchedConnection
 from vestige_migrate.errors import PlanError
@@ -19,21 +21,8 @@ Connection = psycopg.Connection[TupleRow]
 
 MASK = "***"
 LARGEST_PORT = 65_535
-_SHOWN = {
-    "application_name", "channel_binding", "client_encoding", "connect_timeout", "dbname",
-    "fallback_application_name", "gssdelegation", "gssencmode", "gsslib", "host", "hostaddr", "keepalives",
-    "keepalives_count", "keepalives_idle", "keepalives_interval", "krbsrvname", "load_balance_hosts",
-    "max_protocol_version", "min_protocol_version", "oauth_client_id", "oauth_scope", "passfile", "port",
-    "replication", "require_auth", "requirepeer", "requiressl", "service", "servicefile", "ssl_max_protocol_version",
-    "ssl_min_protocol_version", "sslcert", "sslcertmode", "sslcompression", "sslcrl", "sslcrldir", "sslkey",
-    "sslkeylogfile", "sslmode", "sslnegotiation", "sslrootcert", "sslsni", "target_session_attrs", "tcp_user_timeout",
-    "user",
-}  # fmt: skip
-"""Parameters of libpq whose values are shown. Any other may hold a secret: passwords and keys, `options` (a setting
-such as `-c app.password=...`, or what a proxy takes there), `oauth_issuer` (a URL), and what a later libpq brings."""
 _PATHS = ("sslcert", "sslkey")
 """Shown as long as they are paths: a PKCS #11 URI may have the token's PIN in it (RFC 7512)."""
-_SCHEMES = ("postgresql://", "postgres://")
 
 # A server that stops answering is noticed, not waited for: 10 s idle, then 3 probes 5 s apart, and unacknowledged
 # data for 30 s at the most (libpq, "Parameter Key Words").
@@ -56,10 +45,13 @@ _TIMEOUTS = {
 
 
 def parse_url(url: str) -> dict[str, Any]:
-    """The parameters of a libpq URL or keyword string. Raises `PlanError`, which never quotes the string."""
+    """The parameters of a libpq URL or keyword string. Raises `PlanError`, which quotes names of parameters alone."""
     try:
         parameters = conninfo_to_dict(url)
     except psycopg.Error:
+        unknown = _unknown(url)
+        if unknown is not None:
+            raise PlanError(f"--postgres-url {unknown}") from None
         # libpq's message quotes the part it stumbled over, which may be the password.
         raise PlanError(
             "--postgres-url is no connection string that libpq can read: give a URL such as "
@@ -74,6 +66,19 @@ def parse_url(url: str) -> dict[str, Any]:
     return parameters
 
 
+def _unknown(url: str) -> Unknown | None:
+    """The parameters that libpq does not know, where the string is fine but for these."""
+    found = unknown_parameters(url)
+    if found is None:
+        return None
+    try:
+        rest = conninfo_to_dict(found.rest)
+    except psycopg.Error:
+        return None
+    cut = _may_have_cut_a_password(url, rest) or _may_have_cut_a_password(found.rest, rest)
+    return None if cut else found
+
+
 def _may_have_cut_a_password(url: str, parameters: dict[str, Any]) -> bool:
     """Whether libpq may have taken a piece of a password for something else, which would then be shown.
 
@@ -81,7 +86,7 @@ def _may_have_cut_a_password(url: str, parameters: dict[str, Any]) -> bool:
     password moves its rest into host, port, database or parameters, and an `@` is left over behind the credentials;
     where the host was forgotten, the password is taken for the port.
     """
-    if url.startswith(_SCHEMES):
+    if url.startswith(SCHEMES):
         rest = url.partition("://")[2]
         before, _, after = rest.partition("@")
         if "@" in after or ("/" in before and "@" in rest):
@@ -99,7 +104,7 @@ def display_url(url: str) -> str:
     secret = f":{MASK}" if parameters.get("password") else ""
     parameters.pop("password", None)
     for name, value in parameters.items():
-        if value and (name not in _SHOWN or (name in _PATHS and ":" in str(value))):
+        if value and (name not in SHOWN or (name in _PATHS and ":" in str(value))):
             parameters[name] = MASK
     host = str(parameters.pop("host", ""))
     port = parameters.pop("port", None)
@@ -116,11 +121,26 @@ def display_url(url: str) -> str:
     return f"postgresql://{who}{at}/{quote(database, safe='')}" + (f"?{query}" if query else "")
 
 
+def display_reached(url: str, connection: psycopg.Connection[Any]) -> str:
+    """The same where a connection was made: with the host, port, user and database that libpq chose by itself."""
+    info = connection.info
+    given = {name: value for name, value in parse_url(url).items() if name != "hostaddr"}
+    chosen: dict[str, Any] = {"host": info.host, "port": info.port, "user": info.user, "dbname": info.dbname}
+    if info.hostaddr and "hostaddr" in parse_url(url) and info.hostaddr != info.host:
+        chosen["hostaddr"] = info.hostaddr
+    return display_url(make_conninfo("", **{**given, **chosen}))
+
+
 def connection_string(url: str, application_name: str) -> str:
-    """The given string with timeouts, keepalives and our name where it does not set them itself."""
+    """The given string with timeouts, keepalives and our name where it does not set them itself.
+
+    And in UTF8 whatever it sets, or the environment, the role or the database: what comes is read as that, from the
+    first answer on.
+    """
     given = parse_url(url)
     known = given.keys() | _from_outside()
     ours = {name: value for name, value in _DEFAULTS.items() if name not in known}
+    ours["client_encoding"] = "UTF8"
     if "application_name" not in given:
         ours["application_name"] = application_name
     return make_conninfo(url, **ours)
@@ -170,7 +190,8 @@ def prepare_session(connection: Connection) -> None:
     names = [name for name, since in _TIMEOUTS.items() if connection.info.server_version >= since]
     connection.execute(
         "SELECT set_config('client_encoding', 'UTF8', false), set_config('standard_conforming_strings', 'on', false),"
-        " set_config(name, '0', false) FROM unnest(%s::text[]) AS n(name)",
+        " set_config('quote_all_identifiers', 'off', false), set_config(name, '0', false) FROM unnest(%s::text[]) AS"
+        " n(name)",
         (names,),
     )
     # Under another role no foreign key and no ordinary trigger is heard. Who may not set it is told (rights.py).
@@ -179,6 +200,7 @@ def prepare_session(connection: Connection) -> None:
             "SELECT set_config('session_replication_role', 'origin', false)"
             " WHERE current_setting('session_replication_role') <> 'origin'"
         )
+    put_on_path(connection)
     # A server process that waits for a lock or builds an index looks for its client only if told to; without this
     # it would go on, and keep its transaction, after we were killed. A server on a system without POLLRDHUP refuses.
     with suppress(psycopg.errors.InvalidParameterValue, psycopg.errors.UndefinedObject):

@@ -43,6 +43,10 @@ _STORAGE_SOURCES = {
 SQLSTATE (a disk quota, a limit of file size), the error is an "internal error", as if a value was at fault."""
 
 
+_RIGHTS_SOURCE = "aclchk.c"
+"""The server's source file that says which right is missing on which object."""
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether the same statement may succeed on a new try."""
     if not isinstance(error, psycopg.Error):
@@ -100,6 +104,15 @@ def is_of_functions(error: psycopg.Error) -> bool:
     return _is_raised(error) or (error.sqlstate or "")[:2] == "P0"
 
 
+def _is_missing_right(error: psycopg.Error) -> bool:
+    """Whether it is "permission denied for function ...": a kind and a name of our own statement, nothing of a row.
+
+    In a trigger, which has a context, the name may be made of one.
+    """
+    is_right = error.sqlstate == errors.InsufficientPrivilege.sqlstate and error.diag.source_file == _RIGHTS_SOURCE
+    return is_right and not error.diag.context
+
+
 def _is_raised(error: psycopg.Error) -> bool:
     return error.diag.source_file in _LANGUAGE_SOURCES
 
@@ -125,11 +138,22 @@ def describe(error: BaseException) -> str:
         return "the connection was lost" if isinstance(error, psycopg.OperationalError) else type(error).__name__
     if is_of_functions(error):
         return f"{_words(error)} (SQLSTATE {error.sqlstate}): a trigger or function of the destination's own raised it"
+    if _is_missing_right(error):
+        return server_words(error)
     constraint = error.diag.constraint_name
     if constraint:
         return f'violates {_KINDS.get(error.sqlstate, "constraint")} "{constraint}"'
     advice = _ADVICE.get(error.sqlstate)
     return f"{_words(error)} (SQLSTATE {error.sqlstate})" + (f": {advice}" if advice else "")
+
+
+def server_words(error: psycopg.Error) -> str:
+    """The server's own message and hint, in one line: for commands that make something, which hold no row content."""
+    if error.sqlstate is None:
+        return describe(error)
+    said = [part for part in (error.diag.message_primary, error.diag.message_hint) if part]
+    text = ". ".join(" ".join(part.split()).rstrip(".") for part in said)
+    return f"{text} (SQLSTATE {error.sqlstate})"
 
 
 _KINDS = {

@@ -6,15 +6,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
+from loguru import logger
 
 from vestige_migrate.destination.connect import (
     Connection,
     connection_string,
+    display_reached,
     display_url,
     prepare_session,
     watch,
 )
+from vestige_migrate.destination.encoding import check_encoding
 from vestige_migrate.destination.faults import describe
+from vestige_migrate.destination.functions import check_functions
 from vestige_migrate.destination.refusal import CHECK, NotConnected, first_line
 from vestige_migrate.destination.server import Home, WrongServer, identify, pin, settle
 from vestige_migrate.destination.watched import SILENCE_SECONDS, WatchedConnection
@@ -32,16 +36,26 @@ def reach(url: str, application_name: str, silence_seconds: float = SILENCE_SECO
     try:
         connection = WatchedConnection.connect(string, autocommit=True)
         try:
+            check_functions(connection)
             home = Home(pin(url, connection), identify(connection))
             refuse_shared_sessions(connection, url, connection_string(home.url, application_name))
             prepare_session(connection)
             watch(connection, home, url, application_name, silence_seconds)
+            _say_what_libpq_chose(url, connection)
+            check_encoding(connection)
         except BaseException:
             connection.close()
             raise
     except psycopg.Error as error:
         raise unreachable(url, error) from None
     return connection
+
+
+def _say_what_libpq_chose(url: str, connection: Connection) -> None:
+    """Before anything is refused: what the URL leaves open comes from the environment, from files, from defaults."""
+    chosen = display_reached(url, connection)
+    if chosen != display_url(url):
+        logger.info("the destination is {}", chosen)
 
 
 def check_second(home: Home, application_name: str) -> None:

@@ -120,6 +120,10 @@ _ADVICE = {
     ),
     errors.UndefinedObject.sqlstate: "Check the names in options= and PGOPTIONS: the server has no such setting",
     errors.InvalidParameterValue.sqlstate: "Check the values in options= and PGOPTIONS",
+    errors.FeatureNotSupported.sqlstate: (
+        "Where it cannot convert the database's encoding: memories need UTF8, so make another database with "
+        "createdb -T template0 -E UTF8 --locale=C NAME"
+    ),
     errors.ObjectNotInPrerequisiteState.sqlstate: (
         "The database takes no connections (ALLOW_CONNECTIONS is off): give another, or let its owner allow them"
     ),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 
 from psycopg import sql
@@ -92,6 +94,34 @@ def _other_length_stored(connection: Connection, dimension: int) -> int | None:
     return int(row[0]) if row else None
 
 
+def with_hash(
+    connection: Connection, model: ModelSignature | None, embedder: ModelSignature | None
+) -> ModelSignature | None:
+    """The model that is to be registered, with the embedder's hash where it has none and the table demands one.
+
+    Raises `DestinationUnusable` where nobody gave it. The two name one model (`check_models`).
+    """
+    if model is None or model.hash is not None or not _demands_hash(connection):
+        return model
+    if embedder is not None and embedder.hash is not None:
+        return replace(model, hash=embedder.hash)
+    raise DestinationUnusable(
+        f"embedding_model.hash in the destination must not be NULL, and no hash of {model.name} is known: give the "
+        f"one that your agent uses, with --embedding-model {shlex.quote(model.name)} --embedding-dimension "
+        f"{model.dimension} --embedding-hash HASH"
+    )
+
+
+def _demands_hash(connection: Connection) -> bool:
+    row = connection.execute(
+        "SELECT a.attnotnull OR EXISTS (SELECT FROM pg_constraint AS c WHERE c.conrelid = a.attrelid"
+        "   AND c.contype = 'c' AND a.attnum = ANY (c.conkey)"
+        "   AND pg_get_constraintdef(c.oid) ~* '\\mhash\\M\"? IS NOT NULL')"
+        " FROM pg_attribute AS a WHERE a.attrelid = to_regclass('embedding_model') AND a.attname = 'hash'"
+    ).fetchone()
+    return row == (True,)
+
+
 def stamp(connection: Connection, model: ModelSignature | None, dimension: int | None) -> None:
     """Registers the model and gives the vector column its dimension, where they have none yet.
 
@@ -102,12 +132,14 @@ def stamp(connection: Connection, model: ModelSignature | None, dimension: int |
     """
     with naming("the model in embedding_model"), connection.transaction():
         if model is not None:
-            connection.execute(
-                "INSERT INTO embedding_model (id, name, dimension, hash) VALUES (1, %s, %s, %s)"
-                " ON CONFLICT (id) DO NOTHING",
-                (model.name, model.dimension, model.hash),
-            )
             found = read_registry(connection)
+            if found is None:  # else a NULL hash would be refused where none may be, whatever row is there
+                connection.execute(
+                    "INSERT INTO embedding_model (id, name, dimension, hash) VALUES (1, %s, %s, %s)"
+                    " ON CONFLICT (id) DO NOTHING",
+                    (model.name, model.dimension, model.hash),
+                )
+                found = read_registry(connection)
             if found is None or not model.matches(found):
                 raise not_kept("the model in embedding_model")
             if found.hash is None and model.hash is not None:

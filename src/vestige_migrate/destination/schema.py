@@ -11,15 +11,15 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.pq import TransactionStatus
 
+from vestige_migrate.destination import event_triggers, extension, new_tables
 from vestige_migrate.destination.connect import Connection
-from vestige_migrate.destination.faults import describe, is_transient, stays
+from vestige_migrate.destination.faults import describe, is_transient, server_words, stays
 from vestige_migrate.destination.watched import brisk
 from vestige_migrate.errors import DestinationBusy, DestinationUnusable
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import BOOTSTRAP_USER
 
 OLDEST_SERVER = 14
-OLDEST_PGVECTOR = (0, 5)
 LOCK_KEY = 0x7665737469676501
 """Advisory lock of a run: "vestige" in ASCII, then 1. Session level, so a lost connection releases it."""
 
@@ -70,7 +70,10 @@ def probe(connection: Connection) -> ServerInfo:
 
 
 def check_server(server: ServerInfo) -> None:
-    """Raises `DestinationUnusable` where this server cannot take the data, with what to do about it."""
+    """Raises `DestinationUnusable` where this server cannot take the data, with what to do about it.
+
+    Of pgvector `extension.check` knows.
+    """
     if server.version_number // 10_000 < OLDEST_SERVER:
         raise DestinationUnusable(
             f"the destination is PostgreSQL {server.version}: version {OLDEST_SERVER} or newer is needed"
@@ -78,20 +81,6 @@ def check_server(server: ServerInfo) -> None:
     if server.read_only:
         raise DestinationUnusable(
             "the destination is read-only (a standby, or default_transaction_read_only is on): give the primary's URL"
-        )
-    found = server.pgvector or server.pgvector_available
-    oldest = ".".join(map(str, OLDEST_PGVECTOR))
-    if found is None:
-        raise DestinationUnusable(
-            "the destination server does not have the pgvector extension: install the package pgvector "
-            f"({oldest} or newer) on the server, or use the image pgvector/pgvector:pg18"
-        )
-    if tuple(int(part) for part in found.split(".")[:2]) < OLDEST_PGVECTOR:
-        raise DestinationUnusable(f"the destination has pgvector {found}: version {oldest} or newer is needed")
-    if server.pgvector is None and not server.may_create_extension:
-        raise DestinationUnusable(
-            "pgvector is not installed in the destination database and this role may not install it: "
-            "let a superuser run CREATE EXTENSION vector there once, then run this command again"
         )
 
 
@@ -216,27 +205,34 @@ def create(connection: Connection, server: ServerInfo, needs_local: bool) -> Non
     `needs_local`: memories that belong to nobody need the user `local`. Raises `DestinationUnusable` where something
     cannot be created; nothing was written then.
     """
-    with connection.transaction():
-        if server.pgvector is None or not _is_complete(connection):
-            _create_tables(connection, server)
-        if not _has_local(connection):
-            _make_local(connection, needs_local)
+    new_tables.check_temporary(connection)
+    try:
+        with connection.transaction():
+            if server.pgvector is None or not _is_complete(connection):
+                _create_tables(connection, server)
+                new_tables.check_made(connection, [*TABLES, "embedding_model"])
+            if not _has_local(connection):
+                _make_local(connection, needs_local)
+    except psycopg.Error as error:
+        if not new_tables.is_closed(error):
+            raise
+        raise new_tables.closed(connection) from None
 
 
 def _create_tables(connection: Connection, server: ServerInfo) -> None:
+    if server.pgvector is None:
+        extension.install(connection)
     try:
-        if server.pgvector is None:
-            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
         connection.execute(read_sql("schema.sql"))
-    except errors.InsufficientPrivilege:
-        raise DestinationUnusable(
-            "the destination lacks tables and this role may not create them: grant it CREATE on the schema, "
-            "or let the database's owner run this command once"
-        ) from None
     except psycopg.Error as error:
-        if is_transient(error):
+        if new_tables.is_closed(error) or (is_transient(error) and not event_triggers.is_raised(error)):
             raise
-        raise DestinationUnusable(f"the destination's tables could not be created: {describe(error)}") from None
+        advice = ""
+        if isinstance(error, errors.InsufficientPrivilege) and not event_triggers.is_raised(error):
+            advice = ". Grant this role CREATE on the schema, or let the database's owner run this command once"
+        raise DestinationUnusable(
+            f"the destination's tables could not be created: {server_words(error)}{advice}"
+        ) from None
 
 
 def _make_local(connection: Connection, needed: bool) -> None:

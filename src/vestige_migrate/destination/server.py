@@ -105,10 +105,14 @@ def _place(connection: psycopg.Connection[Any]) -> str:
 
 
 def pin(url: str, connection: psycopg.Connection[Any]) -> str:
-    """The URL with the one address that this connection reached; the host's name stays, for its certificate."""
+    """The URL with the one address that this connection reached, as the user and to the database that libpq chose.
+
+    The host's name stays, for its certificate. A worker may have another environment: that of the process's first run.
+    """
     info = connection.info
     # An empty hostaddr counts as given: none of the environment or of a service takes its place.
     there: dict[str, Any] = {"host": info.host, "hostaddr": info.hostaddr, "port": info.port}
+    there |= {"user": info.user, "dbname": info.dbname}
     given = {name: value for name, value in conninfo_to_dict(url).items() if name != "load_balance_hosts"}
     return make_conninfo("", **{**given, **there})
 

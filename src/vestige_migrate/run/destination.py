@@ -9,11 +9,11 @@ from pathlib import Path
 
 from loguru import logger
 
-from vestige_migrate.destination import embedded, indexes, registry, rights, schema
+from vestige_migrate.destination import embedded, extension, indexes, new_tables, registry, rights, schema
 from vestige_migrate.destination.archive import check_archive
 from vestige_migrate.destination.connect import (
     Connection,
-    display_url,
+    display_reached,
     parse_url,
 )
 from vestige_migrate.destination.reach import check_second, looking_at
@@ -161,16 +161,17 @@ def _not_made(plan: SqliteToPostgresPlan, model: ModelSignature | None) -> Ready
 def _ready(
     plan: SqliteToPostgresPlan, url: str, layout: Layout, embedder: ModelSignature | None, run_name: str
 ) -> Iterator[ReadyDestination]:
-    display = display_url(url)
     session = MainSession(url, run_name, plan.answer_timeout)
     # The main connection holds the lock for the whole run; the pool has the others.
     pool = CoordinatorPool(session, f"{run_name} coordinator", plan)
     with closing(session):
         main = session.connection
+        display = display_reached(url, main)
         with looking_at(display):
             server = schema.probe(main)
             info = DestinationInfo(display, server.version, server.pgvector or server.pgvector_available)
             schema.check_server(server)
+            extension.check(main, server, only_look=plan.dry_run)
             if not plan.dry_run:
                 schema.check_connections(server, plan.workers, plan.max_connections)
             if not plan.dry_run:
@@ -181,11 +182,15 @@ def _ready(
             registered = registry.read_registry(main)
             registry.check_models(layout.model, layout.dimension, embedder, registered, layout.other_models)
             model = layout.model or embedder or registered
+            if registered is None:
+                model = registry.with_hash(main, model, embedder)
             dimension = layout.dimension or (model.dimension if model else None)
             registry.check_column(main, dimension)
             indexes.check_names(main)
             if plan.archive:
                 check_archive(main)
+            if plan.dry_run:
+                new_tables.look(main, bool(schema.missing_tables(main)))
             rights.check_owning(main, plan, model, registered, dimension)
             fresh = schema.is_fresh(main)
             check_second(session.home, f"{run_name} coordinator")

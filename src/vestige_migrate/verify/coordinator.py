@@ -23,7 +23,7 @@ from vestige_migrate.limits import describe_limit, limits_refuse
 from vestige_migrate.plan import BATCH_BYTES, OnConflict, SqliteToPostgresPlan
 from vestige_migrate.report import NIL_UUID, ModelInfo
 from vestige_migrate.run.awaiting import count_awaiting
-from vestige_migrate.run.destination import ReadyDestination
+from vestige_migrate.run.destination import ReadyDestination, check_url
 from vestige_migrate.run.messages import WorkerConfig
 from vestige_migrate.run.owner import find_owner
 from vestige_migrate.run.phases import timed
@@ -81,6 +81,7 @@ def verify_several_to_postgres(
 ) -> VerifyReport:
     """Compares a destination with all the sources it was copied from; the plans differ in `sqlite_path` alone."""
     started = time.monotonic()
+    check_url(plans[0])
     warm_up()
     run_name = f"vestige-migrate {token_hex(4)}"
     plans = [replace(plan, allow_source_upgrade=False) for plan in plans]

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from vestige_migrate.destination import registry, rights, schema
-from vestige_migrate.destination.connect import Connection, display_url
+from vestige_migrate.destination import extension, registry, rights, schema
+from vestige_migrate.destination.connect import Connection, display_reached
 from vestige_migrate.destination.reach import check_second, looking_at, reach
 from vestige_migrate.destination.schema import ServerInfo
 from vestige_migrate.destination.server import Home
@@ -42,13 +42,14 @@ def open_destination(plan: SqliteToPostgresPlan, run_name: str) -> Iterator[Open
         main = held.enter_context(reach(url, name, plan.answer_timeout))
         home = main.home
         assert home is not None
-        with looking_at(display_url(url)):
+        display = display_reached(url, main)
+        with looking_at(display):
             server = schema.probe(main)
             _check(main, server, plan)
             schema.take_shared_lock(main)
             held.callback(schema.release_shared_lock, main)
             registered = registry.read_registry(main)
-            info = DestinationInfo(display_url(url), server.version, server.pgvector)
+            info = DestinationInfo(display, server.version, server.pgvector)
             check_second(home, name)
         yield OpenDestination(info, main, home, registered)
 
@@ -61,6 +62,7 @@ def _check(main: Connection, server: ServerInfo, plan: SqliteToPostgresPlan) -> 
             f"the destination has {lacks}: nothing was copied there yet. Run vestige migrate copy first, or check "
             "the URL"
         )
+    extension.check(main, server)
     check_columns(main)
     rights.check_reading(main)
     schema.check_connections(server, plan.workers, 1)
