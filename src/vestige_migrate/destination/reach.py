@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import psycopg
 
@@ -17,6 +18,7 @@ from vestige_migrate.destination.connect import (
 from vestige_migrate.destination.faults import describe
 from vestige_migrate.destination.refusal import CHECK, NotConnected, first_line
 from vestige_migrate.destination.server import Home, WrongServer, identify, pin, settle
+from vestige_migrate.destination.target import find_target
 from vestige_migrate.destination.watched import SILENCE_SECONDS, WatchedConnection
 from vestige_migrate.errors import DestinationUnusable
 
@@ -26,7 +28,7 @@ _SESSION_PROBES = 10
 def reach(url: str, application_name: str, silence_seconds: float = SILENCE_SECONDS) -> WatchedConnection:
     """Like `connect`, for the first time: where it arrives is the run's `home`, which the connection then has.
 
-    Raises `DestinationUnusable` with what to do.
+    The home's target is decided here. Raises `DestinationUnusable` with what to do.
     """
     string = connection_string(url, application_name)
     try:
@@ -34,7 +36,9 @@ def reach(url: str, application_name: str, silence_seconds: float = SILENCE_SECO
         try:
             home = Home(pin(url, connection), identify(connection))
             refuse_shared_sessions(connection, url, connection_string(home.url, application_name))
-            prepare_session(connection)
+            target = find_target(connection)
+            home = replace(home, target=target)
+            prepare_session(connection, target)
             watch(connection, home, url, application_name, silence_seconds)
         except BaseException:
             connection.close()

@@ -13,6 +13,7 @@ from typing import LiteralString
 from psycopg import sql
 
 from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.ours import relation
 from vestige_migrate.destination.trial import UNIQUE
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.tables import TABLES
@@ -25,7 +26,7 @@ SEARCH_VECTOR = "search_vec"
 CHECKED = {"knowledge_nodes": "visibility", "group_memberships": "role"}
 """Columns whose values a CHECK judges."""
 
-_OURS = sql.SQL("WITH ours AS (SELECT name, to_regclass(quote_ident(name)) AS id FROM unnest(%s::text[]) AS n(name)) ")
+_OURS = sql.SQL("WITH ours AS (SELECT name, {} AS id FROM unnest(%s::text[]) AS n(name)) ").format(relation("name"))
 _COLUMNS: LiteralString = (
     "SELECT name, attname, regexp_replace(typname, '^_(.*)$', '\\1[]')"
     "   || coalesce(substring(format_type(atttypid, atttypmod) FROM '[(].*[)]'), ''),"
@@ -68,7 +69,7 @@ class _Column:
 
 
 class _Catalog:
-    """What the catalog says of our tables, as this connection's search_path finds them."""
+    """What the catalog says of our tables."""
 
     def __init__(self, connection: Connection) -> None:
         def ask(query: LiteralString) -> list[tuple[object, ...]]:

@@ -20,6 +20,7 @@ from vestige_migrate.destination.reach import check_second, looking_at
 from vestige_migrate.destination.schema import ServerInfo
 from vestige_migrate.destination.server import Home
 from vestige_migrate.destination.shape import check_shape
+from vestige_migrate.destination.target import Target, other_copies
 from vestige_migrate.errors import DestinationUnusable, PlanError, Refused
 from vestige_migrate.paths import default_server_directory, shown
 from vestige_migrate.plan import ModelSignature, SqliteToPostgresPlan
@@ -156,6 +157,26 @@ def _not_made(plan: SqliteToPostgresPlan, model: ModelSignature | None) -> Ready
     return ReadyDestination(DestinationInfo(name, version, pgvector), server, None, None, model, fresh=True)
 
 
+def _say_target(main: Connection, target: Target) -> None:
+    """Where the rows go, where somebody may think of another place."""
+    if target.skipped:
+        names = ", ".join(target.skipped)
+        logger.warning(
+            "search_path names {} before {}, and there is no such schema: the rows go to {}",
+            names,
+            target.schema,
+            target.schema,
+        )
+    if not schema.is_complete(main):
+        for other in other_copies(main, target):
+            logger.warning(
+                "the schema {} has an earlier copy, which stays as it is: the rows go to {}, which comes first in "
+                "search_path. To go on with the earlier one, let search_path begin with it",
+                other,
+                target.schema,
+            )
+
+
 @contextmanager
 def _ready(
     plan: SqliteToPostgresPlan, url: str, layout: Layout, embedder: ModelSignature | None, run_name: str
@@ -168,7 +189,9 @@ def _ready(
         main = session.connection
         with looking_at(display):
             server = schema.probe(main)
-            info = DestinationInfo(display, server.version, server.pgvector or server.pgvector_available)
+            target = session.home.target
+            assert target is not None, "a run's first session decides it"
+            info = DestinationInfo(display, server.version, server.pgvector or server.pgvector_available, target.schema)
             schema.check_server(server)
             if not plan.dry_run:
                 schema.check_connections(server, plan.workers, plan.max_connections)
@@ -187,6 +210,7 @@ def _ready(
                 check_archive(main)
             rights.check_owning(main, plan, model, registered, dimension)
             fresh = schema.is_fresh(main)
+            _say_target(main, target)
             check_second(session.home, f"{run_name} coordinator")
         pool.open()
         try:

@@ -72,11 +72,11 @@ class MainSession:
         return self._connect(self._url)
 
     def _connect(self, url: str) -> WatchedConnection:
-        connection = connect(url, self._name, self._silence_seconds)
+        connection = connect(url, self._name, self._silence_seconds, target=self.home.target)
         try:
             found = identify(connection)
             check_successor(found, self.home.server)
-            home = Home(pin(url, connection), found)
+            home = Home(pin(url, connection), found, self.home.target)
             watch(connection, home, url, self._name, self._silence_seconds)
         except BaseException:
             connection.close()

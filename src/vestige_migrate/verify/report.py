@@ -202,7 +202,7 @@ class VerifyReport:
             "complete": self.complete,
             "same": self.same,
             **({"source": sources[0]} if len(sources) == 1 else {"sources": sources}),
-            "destination": asdict(self.destination),
+            "destination": self.destination.as_json(),
             "model": asdict(self.model) if self.model else None,
             "tables": {name: asdict(table) for name, table in self.tables.items()},
             "differences": [difference.as_json() for difference in self.differences],

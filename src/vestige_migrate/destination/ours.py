@@ -1,0 +1,39 @@
+"""Names of our tables as statements have them: with the schema that the run was decided to write to."""
+
+from __future__ import annotations
+
+from typing import LiteralString
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import TupleRow
+
+from vestige_migrate.destination.target import Target
+from vestige_migrate.destination.watched import WatchedConnection
+
+TEMPORARY = "pg_temp"
+
+
+def target_of(connection: psycopg.Connection[TupleRow]) -> Target | None:
+    """The run's target; None for a session that no run has opened."""
+    home = connection.home if isinstance(connection, WatchedConnection) else None
+    return home.target if home is not None else None
+
+
+def ours(connection: psycopg.Connection[TupleRow], name: str) -> sql.Identifier:
+    """A table or index of ours. Wherever search_path leads for a session that no run has opened."""
+    target = target_of(connection)
+    return sql.Identifier(name) if target is None else sql.Identifier(target.schema, name)
+
+
+def relation(name: LiteralString) -> sql.Composed:
+    """The OID of our relation of that name, an expression in SQL; NULL where the target has none of it.
+
+    `current_schema()` is the target (`target.enter`), and NULL where it is not there.
+    """
+    return sql.SQL("to_regclass(quote_ident(current_schema()) || '.' || quote_ident({}))").format(sql.SQL(name))
+
+
+def temporary(name: str) -> sql.Identifier:
+    """A temporary table: no other of its name is ever taken for it."""
+    return sql.Identifier(TEMPORARY, name)
