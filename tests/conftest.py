@@ -23,6 +23,7 @@ from loguru import logger
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from tests.support.guest import Guest
 from tests.support.running import end_all
 from tests.support.server_folder import server_folder
 from tests.support.sources import SourceSpec, build_source
@@ -87,6 +88,15 @@ def database(server_url: str) -> Iterator[str]:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         yield make_conninfo(server_url, dbname=name)
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def guest(database: str) -> Iterator[Guest]:
+    """A role of this test's own; what it owns in the database goes with it."""
+    made = Guest(f"guest_{uuid4().hex[:8]}", database)
+    made.owner("CREATE ROLE {role} LOGIN PASSWORD 'guest'")
+    yield made
+    made.owner("ALTER DATABASE {db} OWNER TO CURRENT_USER", "DROP OWNED BY {role}", "DROP ROLE {role}")
 
 
 @pytest.fixture(scope="session")

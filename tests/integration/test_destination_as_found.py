@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.conftest import Copier
 from tests.support.compare import assert_same
+from tests.support.guest import Guest
 from tests.support.sources import edit
 from tests.support.verifying import Verifier
 from vestige_migrate import DestinationUnusable, ModelMismatch, ModelSignature
@@ -56,37 +52,6 @@ ALTERED = {
     "ALTER TABLE embedding_model DROP COLUMN hash": "embedding_model.hash is missing",
     "DROP TABLE review_events; CREATE VIEW review_events AS SELECT 1 AS id": "review_events is not a table",
 }
-
-
-@dataclass(frozen=True)
-class Guest:
-    """A role that is not the tables' owner, and the owner's URL."""
-
-    role: str
-    owner_url: str
-
-    @property
-    def url(self) -> str:
-        """The guest's own."""
-        return make_conninfo(self.owner_url, user=self.role, password="guest")
-
-    def owner(self, *statements: str) -> None:
-        """The owner runs these; {role} stands for the guest and {db} for the database."""
-        names = {
-            "role": sql.Identifier(self.role),
-            "db": sql.Identifier(str(conninfo_to_dict(self.owner_url)["dbname"])),
-        }
-        with psycopg.connect(self.owner_url, autocommit=True) as connection:
-            for statement in statements:
-                connection.execute(sql.SQL(statement).format(**names))
-
-
-@pytest.fixture
-def guest(database: str) -> Iterator[Guest]:
-    made = Guest(f"guest_{uuid4().hex[:8]}", database)
-    made.owner("CREATE ROLE {role} LOGIN PASSWORD 'guest'")
-    yield made
-    made.owner("DROP OWNED BY {role}", "DROP ROLE {role}")
 
 
 @pytest.fixture

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import psycopg
 import pytest
 from loguru import logger
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.conftest import Copier
 from tests.support.compare import KEYS, assert_same
+from tests.support.guest import Guest
+from tests.support.in_process import called
 from tests.support.own_schema import fingerprint, make_schemas, on_path, tables_in
 from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.triggers import add_trigger, run_sql
 from tests.support.verifying import Verifier
-from vestige_migrate import DestinationUnusable
+from vestige_migrate import DestinationUnusable, PlanError
 from vestige_migrate.destination.schema import read_sql
+from vestige_migrate.destination.target import names_of
 
 OURS = {*KEYS, "embedding_model"}
-STRANGE = 'Mémoire d\'agent. "2"'
-"""Capitals, a letter beyond ASCII, a space, a dot and both quotes."""
+STRANGE = 'Mémoire d\'agent. "2" 100%s\\{}'
+"""Capitals, a letter beyond ASCII, a space, a dot, both quotes, and what placeholders and escapes are made of."""
 
 
 @pytest.fixture
@@ -129,6 +134,27 @@ def test_temporary_tables_of_our_names_shadow_none_of_ours(spoilt: Path, databas
         assert report.verification.differences == []
 
 
+SETTINGS = (
+    '"$user", public',
+    ' Alpha ,"Al pha",ALPHA , "al""pha" ,"a,b"',
+    '"",public,nosuch,pg_temp, "pg_catalog"',
+    'ÄLPHA,älpha, "$User"',
+    "",
+)
+
+
+def test_a_search_path_is_read_as_postgresql_reads_it(database: str) -> None:
+    make_schemas(database, "alpha", "Al pha", 'al"pha', "a,b", "ÄLPHA", "älpha", "postgres")
+    with psycopg.connect(database, autocommit=True) as connection:
+        for setting in SETTINGS:
+            connection.execute("SELECT set_config('search_path', %s, false)", (setting,))
+            row = connection.execute("SELECT current_schemas(false)::text[], current_user::text").fetchone()
+            assert row is not None
+            named = [row[1] if name == "$user" else name for name in names_of(setting)]
+            there = {name for (name,) in connection.execute("SELECT nspname::text FROM pg_namespace")}
+            assert [name for name in dict.fromkeys(named) if name in there] == row[0], setting
+
+
 UNUSABLE = {
     ("nosuch",): r"search_path names the schema nosuch, which is not in the database .*CREATE SCHEMA \"nosuch\"",
     ("No Such", "nor this"): r"search_path names the schemas No Such, nor this, which are not in the database",
@@ -156,3 +182,88 @@ def test_a_path_on_which_nothing_could_be_made_is_refused_by_name(source: Path, 
     url = on_path(database, "mistyped", "later", "typo")
     assert Copier(url)(source, dry_run=True).destination.schema == "later"
     assert any("search_path names mistyped before later, and there is no such schema" in line for line in said)
+
+
+def test_schemas_that_are_asked_for_are_made_and_hold_a_whole_copy_each(
+    source: Path, tmp_path: Path, database: str, said: list[str]
+) -> None:
+    """Two copies of two memories beside another application, each with its own registry, rows and indexes."""
+    other = build_source(tmp_path / "other.db", SourceSpec(dimension=64, model="another", seed=3).sized(30))
+    run_sql(database, "CREATE TABLE users (id int PRIMARY KEY)", "CREATE TABLE knowledge_nodes (id int)")
+    before = fingerprint(database, "public")
+    copy, verify = Copier(database), Verifier(database)
+    for name, file in ((STRANGE, source), ("x" * 63, other)):
+        said.clear()
+        counted = copy(file, schema=name, dry_run=True)
+        assert any(f"the schema {name} is not there yet: a copy would make it" in line for line in said)
+        assert (counted.destination.schema, counted.tables["knowledge_nodes"].skipped) == (name, 0)
+        assert tables_in(database, name) == set()
+        with pytest.raises(DestinationUnusable, match=r"schema .* is not in the database .*: nothing was copied there"):
+            verify(file, schema=name)
+        report = copy(file, schema=name, archive=True, verify=True)
+        assert (report.exit_code, report.as_json()["destination"]["schema"]) == (0, name)
+    for name, file in ((STRANGE, source), ("x" * 63, other)):
+        assert_same(file, on_path(database, name, "public"))
+        assert copy(file, schema=name).nothing_new
+        found = verify(file, schema=name, archive=True)
+        assert (found.exit_code, found.destination.schema, found.missing_indexes) == (0, name, [])
+        assert found.search is not None
+        assert found.search.recall == 1
+        # Somebody's session may have its search_path anywhere; what is asked for counts.
+        counted = Copier(on_path(database, "public", "x" * 63))(file, schema=name, dry_run=True)
+        assert counted.tables["knowledge_nodes"].inserted == 0
+    assert Verifier(database)(other, schema=STRANGE).exit_code == 1
+    assert [line for line in fingerprint(database, "public") if line not in before] == []
+    assert not any("earlier copy" in line for line in said)
+
+
+def test_the_command_line_takes_the_schema_and_reports_it(source: Path, database: str, tmp_path: Path) -> None:
+    report, ends = tmp_path / "report.json", ("--sqlite-path", source, "--postgres-url", database, "--workers", "1")
+    for command in (("copy", "--dry-run"), ("copy",), ("verify",)):
+        assert called(*command, *ends, "--schema", "Agent 7", "--report", report) == 0
+        assert json.loads(report.read_text())["destination"]["schema"] == "Agent 7"
+    assert_same(source, on_path(database, "Agent 7", "public"))
+    with pytest.raises(PlanError, match="--schema pg_own is a name that PostgreSQL keeps for itself"):
+        called("copy", *ends, "--schema", "pg_own", "--report", report)
+    assert json.loads(report.read_text())["error"]["exit_code"] == 2
+    with pytest.raises(DestinationUnusable, match="--schema"):
+        called("verify", *ends, "--schema", "agent 7", "--report", report)
+    assert json.loads(report.read_text())["destination"]["schema"] == "agent 7"
+
+
+def test_a_role_without_rights_on_the_schema_is_told_what_to_grant(source: Path, database: str, guest: Guest) -> None:
+    """Each advice is followed, and the next thing that is missing is named, by dry run and copy alike."""
+    guest.owner("CREATE EXTENSION vector", 'CREATE SCHEMA "Own"', "CREATE SCHEMA seen", "CREATE SCHEMA later")
+    guest.owner("GRANT USAGE ON SCHEMA seen TO {role}", "GRANT ALL ON SCHEMA later TO {role}")
+    copy, verify = Copier(guest.url), Verifier(guest.url)
+
+    def refused(words: str, **options: object) -> str:
+        """What the owner is to run."""
+        for dry_run in (True, False):
+            with pytest.raises(DestinationUnusable, match=words) as caught:
+                (Copier(str(options.get("url", guest.url))))(source, schema=options.get("schema"), dry_run=dry_run)
+        return str(caught.value).partition("run: ")[2].partition("; or")[0]
+
+    for name in ("missing", "Miss ing"):
+        guest.owner(refused(f"schema {name} .* is not in the database .*may not make it: .*CREATE SCHEMA", schema=name))
+        assert copy(source, schema=name, verify=True).exit_code == 0
+    with pytest.raises(DestinationUnusable, match=r"schema Own \(--schema\) may not be used by this role"):
+        verify(source, schema="Own")
+    grant = refused(r'schema Own \(--schema\) may not be used .*GRANT USAGE, CREATE ON SCHEMA "Own"', schema="Own")
+    path = on_path(guest.url, "Own", "later")
+    assert refused("search_path leads to the schema Own, which this role may not use", url=path) == grant
+    guest.owner(grant)
+    assert copy(source, schema="Own").exit_code == 0
+    assert Copier(path)(source).nothing_new
+    grant = refused("lacks rights .*GRANT CREATE ON SCHEMA seen", schema="seen")
+    assert refused("GRANT CREATE ON SCHEMA seen", url=on_path(guest.url, "seen", "later")) == grant
+    guest.owner(grant)
+    assert copy(source, schema="seen").exit_code == 0
+    assert tables_in(database, "later") == set()
+
+
+def test_pgvector_is_installed_where_no_schema_takes_it_along(source: Path, database: str) -> None:
+    assert Copier(database)(source, schema="one").exit_code == 0
+    assert Copier(on_path(database, "one"))(source, schema="two").exit_code == 0
+    run_sql(database, "DROP SCHEMA one CASCADE")
+    assert Verifier(database)(source, schema="two").exit_code == 0

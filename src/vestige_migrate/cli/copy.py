@@ -90,6 +90,7 @@ def copy(
         _Text,
         typer.Option(help="The user (by handle, made if missing) of memories that have no owner.", show_default=False),
     ] = None,
+    schema: options.Schema = None,
     dry_run: options.DryRun = False,
     report: options.Report = None,
     progress: options.ShowProgress = None,
@@ -103,7 +104,7 @@ def copy(
     before anything was written; 4 stopped in the middle, safe to run again; 130 interrupted.
     """
     errors_to = SteadyConsole(stderr=True)
-    outputs = Outputs(RunFacts.of("copy", dry_run, sqlite_path, postgres_url), report, log_file, errors_to)
+    outputs = Outputs(RunFacts.of("copy", dry_run, sqlite_path, postgres_url, schema), report, log_file, errors_to)
     shown = not dry_run and (sys.stderr.isatty() if progress is None else progress)
     with outputs.told_of_failure():
         outputs.begin(log_level, debug)
@@ -127,6 +128,7 @@ def copy(
             verify=verify,
             codebase=codebase,
             owner=owner,
+            schema=schema,
             dry_run=dry_run,
         )
         embedder = embedder_signature(embedding_model, embedding_dimension, embedding_hash)

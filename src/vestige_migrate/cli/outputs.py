@@ -21,7 +21,7 @@ from vestige_migrate.cli.streams import SteadyConsole, silence
 from vestige_migrate.combined import CombinedReport
 from vestige_migrate.errors import MigrationError, PlanError, Stopped
 from vestige_migrate.paths import default_database, expanded, shown
-from vestige_migrate.report import MigrationReport
+from vestige_migrate.report import USUAL_SCHEMA, MigrationReport
 from vestige_migrate.verify.report import VerifyReport
 
 STANDARD_OUTPUT = "-"
@@ -39,11 +39,15 @@ class RunFacts:
     dry_run: bool
     sources: tuple[Path, ...]
     url: str = field(repr=False)
+    schema: str | None = None
+    """As it was asked for; None where the server's search_path decides."""
 
     @classmethod
-    def of(cls, command: str, dry_run: bool, given: Sequence[Path] | None, url: str) -> RunFacts:
+    def of(
+        cls, command: str, dry_run: bool, given: Sequence[Path] | None, url: str, schema: str | None = None
+    ) -> RunFacts:
         """For these `--sqlite-path`; Vestige's own file where there is none."""
-        return cls(command, dry_run, tuple(expanded(path) for path in given or _default()), url)
+        return cls(command, dry_run, tuple(expanded(path) for path in given or _default()), url, schema)
 
     def as_json(self) -> dict[str, Any]:
         """The keys of a report that are known."""
@@ -54,7 +58,10 @@ class RunFacts:
         elif sources:
             known["sources"] = sources
         url = self._shown_url()
-        return known | ({"destination": {"url": url}} if url is not None else {})
+        if url is None:
+            return known
+        schema = {"schema": self.schema} if self.schema not in (None, USUAL_SCHEMA) else {}
+        return known | {"destination": {"url": url, **schema}}
 
     def _shown_url(self) -> str | None:
         from vestige_migrate.destination.connect import display_url

@@ -6,6 +6,7 @@ from typing import LiteralString
 
 import psycopg
 from psycopg import sql
+from psycopg.abc import AdaptContext
 from psycopg.rows import TupleRow
 
 from vestige_migrate.destination.target import Target
@@ -23,7 +24,23 @@ def target_of(connection: psycopg.Connection[TupleRow]) -> Target | None:
 def ours(connection: psycopg.Connection[TupleRow], name: str) -> sql.Identifier:
     """A table or index of ours. Wherever search_path leads for a session that no run has opened."""
     target = target_of(connection)
-    return sql.Identifier(name) if target is None else sql.Identifier(target.schema, name)
+    if target is None:
+        return sql.Identifier(name)
+    return _InAnyStatement(target.schema, name) if "%" in target.schema else sql.Identifier(target.schema, name)
+
+
+class _InAnyStatement(sql.Identifier):
+    """psycopg takes a % in a name for a placeholder, in a statement that has parameters: here it is written as its
+    code (https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS)."""
+
+    def __init__(self, *parts: str) -> None:
+        super().__init__(*parts)
+        self._parts = [sql.Identifier(part) for part in parts]
+
+    def as_bytes(self, context: AdaptContext | None = None) -> bytes:
+        """psycopg's own, as UTF-8, in which neither character is a part of another one."""
+        quoted = (part.as_bytes(context).replace(b"\\", b"\\\\") for part in self._parts)
+        return b".".join(b"U&" + part.replace(b"%", b"\\0025") for part in quoted)
 
 
 def relation(name: LiteralString) -> sql.Composed:

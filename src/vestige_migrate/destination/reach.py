@@ -25,10 +25,17 @@ from vestige_migrate.errors import DestinationUnusable
 _SESSION_PROBES = 10
 
 
-def reach(url: str, application_name: str, silence_seconds: float = SILENCE_SECONDS) -> WatchedConnection:
+def reach(
+    url: str,
+    application_name: str,
+    silence_seconds: float = SILENCE_SECONDS,
+    schema: str | None = None,
+    only_reads: bool = False,
+) -> WatchedConnection:
     """Like `connect`, for the first time: where it arrives is the run's `home`, which the connection then has.
 
-    The home's target is decided here. Raises `DestinationUnusable` with what to do.
+    The home's target is decided here, by `schema` where it is given; `only_reads`: it has to be there.
+    Raises `DestinationUnusable` with what to do.
     """
     string = connection_string(url, application_name)
     try:
@@ -36,7 +43,7 @@ def reach(url: str, application_name: str, silence_seconds: float = SILENCE_SECO
         try:
             home = Home(pin(url, connection), identify(connection))
             refuse_shared_sessions(connection, url, connection_string(home.url, application_name))
-            target = find_target(connection)
+            target = find_target(connection, schema, only_reads)
             home = replace(home, target=target)
             prepare_session(connection, target)
             watch(connection, home, url, application_name, silence_seconds)

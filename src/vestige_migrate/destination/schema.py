@@ -14,7 +14,7 @@ from psycopg.pq import TransactionStatus
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.faults import describe, is_transient, stays
 from vestige_migrate.destination.ours import ours, relation, target_of
-from vestige_migrate.destination.target import enter
+from vestige_migrate.destination.target import enter, make_schema
 from vestige_migrate.destination.watched import brisk
 from vestige_migrate.errors import DestinationBusy, DestinationUnusable
 from vestige_migrate.report import USUAL_SCHEMA
@@ -230,7 +230,10 @@ def create(connection: Connection, server: ServerInfo, needs_local: bool) -> Non
 
 
 def _create_tables(connection: Connection, server: ServerInfo) -> None:
+    target = target_of(connection)
     try:
+        if target is not None:
+            make_schema(connection, target)
         if server.pgvector is None:
             _create_extension(connection)
         connection.execute(read_sql("schema.sql"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from string import ascii_lowercase, ascii_uppercase
 
 import psycopg
 from psycopg import sql
@@ -20,6 +21,7 @@ from vestige_migrate.errors import DestinationUnusable
 _Connection = psycopg.Connection[TupleRow]
 
 _NAME = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^,"]*?))\s*(?:,|$)')
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 _OWN = "$user"
 """Stands in search_path for the schema that is called like the role."""
 _TEMPORARY = "pg_temp"
@@ -63,10 +65,47 @@ class Target:
     skipped: tuple[str, ...] = ()
 
 
-def find_target(connection: _Connection) -> Target:
-    """Where CREATE TABLE would put a table in this session. Raises `DestinationUnusable` where that is nowhere."""
+def find_target(connection: _Connection, wanted: str | None = None, only_reads: bool = False) -> Target:
+    """The schema `wanted`, or else the one where CREATE TABLE would put a table in this session.
+
+    Raises `DestinationUnusable` where there is none that can be used; one that is wanted may be made later, unless it
+    `only_reads`.
+    """
     named = _on_path(connection)
-    return _first_on_path(connection, named, _look(connection, named))
+    if wanted is None:
+        return _first_on_path(connection, named, _look(connection, [name for name, _ in named]))
+    found = _look(connection, [wanted, *(name for name, _ in named)])
+    if found[wanted].exists and not found[wanted].usable:
+        raise DestinationUnusable(
+            f"the schema {wanted} (--schema) may not be used by this role: let its owner run: "
+            f"{_grant(connection, wanted)}"
+        )
+    if not found[wanted].exists:
+        _check_absent(connection, wanted, only_reads)
+    return Target(wanted, found[wanted].exists, _usable(named, found, wanted))
+
+
+def _check_absent(connection: _Connection, wanted: str, only_reads: bool) -> None:
+    """Raises `DestinationUnusable` unless the schema, which is not there, may be made."""
+    absent = f"the schema {wanted} (--schema) is not in the database {connection.info.dbname}"
+    if only_reads:
+        raise DestinationUnusable(
+            f"{absent}: nothing was copied there yet. Run vestige migrate copy first, or check the name, in which "
+            "capitals count"
+        )
+    row = connection.execute("SELECT has_database_privilege(current_database(), 'CREATE')").fetchone()
+    if row != (True,):
+        raise DestinationUnusable(
+            f"{absent}, and this role may not make it: let the database's owner run: {_create(connection, wanted)}"
+        )
+
+
+def make_schema(connection: _Connection, target: Target) -> None:
+    """Makes the target where it is not there, in the caller's transaction."""
+    row = connection.execute("SELECT FROM pg_namespace WHERE nspname::text = %s", (target.schema,)).fetchone()
+    if row is None:
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(target.schema)))
+    enter(connection, target)
 
 
 def enter(connection: _Connection, target: Target) -> None:
@@ -80,11 +119,11 @@ def other_copies(connection: _Connection, target: Target) -> list[str]:
 
 
 def names_of(search_path: str) -> list[str]:
-    """The names in a setting of search_path, as PostgreSQL reads them: in lower case unless they are quoted."""
+    """The names in a setting of search_path, as PostgreSQL reads them: A to Z in lower case unless it is quoted."""
     found = []
     for match in _NAME.finditer(search_path):
         quoted, plain = match.groups()
-        found.append(quoted.replace('""', '"') if quoted is not None else plain.lower())
+        found.append(quoted.replace('""', '"') if quoted is not None else plain.translate(_LOWER))
     return [name for name in found if name]
 
 
@@ -102,8 +141,8 @@ def _on_path(connection: _Connection) -> list[tuple[str, bool]]:
     return [(role, True) if name == _OWN else (name, False) for name in names_of(setting)]
 
 
-def _look(connection: _Connection, named: Sequence[tuple[str, bool]]) -> dict[str, _Schema]:
-    rows = connection.execute(_SCHEMAS, ([name for name, _ in named],))
+def _look(connection: _Connection, names: Sequence[str]) -> dict[str, _Schema]:
+    rows = connection.execute(_SCHEMAS, (list(names),))
     return {name: _Schema(exists, usable) for name, exists, usable in rows}
 
 
@@ -112,12 +151,11 @@ def _first_on_path(connection: _Connection, named: Sequence[tuple[str, bool]], f
     for name, is_own in named:
         if is_systems(name):
             raise DestinationUnusable(
-                f"search_path leads to {name}, which is PostgreSQL's own: no table of ours can be made there. Put "
-                "another schema before it in search_path"
+                f"search_path leads to {name}, which is PostgreSQL's own: no table of ours can be made there. Give "
+                "--schema NAME, or put another schema before it in search_path"
             )
         if found[name].usable:
-            rest = [other for other, _ in named if other != name and found[other].usable and not is_systems(other)]
-            return Target(name, path=tuple(dict.fromkeys(rest)), skipped=tuple(skipped))
+            return Target(name, path=_usable(named, found, name), skipped=tuple(skipped))
         if found[name].exists:
             # There may be an earlier copy in it, or another may be meant to go there: the next one is not as good.
             raise DestinationUnusable(
@@ -129,19 +167,25 @@ def _first_on_path(connection: _Connection, named: Sequence[tuple[str, bool]], f
     raise _nowhere(connection, named)
 
 
+def _usable(named: Sequence[tuple[str, bool]], found: dict[str, _Schema], target: str) -> tuple[str, ...]:
+    """The schemas of the session's own search_path beside the target."""
+    names = [name for name, _ in named if name != target and found[name].usable and not is_systems(name)]
+    return tuple(dict.fromkeys(names))
+
+
 def _nowhere(connection: _Connection, named: Sequence[tuple[str, bool]]) -> DestinationUnusable:
     if not named:
         return DestinationUnusable(
-            "search_path is empty in this session, so no table could be made: let it name a schema (in the URL: "
-            "options=-csearch_path%3Dpublic)"
+            "search_path is empty in this session, so no table could be made: give --schema NAME, or let it name a "
+            "schema (in the URL: options=-csearch_path%3Dpublic)"
         )
     missing = [name for name, is_own in named if not is_own] or [name for name, _ in named]
     schemas = "the schema" if len(missing) == 1 else "the schemas"
     are_not = "is not" if len(missing) == 1 else "are not"
     return DestinationUnusable(
         f"search_path names {schemas} {', '.join(missing)}, which {are_not} in the database {connection.info.dbname}: "
-        f"no table could be made there. Let the database's owner run: {_create(connection, missing[0])}; or set "
-        "search_path otherwise"
+        f"no table could be made there. Let the database's owner run: {_create(connection, missing[0])}; or give "
+        "--schema NAME, which makes it where this role may, or set search_path otherwise"
     )
 
 

@@ -40,7 +40,7 @@ def open_destination(plan: SqliteToPostgresPlan, run_name: str) -> Iterator[Open
     with ExitStack() as held:
         url = held.enter_context(resolved_url(plan, make=False))
         name = f"{run_name} coordinator"
-        main = held.enter_context(reach(url, name, plan.answer_timeout))
+        main = held.enter_context(reach(url, name, plan.answer_timeout, plan.schema, only_reads=True))
         home = main.home
         assert home is not None
         target = home.target
@@ -61,7 +61,7 @@ def _check(main: Connection, server: ServerInfo, plan: SqliteToPostgresPlan, tar
     if server.pgvector is None or absent:
         lacks = f"no table {absent[0]} in the schema {target.schema}" if absent else "no pgvector"
         others = other_copies(main, target) if absent else []
-        hint = f" (the schema {others[0]} has a copy: let search_path begin with it)" if others else ""
+        hint = f" (the schema {others[0]} has a copy: give --schema {others[0]})" if others else ""
         raise DestinationUnusable(
             f"the destination has {lacks}: nothing was copied there yet{hint}. Run vestige migrate copy first, or "
             "check the URL"
