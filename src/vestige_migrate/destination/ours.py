@@ -11,6 +11,7 @@ from psycopg.rows import TupleRow
 
 from vestige_migrate.destination.target import Target
 from vestige_migrate.destination.watched import WatchedConnection
+from vestige_migrate.report import USUAL_SCHEMA
 
 TEMPORARY = "pg_temp"
 
@@ -41,6 +42,14 @@ class _InAnyStatement(sql.Identifier):
         """psycopg's own, as UTF-8, in which neither character is a part of another one."""
         quoted = (part.as_bytes(context).replace(b"\\", b"\\\\") for part in self._parts)
         return b".".join(b"U&" + part.replace(b"%", b"\\0025") for part in quoted)
+
+
+def in_advice(connection: psycopg.Connection[TupleRow], name: str) -> str:
+    """A table of ours as a statement has it that somebody is advised to run; in the usual schema by its name alone."""
+    target = target_of(connection)
+    if target is None or target.schema == USUAL_SCHEMA:
+        return name
+    return sql.Identifier(target.schema, name).as_string(connection)
 
 
 def relation(name: LiteralString) -> sql.Composed:
