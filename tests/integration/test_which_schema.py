@@ -257,6 +257,11 @@ def test_a_role_without_rights_on_the_schema_is_told_what_to_grant(source: Path,
     assert Copier(path)(source).nothing_new
     grant = refused("lacks rights .*GRANT CREATE ON SCHEMA seen", schema="seen")
     assert refused("GRANT CREATE ON SCHEMA seen", url=on_path(guest.url, "seen", "later")) == grant
+    create = refused(
+        "names the schema Typo, which is not in .* no table in seen", url=on_path(guest.url, "Typo", "seen")
+    )
+    guest.owner(create)
+    assert Copier(on_path(guest.url, "Typo", "seen"))(source).destination.schema == "Typo"
     guest.owner(grant)
     assert copy(source, schema="seen").exit_code == 0
     assert tables_in(database, "later") == set()

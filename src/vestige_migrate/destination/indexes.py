@@ -79,7 +79,7 @@ def check_names(connection: Connection) -> None:
     if taken:
         raise DestinationUnusable(
             f"the destination has something else under the name of an index of ours: {', '.join(taken)}. "
-            "Rename or drop it, or copy into another database or schema"
+            "Rename or drop it, or copy into another database or schema (--schema)"
         )
 
 

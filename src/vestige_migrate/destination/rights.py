@@ -9,8 +9,9 @@ from psycopg import sql
 from vestige_migrate.destination import indexes, registry
 from vestige_migrate.destination.archive import ARCHIVE
 from vestige_migrate.destination.connect import Connection
-from vestige_migrate.destination.ours import relation
+from vestige_migrate.destination.ours import relation, target_of
 from vestige_migrate.destination.shape import REGISTRY
+from vestige_migrate.destination.target import check_skipped
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.plan import MAX_DIMENSION, Indexes, ModelSignature, OnConflict, SqliteToPostgresPlan
 from vestige_migrate.tables import TABLES
@@ -67,7 +68,11 @@ def check_writing(connection: Connection, plan: SqliteToPostgresPlan) -> None:
         wanted[ARCHIVE] = ("SELECT", "INSERT")
     grants = _table_grants(connection, wanted)
     if connection.execute(_MISSING, (list(wanted),)).fetchone() is not None:
-        grants += _texts(connection, _SCHEMA_GRANTS)
+        may_not = _texts(connection, _SCHEMA_GRANTS)
+        target = target_of(connection)
+        if may_not and target is not None:
+            check_skipped(connection, target)
+        grants += may_not
     _refuse(grants + _texts(connection, _OTHER_GRANTS))
     _check_rows_are_seen(connection, list(wanted))
 

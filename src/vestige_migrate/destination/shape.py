@@ -125,7 +125,7 @@ def _refuse(problems: list[str]) -> None:
     if problems:
         raise DestinationUnusable(
             f"the destination's tables are not the ones this program makes: {'; '.join(problems)}. "
-            "Change them back, or copy into another database or schema"
+            "Change them back, or copy into another database or schema (--schema)"
         )
 
 

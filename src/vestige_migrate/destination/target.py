@@ -173,6 +173,17 @@ def _usable(named: Sequence[tuple[str, bool]], found: dict[str, _Schema], target
     return tuple(dict.fromkeys(names))
 
 
+def check_skipped(connection: _Connection, target: Target) -> None:
+    """Where the role may make no table in the target: raises `DestinationUnusable` if search_path names a schema before
+    it that is not there, since that one may be what was meant."""
+    if target.skipped:
+        raise DestinationUnusable(
+            f"{_absent_words(connection, target.skipped)}, and this role may make no table in {target.schema}, which "
+            f"comes next. Let the database's owner run: {_create(connection, target.skipped[0])}; or let search_path or "
+            "--schema name a schema in which this role may"
+        )
+
+
 def _nowhere(connection: _Connection, named: Sequence[tuple[str, bool]]) -> DestinationUnusable:
     if not named:
         return DestinationUnusable(
@@ -180,13 +191,16 @@ def _nowhere(connection: _Connection, named: Sequence[tuple[str, bool]]) -> Dest
             "schema (in the URL: options=-csearch_path%3Dpublic)"
         )
     missing = [name for name, is_own in named if not is_own] or [name for name, _ in named]
-    schemas = "the schema" if len(missing) == 1 else "the schemas"
-    are_not = "is not" if len(missing) == 1 else "are not"
     return DestinationUnusable(
-        f"search_path names {schemas} {', '.join(missing)}, which {are_not} in the database {connection.info.dbname}: "
-        f"no table could be made there. Let the database's owner run: {_create(connection, missing[0])}; or give "
-        "--schema NAME, which makes it where this role may, or set search_path otherwise"
+        f"{_absent_words(connection, missing)}: no table could be made there. Let the database's owner run: "
+        f"{_create(connection, missing[0])}; or give --schema NAME, which makes it where this role may, or set "
+        "search_path otherwise"
     )
+
+
+def _absent_words(connection: _Connection, names: Sequence[str]) -> str:
+    schemas, are = ("the schema", "is") if len(names) == 1 else ("the schemas", "are")
+    return f"search_path names {schemas} {', '.join(names)}, which {are} not in the database {connection.info.dbname}"
 
 
 def is_systems(name: str) -> bool:
