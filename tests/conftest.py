@@ -22,6 +22,7 @@ from loguru import logger
 from psycopg.conninfo import make_conninfo
 
 from tests.support.databases import new_database
+from tests.support.guest import Guest, made_guest
 from tests.support.in_process import answered
 from tests.support.running import end_all
 from tests.support.server_folder import server_folder
@@ -94,6 +95,13 @@ def database(server_url: str) -> Iterator[str]:
     """The URL of an empty database that goes away after the test."""
     with new_database(server_url) as url:
         yield url
+
+
+@pytest.fixture
+def guest(database: str) -> Iterator[Guest]:
+    """A role of this test's own; what it owns in the database goes with it."""
+    with made_guest(database) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

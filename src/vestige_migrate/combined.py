@@ -61,7 +61,7 @@ class CombinedReport:
             "command": "copy",
             "dry_run": self.dry_run,
             "complete": self.complete,
-            "destination": asdict(self.destination),
+            "destination": self.destination.as_json(),
             "model": asdict(self.model) if self.model else None,
             "sources": [report.as_json() for report in self.reports],
             "duration_seconds": round(self.duration_seconds, 3),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +27,8 @@ MAX_DIMENSION = 16_000
 """pgvector's limit of a `vector` (https://github.com/pgvector/pgvector#vector-type)."""
 
 
+MAX_SCHEMA_BYTES = 63
+"""Of a name in PostgreSQL (https://www.postgresql.org/docs/current/limits.html)."""
 MAX_LABEL_CHARS = 255
 """A codebase or handle given on the command line: both columns are indexed, so a bound has to be."""
 
@@ -127,6 +130,8 @@ class SqliteToPostgresPlan:
     owner: str | None = None
     scope: str | None = None
     """Only the memories of this scope, with what belongs to them; None: all."""
+    schema: str | None = None
+    """The destination's schema for our tables, made where it is not there; None: the first one on search_path."""
     dry_run: bool = False
 
     def __post_init__(self) -> None:
@@ -135,6 +140,7 @@ class SqliteToPostgresPlan:
         object.__setattr__(self, "sqlite_path", expanded(self.sqlite_path))
         check_reachable(self.sqlite_path, "--sqlite-path")
         _label(codebase=self.codebase, owner=self.owner, scope=self.scope)
+        _check_schema(self.schema)
         self._choose(OnConflict, "on_conflict")
         self._choose(Indexes, "indexes")
         _within(1, MAX_WORKERS, workers=self.workers)
@@ -192,6 +198,22 @@ def _label(**values: str | None) -> None:
         fits = value.strip() and "\0" not in value and len(value) <= MAX_LABEL_CHARS
         if not fits or value != value.encode("utf-8", "replace").decode():
             raise PlanError(f"--{name} must be a text of 1 to {MAX_LABEL_CHARS} characters, valid UTF-8 without NUL")
+
+
+def _check_schema(name: str | None) -> None:
+    """Raises `PlanError` for a name that PostgreSQL would refuse, cut off or take for another schema."""
+    if name is None:
+        return
+    if not name.strip() or any(unicodedata.category(char) in ("Cc", "Cs") for char in name):
+        raise PlanError("--schema must be a name without control characters, valid UTF-8: it is taken as it is given")
+    size = len(name.encode())
+    if size > MAX_SCHEMA_BYTES:
+        raise PlanError(
+            f"--schema {name} is {size} bytes long, and names in PostgreSQL have {MAX_SCHEMA_BYTES} at the most: give "
+            "a shorter one"
+        )
+    if name.startswith("pg_") or name in ("information_schema", "$user"):
+        raise PlanError(f"--schema {name} is a name that PostgreSQL keeps for itself: give another one")
 
 
 def embedder_signature(name: str | None, dimension: int | None, hash_: str | None) -> ModelSignature | None:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 NIL_UUID = "00000000-0000-0000-0000-000000000000"
 """The id of an error about a row whose own id is no UUID."""
 
+USUAL_SCHEMA = "public"
+"""Where search_path leads in a database that nobody has changed."""
+
 COUNTERS = {
     "knowledge_nodes": "memories_copied",
     "scheduling": "scheduling_rows",
@@ -151,11 +154,19 @@ class SourceInfo:
 
 @dataclass(frozen=True)
 class DestinationInfo:
-    """The destination; `url` has its password masked."""
+    """The destination; `url` has its password masked, and `schema` has the tables."""
 
     url: str
     server_version: str
     pgvector_version: str | None
+    schema: str = USUAL_SCHEMA
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry in the JSON report; `schema` only where it is another than public."""
+        found = asdict(self)
+        if self.schema == USUAL_SCHEMA:
+            del found["schema"]
+        return found
 
 
 @dataclass(frozen=True)
@@ -281,7 +292,7 @@ class MigrationReport:
             "dry_run": self.dry_run,
             "complete": self.complete,
             "source": self.source.as_json(),
-            "destination": asdict(self.destination),
+            "destination": self.destination.as_json(),
             "model": asdict(self.model) if self.model else None,
             **{counter: self.tables[table].in_destination for table, counter in COUNTERS.items()},
             **({"memories_updated": self.memories_updated} if self.updates else {}),

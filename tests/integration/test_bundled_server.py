@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -96,6 +97,22 @@ def test_a_server_on_any_path_takes_a_copy_and_the_printed_psql_line_works(
     finally:
         assert embedded.stop(where)
     assert name == ODD or not sockets.exists()
+
+
+@pytest.mark.parametrize("schema", ["agent7", 'It\'s "my"\\ Schema, %41$HOME'])
+def test_the_printed_psql_line_leads_to_the_schema_that_was_asked_for(data: Path, source: Path, schema: str) -> None:
+    with running(data):
+        plan = SqliteToPostgresPlan(source, f"embedded:{data}", workers=1, schema=schema, dry_run=True)
+        dry = logged(lambda: run_sqlite_to_postgres(plan))
+        lines = logged(lambda: run_sqlite_to_postgres(replace(plan, dry_run=False)))
+        psql = next(line for line in lines if "connect with: " in line).strip()
+        assert psql in "".join(dry)
+        asked = subprocess.run(
+            ["sh", "-c", f"{psql.partition('connect with: ')[2]} -XAtc 'SELECT count(embedding <=> embedding) FROM"
+             " knowledge_nodes' -c 'SELECT current_schema()'"],
+            capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+        assert (asked.returncode, asked.stdout) == (0, f"39\n{schema}\n"), asked.stderr
 
 
 @pytest.mark.parametrize(

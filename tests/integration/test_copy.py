@@ -99,7 +99,7 @@ def test_all_indexes_exist_and_are_valid(plain_source: Path, copy: Copier) -> No
             " AND attrelid = 'knowledge_nodes'::regclass"
         ).fetchone()
     assert all(valid for _, valid in rows)
-    assert len([name for name, _ in rows if name.startswith("idx_")]) == 16
+    assert len([name for name, _ in rows if name.startswith("idx_")]) == 17
     assert options is not None
     assert "m='16', ef_construction='64'" in options[0]
     assert "vector_cosine_ops" in options[0]

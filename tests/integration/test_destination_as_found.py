@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict
 
 from tests.conftest import Copier
 from tests.support.compare import assert_same
+from tests.support.guest import Guest
 from tests.support.sources import edit
 from tests.support.verifying import Verifier
 from vestige_migrate import DestinationUnusable, ModelMismatch, ModelSignature
 from vestige_migrate.destination import registry
-from vestige_migrate.destination.connect import Connection, connect
+from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.schema import read_sql
-from vestige_migrate.destination.shape import check_shape
 
 EARLIER = Path(__file__).parents[1] / "support" / "schemas" / "destination_1a760f2.sql"
 """The destination's tables as the first version of this program made them."""
@@ -62,37 +58,6 @@ ALTERED = {
 }
 
 
-@dataclass(frozen=True)
-class Guest:
-    """A role that is not the tables' owner, and the owner's URL."""
-
-    role: str
-    owner_url: str
-
-    @property
-    def url(self) -> str:
-        """The guest's own."""
-        return make_conninfo(self.owner_url, user=self.role, password="guest")
-
-    def owner(self, *statements: str) -> None:
-        """The owner runs these; {role} stands for the guest and {db} for the database."""
-        names = {
-            "role": sql.Identifier(self.role),
-            "db": sql.Identifier(str(conninfo_to_dict(self.owner_url)["dbname"])),
-        }
-        with psycopg.connect(self.owner_url, autocommit=True) as connection:
-            for statement in statements:
-                connection.execute(sql.SQL(statement).format(**names))
-
-
-@pytest.fixture
-def guest(database: str) -> Iterator[Guest]:
-    made = Guest(f"guest_{uuid4().hex[:8]}", database)
-    made.owner("CREATE ROLE {role} LOGIN PASSWORD 'guest'")
-    yield made
-    made.owner("DROP OWNED BY {role}", "DROP ROLE {role}")
-
-
 @pytest.fixture
 def made_by_owner(database: str) -> str:
     """The database with the tables of the first version of this program, empty and without indexes."""
@@ -122,17 +87,6 @@ def test_a_destination_that_was_altered_is_refused_with_every_difference(
     assert sorted(listed.split("; ")) == sorted(ALTERED.values())
     with pytest.raises(DestinationUnusable, match=r"edges\.weight is missing"):
         Verifier(made_by_owner)(source)
-
-
-def test_a_temporary_table_in_the_place_of_ours_is_refused(source: Path, copy: Copier) -> None:
-    """Something gave it to the session, such as a login trigger or a pooler, and what is written there is gone."""
-    copy(source)
-    with connect(copy.database, "test") as connection:
-        check_shape(connection)
-        for table in ("domains", "users"):
-            connection.execute(f"CREATE TEMP TABLE {table} (LIKE public.{table} INCLUDING ALL)")
-        with pytest.raises(DestinationUnusable, match=r"domains is a temporary table.*; users is a temporary table"):
-            check_shape(connection)
 
 
 def test_a_key_in_which_different_texts_are_equal_is_refused(source: Path, copy: Copier) -> None:

@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from tests.conftest import Copier
 from tests.support.compare import assert_same
-from tests.support.guests import Guest, made_guest
+from tests.support.guest import Guest, made_guest
 from tests.support.verifying import Verifier
 from vestige_migrate import DestinationUnusable
 from vestige_migrate.demo.queries import by_nearness

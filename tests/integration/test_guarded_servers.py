@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import Copier
 from tests.support.compare import assert_same
-from tests.support.guests import Guest, made_guest
+from tests.support.guest import Guest, made_guest
 from tests.support.in_process import called, refusal
 from tests.support.sources import SourceSpec, build_source
 from tests.support.verifying import Verifier

@@ -106,7 +106,7 @@ def test_every_row_of_every_file_arrives_and_a_shared_memory_once(build: Build, 
                     assert found[table][key] == row, (path, table, key)
     wanted = {table: {key for path in paths for key in expected(path)[table]} for table in KEYS}
     assert {table: set(rows) for table, rows in found.items()} == wanted
-    assert indexes(copy.database) == 16
+    assert indexes(copy.database) == 17
     second = several(copy, *paths)
     assert [table.inserted for section in second.reports for table in section.tables.values()] == [0] * 24
     assert stored(copy.database) == found
@@ -121,7 +121,7 @@ def test_indexes_wait_for_the_last_file(build: Build, copy: Copier) -> None:
     assert [table for table, _ in seen].index("indexes") > max(
         at for at, (table, _) in enumerate(seen) if table == "review_events"
     )
-    assert indexes(copy.database) == 16
+    assert indexes(copy.database) == 17
 
 
 def test_of_a_shared_memory_the_first_counts_and_with_newer_the_latest(build: Build, copy: Copier) -> None:
@@ -224,7 +224,7 @@ def test_vectors_of_two_lengths_without_a_model_are_refused(build: Build, copy: 
 def test_a_file_without_vectors_may_come_first(build: Build, copy: Copier) -> None:
     report = several(copy, build("a.db", model=None), build("b.db", **OTHER))
     assert report.errors == []
-    assert indexes(copy.database) == 16
+    assert indexes(copy.database) == 17
 
 
 @pytest.mark.parametrize("how", ["same", "link", "hard link"])

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.support.composed_sql import findings
 from vestige_migrate import destination
+from vestige_migrate.destination.archive import ARCHIVE
+from vestige_migrate.destination.shape import REGISTRY
+from vestige_migrate.tables import TABLES
 
 PACKAGE = Path(destination.__file__).parent.parent
 CHECKED = ("destination", "run", "verify", "cli")
@@ -19,6 +24,26 @@ def test_every_statement_is_fixed_or_composed() -> None:
     assert len(files) > 40
     found = [f"{file.relative_to(PACKAGE)}:{finding}" for file in files for finding in findings(file.read_text())]
     assert found == []
+
+
+_NAMES = "|".join([*TABLES, REGISTRY, ARCHIVE])
+_BARE = re.compile(
+    rf"\b(?:FROM|INTO|UPDATE|JOIN|TABLE|ANALYZE|TRUNCATE|COPY)\s+(?:ONLY\s+)?(?:{_NAMES})\b|to_reg\w+\('(?:{_NAMES})"
+)
+"""A table of ours by its name alone: search_path would decide which one that is (destination/ours.py)."""
+
+
+def bare(code: str) -> list[str]:
+    """Statements for PostgreSQL that name a table of ours without its schema; a `?` is a placeholder of SQLite's."""
+    found = (node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant))
+    return [text for text in found if isinstance(text, str) and _BARE.search(text)]
+
+
+def test_no_statement_leaves_the_schema_of_our_tables_to_search_path() -> None:
+    files = [file for folder in CHECKED for file in sorted((PACKAGE / folder).rglob("*.py"))]
+    files.append(PACKAGE / "demo" / "queries.py")
+    assert [text for file in files for text in bare(file.read_text()) if "= ?" not in text] == []
+    assert bare("c.execute('SELECT 1 FROM users'); c.execute(\"SELECT to_regclass('edges')\")") != []
 
 
 REFUSED = [

@@ -177,3 +177,16 @@ def test_a_signature_shows_its_hash_or_that_there_is_none() -> None:
 def test_every_refusal_of_a_plan_is_a_migration_error() -> None:
     assert issubclass(PlanError, MigrationError)
     assert issubclass(UnsupportedPair, MigrationError)
+
+
+@pytest.mark.parametrize(
+    "name", ["", " \t", "a\nb", "a\0b", "\udcff", "pg_memory", "pg_", "information_schema", "$user", "x" * 64, "é" * 32]
+)
+def test_a_schema_that_no_database_could_have_is_refused(name: str) -> None:
+    with pytest.raises(PlanError, match="--schema"):
+        make(schema=name)
+
+
+@pytest.mark.parametrize("name", ["memory", 'Agent\'s "own" memory.', "$users", "PG_x", "x" * 63, "記憶" * 10])
+def test_a_schema_is_taken_as_it_is_given(name: str) -> None:
+    assert make(schema=name).schema == name

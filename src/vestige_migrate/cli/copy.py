@@ -102,6 +102,7 @@ def copy(
             metavar="NAME", help="Only this scope (Vestige's namespaces), from a private copy.", show_default=False
         ),
     ] = None,
+    schema: options.Schema = None,
     dry_run: options.DryRun = False,
     report: options.Report = None,
     progress: options.ShowProgress = None,
@@ -115,7 +116,8 @@ def copy(
     before anything was written; 4 stopped in the middle, safe to run again; 130 interrupted.
     """
     errors_to = SteadyConsole(stderr=True)
-    outputs = Outputs(RunFacts.of("copy", dry_run, sqlite_path, postgres_url or ""), report, log_file, errors_to)
+    facts = RunFacts.of("copy", dry_run, sqlite_path, postgres_url or "", schema)
+    outputs = Outputs(facts, report, log_file, errors_to)
     shown = not dry_run and (sys.stderr.isatty() if progress is None else progress)
     with outputs.told_of_failure():
         outputs.begin(log_level, debug)
@@ -140,6 +142,7 @@ def copy(
             codebase=codebase,
             owner=owner,
             scope=scope,
+            schema=schema,
             dry_run=dry_run,
         )
         embedder = embedder_signature(embedding_model, embedding_dimension, embedding_hash)

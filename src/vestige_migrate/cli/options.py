@@ -102,6 +102,15 @@ AnswerTimeout = Annotated[
         "a worker process that stands still that long is ended, and its range tried again.",
     ),
 ]
+Schema = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--schema",
+        metavar="NAME",
+        help="The schema of the destination that has the tables, without quotes; a copy makes it where it is missing.",
+        show_default="the first on search_path",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and count; write nothing.")]
 Report = Annotated[
     Optional[str],  # noqa: UP045

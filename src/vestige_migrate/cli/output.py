@@ -15,7 +15,7 @@ from vestige_migrate.cli.streams import print_line
 from vestige_migrate.combined import CombinedReport
 from vestige_migrate.errors import PlanError
 from vestige_migrate.model_names import MINI_DIMENSION
-from vestige_migrate.report import MigrationReport, TableReport
+from vestige_migrate.report import USUAL_SCHEMA, DestinationInfo, MigrationReport, TableReport
 from vestige_migrate.source.counts import CACHES
 from vestige_migrate.source.lineage import is_newer_than_known
 
@@ -65,7 +65,8 @@ def print_report(report: MigrationReport | CombinedReport, console: Console) -> 
     if report.estimate is not None:
         print_estimate(report.estimate, console)
     verb = "counted" if report.dry_run else "done"
-    console.print(Text(f"{verb}: {moved} rows of {report.files} files in {report.duration_seconds:.1f} s"))
+    where = _where(report.destination)
+    console.print(Text(f"{verb}: {moved} rows of {report.files} files in {report.duration_seconds:.1f} s{where}"))
     _print_nothing_new(report, f"the {report.files} sources", console)
 
 
@@ -116,7 +117,13 @@ def _print_section(report: MigrationReport, console: Console) -> None:
     moved = report.source_rows
     rate = moved / report.duration_seconds if report.duration_seconds else 0.0
     verb = "counted" if report.dry_run else "done"
-    console.print(Text(f"{verb}: {moved} rows in {report.duration_seconds:.1f} s ({rate:.0f} rows/s)"))
+    where = _where(report.destination)
+    console.print(Text(f"{verb}: {moved} rows in {report.duration_seconds:.1f} s ({rate:.0f} rows/s){where}"))
+
+
+def _where(destination: DestinationInfo) -> str:
+    """Said where it is not the usual place."""
+    return f", schema {destination.schema}" if destination.schema != USUAL_SCHEMA else ""
 
 
 def _label_lines(report: MigrationReport) -> list[str]:

@@ -23,7 +23,7 @@ from vestige_migrate.combined import CombinedReport
 from vestige_migrate.errors import MigrationError, PlanError, Stopped
 from vestige_migrate.paths import expanded, shown
 from vestige_migrate.places import default_database
-from vestige_migrate.report import MigrationReport
+from vestige_migrate.report import USUAL_SCHEMA, MigrationReport
 from vestige_migrate.verify.report import VerifyReport
 
 STANDARD_OUTPUT = "-"
@@ -41,11 +41,15 @@ class RunFacts:
     dry_run: bool
     sources: tuple[Path, ...]
     url: str = field(repr=False)
+    schema: str | None = None
+    """As it was asked for; None where the server's search_path decides."""
 
     @classmethod
-    def of(cls, command: str, dry_run: bool, given: Sequence[Path] | None, url: str) -> RunFacts:
+    def of(
+        cls, command: str, dry_run: bool, given: Sequence[Path] | None, url: str, schema: str | None = None
+    ) -> RunFacts:
         """For these `--sqlite-path`; Vestige's own file where there is none."""
-        return cls(command, dry_run, tuple(expanded(path) for path in given or _default()), url.strip())
+        return cls(command, dry_run, tuple(expanded(path) for path in given or _default()), url.strip(), schema)
 
     def as_json(self) -> dict[str, Any]:
         """The keys of a report that are known."""
@@ -56,7 +60,10 @@ class RunFacts:
         elif sources:
             known["sources"] = sources
         url = self._shown_url()
-        return known | ({"destination": {"url": url}} if url is not None else {})
+        if url is None:
+            return known
+        schema = {"schema": self.schema} if self.schema not in (None, USUAL_SCHEMA) else {}
+        return known | {"destination": {"url": url, **schema}}
 
     def _shown_url(self) -> str | None:
         from vestige_migrate.destination.connect import display_url

@@ -26,6 +26,7 @@ def reembed(
         bool, typer.Option("--concurrent-index", help="Build the index without blocking writers.")
     ] = False,
     max_connections: options.MaxConnections = 4,
+    schema: options.Schema = None,
     dry_run: options.DryRun = False,
     debug: options.Debug = False,
 ) -> int:

@@ -49,6 +49,7 @@ def verify(
             "--archive", help="Demand that every row without a place in the destination is in vestige_archive."
         ),
     ] = False,
+    schema: options.Schema = None,
     report: options.Report = None,
     progress: options.ShowProgress = None,
     log_file: options.LogFile = None,
@@ -64,7 +65,8 @@ def verify(
     either side.
     """
     errors_to = SteadyConsole(stderr=True)
-    outputs = Outputs(RunFacts.of("verify", False, sqlite_path, postgres_url or ""), report, log_file, errors_to)
+    facts = RunFacts.of("verify", False, sqlite_path, postgres_url or "", schema)
+    outputs = Outputs(facts, report, log_file, errors_to)
     shown = sys.stderr.isatty() if progress is None else progress
     with outputs.told_of_failure():
         outputs.begin(log_level, debug)
@@ -80,6 +82,7 @@ def verify(
             owner=owner,
             scope=scope,
             archive=archive,
+            schema=schema,
         )
         usual_folder()  # what is imported next looks for it
         # Here and not above: what it loads would keep --help and a refused argument waiting.

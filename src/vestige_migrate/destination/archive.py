@@ -14,6 +14,7 @@ from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.event_triggers import is_raised
 from vestige_migrate.destination.faults import describe, is_transient, server_words
 from vestige_migrate.destination.new_tables import check_made
+from vestige_migrate.destination.ours import ours, relation, temporary
 from vestige_migrate.destination.read_back import naming, not_kept
 from vestige_migrate.destination.schema import read_sql
 from vestige_migrate.destination.stage import copy_into
@@ -23,11 +24,13 @@ from vestige_migrate.report import Outcome, RowError
 from vestige_migrate.wire import field as wire
 
 ARCHIVE = "vestige_archive"
+_RELATION = relation("'vestige_archive'")
 _COLUMNS = {"table_name": "text", "row_key": "text", "row": "jsonb"}
 
-_MAKE_STAGE = sql.SQL("CREATE TEMP TABLE IF NOT EXISTS vestige_stage_archive (ordinal int, row_key text, row jsonb)")
-_EMPTY_STAGE = sql.SQL("TRUNCATE vestige_stage_archive")
-_COPY_STAGE = sql.SQL("COPY vestige_stage_archive (ordinal, row_key, row) FROM STDIN (FORMAT BINARY)")
+_STAGE = temporary("vestige_stage_archive")
+_MAKE_STAGE = sql.SQL("CREATE TEMP TABLE IF NOT EXISTS {} (ordinal int, row_key text, row jsonb)").format(_STAGE)
+_EMPTY_STAGE = sql.SQL("TRUNCATE {}").format(_STAGE)
+_COPY_STAGE = sql.SQL("COPY {} (ordinal, row_key, row) FROM STDIN (FORMAT BINARY)").format(_STAGE)
 
 
 def beside_key(key: sql.SQL, text: sql.SQL) -> sql.Composed:
@@ -37,21 +40,21 @@ def beside_key(key: sql.SQL, text: sql.SQL) -> sql.Composed:
 
 _BESIDE_KEY = beside_key(sql.SQL("s.row_key"), sql.SQL("s.row::text"))
 _INSERT = sql.SQL(
-    "INSERT INTO vestige_archive (table_name, row_key, row) SELECT %s, row_key, row FROM vestige_stage_archive"
+    "INSERT INTO {archive} (table_name, row_key, row) SELECT %s, row_key, row FROM {stage}"
     " WHERE ordinal <> ALL(%s::int[]) ORDER BY ordinal ON CONFLICT (table_name, row_key) DO NOTHING"
 )
 # Another row has the key: the same row at another time, or one of another file. Both are kept. jsonb takes 1 and 1.0
 # for equal, so the texts are compared; jsonb writes every value in one way only.
 _INSERT_BESIDE = sql.SQL(
-    "INSERT INTO vestige_archive (table_name, row_key, row) SELECT a.table_name, {}, s.row"
-    " FROM vestige_stage_archive AS s JOIN vestige_archive AS a ON a.table_name = %s AND a.row_key = s.row_key"
+    "INSERT INTO {archive} (table_name, row_key, row) SELECT a.table_name, {beside}, s.row"
+    " FROM {stage} AS s JOIN {archive} AS a ON a.table_name = %s AND a.row_key = s.row_key"
     " WHERE s.ordinal <> ALL(%s::int[]) AND a.row::text <> s.row::text"
     " ORDER BY s.ordinal ON CONFLICT (table_name, row_key) DO NOTHING"
-).format(_BESIDE_KEY)
+)
 _ABSENT = sql.SQL(
-    "SELECT s.ordinal FROM vestige_stage_archive AS s WHERE NOT EXISTS (SELECT FROM vestige_archive AS a"
-    " WHERE a.table_name = %s AND a.row_key IN (s.row_key, {}) AND a.row::text = s.row::text)"
-).format(_BESIDE_KEY)
+    "SELECT s.ordinal FROM {stage} AS s WHERE NOT EXISTS (SELECT FROM {archive} AS a"
+    " WHERE a.table_name = %s AND a.row_key IN (s.row_key, {beside}) AND a.row::text = s.row::text)"
+)
 _NOT_THERE = f"is not in {ARCHIVE} after its INSERT: a trigger of the destination's own dropped or changed it"
 
 
@@ -75,22 +78,25 @@ def check_archive(connection: Connection) -> None:
     """Raises `DestinationUnusable` where a table of this name is not ours."""
     found: dict[str, str] = dict(
         connection.execute(
-            "SELECT a.attname, t.typname FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid"
-            " WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped",
-            (ARCHIVE,),
+            sql.SQL(
+                "SELECT a.attname, t.typname FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid"
+                " WHERE a.attrelid = {} AND a.attnum > 0 AND NOT a.attisdropped"
+            ).format(_RELATION)
         ).fetchall()
     )
     if not found:
         return
     key = connection.execute(
-        "SELECT array_agg(a.attname::text ORDER BY a.attname) FROM pg_constraint AS c"
-        " JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND a.attnum = ANY(c.conkey)"
-        " WHERE c.conrelid = to_regclass(%s) AND c.contype = 'p'",
-        (ARCHIVE,),
+        sql.SQL(
+            "SELECT array_agg(a.attname::text ORDER BY a.attname) FROM pg_constraint AS c"
+            " JOIN pg_attribute AS a ON a.attrelid = c.conrelid AND a.attnum = ANY(c.conkey)"
+            " WHERE c.conrelid = {} AND c.contype = 'p'"
+        ).format(_RELATION)
     ).fetchone()
     rules = connection.execute(
-        "SELECT FROM pg_rewrite WHERE ev_class = to_regclass(%s) AND ev_type IN ('2', '3') AND ev_enabled <> 'D'",
-        (ARCHIVE,),
+        sql.SQL("SELECT FROM pg_rewrite WHERE ev_class = {} AND ev_type IN ('2', '3') AND ev_enabled <> 'D'").format(
+            _RELATION
+        )
     ).fetchall()
     if rules:
         raise DestinationUnusable(
@@ -106,7 +112,7 @@ def check_archive(connection: Connection) -> None:
 
 def create_archive(connection: Connection) -> None:
     """Creates the table where it is missing. Raises `DestinationUnusable` where this role may not."""
-    if connection.execute("SELECT to_regclass(%s)", (ARCHIVE,)).fetchone() != (None,):
+    if is_made(connection):
         return
     try:
         with connection.transaction():
@@ -119,8 +125,13 @@ def create_archive(connection: Connection) -> None:
             f"--archive needs the table {ARCHIVE}, and it could not be made: {server_words(error)}. Let the database's "
             "owner run this command once, or copy without --archive"
         ) from None
-    if connection.execute("SELECT to_regclass(%s)", (ARCHIVE,)).fetchone() == (None,):
+    if not is_made(connection):
         raise not_kept(f"the table {ARCHIVE}")
+
+
+def is_made(connection: Connection) -> bool:
+    """Whether there is anything of the archive's name."""
+    return connection.execute(sql.SQL("SELECT {}").format(_RELATION)).fetchone() != (None,)
 
 
 class ArchiveWriter:
@@ -134,6 +145,10 @@ class ArchiveWriter:
         self._table = table
         self._triggers = triggers_of(connection, ARCHIVE)
         self._blame = Blame(self._try_without_rows, lambda: False, last_try=True)
+        names = {"archive": ours(connection, ARCHIVE), "stage": _STAGE, "beside": _BESIDE_KEY}
+        self._insert_rows = _INSERT.format(**names)
+        self._insert_beside = _INSERT_BESIDE.format(**names)
+        self._find_absent = _ABSENT.format(**names)
         connection.execute(_MAKE_STAGE)
 
     def write(self, rows: Sequence[ArchiveRow]) -> Archived:
@@ -179,9 +194,9 @@ class ArchiveWriter:
         if not wanted:
             return 0, set(), 0
         there = [at for at in range(len(rows)) if at not in wanted]
-        inserted = self._connection.execute(_INSERT, (self._table, there)).rowcount
+        inserted = self._connection.execute(self._insert_rows, (self._table, there)).rowcount
         if inserted < len(wanted):
-            inserted += self._connection.execute(_INSERT_BESIDE, (self._table, there)).rowcount
+            inserted += self._connection.execute(self._insert_beside, (self._table, there)).rowcount
         if self._triggers.at_commit:
             check_now(self._connection)
         if inserted == len(rows) and not self._triggers.own:
@@ -191,12 +206,12 @@ class ArchiveWriter:
 
     def _absent(self) -> set[int]:
         """The ordinals of the staged rows that are not in the archive as they are."""
-        return {ordinal for (ordinal,) in self._connection.execute(_ABSENT, (self._table,))}
+        return {ordinal for (ordinal,) in self._connection.execute(self._find_absent, (self._table,))}
 
     def _try_without_rows(self) -> None:
         with self._connection.transaction(force_rollback=True):
             self._connection.execute(_EMPTY_STAGE)
-            self._connection.execute(_INSERT, (self._table, []))
+            self._connection.execute(self._insert_rows, (self._table, []))
             if self._triggers.at_commit:
                 check_now(self._connection)
 

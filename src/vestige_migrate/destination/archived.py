@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg import sql
 
-from vestige_migrate.destination.archive import ARCHIVE, ArchiveRow, beside_key, check_archive
+from vestige_migrate.destination.archive import ARCHIVE, ArchiveRow, beside_key, check_archive, is_made
 from vestige_migrate.destination.arrays import binary_array, register_arrays
 from vestige_migrate.destination.compare import LARGEST_MESSAGE_BYTES
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.faults import describe, is_row_fault
+from vestige_migrate.destination.ours import ours, relation
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.wire import field as wire
 
@@ -28,7 +29,7 @@ _FIND = sql.SQL(
     "   AS u(key, row, ordinal)) AS k"
     " LEFT JOIN LATERAL (SELECT t.row::text = k.text AS same FROM {archive} AS t"
     "   WHERE t.table_name = %(table)s AND t.row_key = k.key) AS a ON true"
-).format(archive=sql.Identifier(ARCHIVE), beside=beside_key(sql.SQL("k.key"), sql.SQL("k.text")))
+)
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Looked:
 
 def is_there(connection: Connection) -> bool:
     """Whether the destination has the table, and it is the one this program makes."""
-    if connection.execute("SELECT to_regclass(%s)", (ARCHIVE,)).fetchone() == (None,):
+    if not is_made(connection):
         return False
     try:
         check_archive(connection)
@@ -55,7 +56,9 @@ def is_there(connection: Connection) -> bool:
 def is_readable(connection: Connection) -> bool:
     """Whether this role may read it, and sees all of its rows."""
     row = connection.execute(
-        "SELECT has_table_privilege(id, 'SELECT') AND NOT row_security_active(id) FROM to_regclass(%s) AS t(id)",
+        sql.SQL("SELECT has_table_privilege(id, 'SELECT') AND NOT row_security_active(id) FROM {} AS t(id)").format(
+            relation("%s")
+        ),
         (ARCHIVE,),
     ).fetchone()
     return row == (True,)
@@ -63,7 +66,7 @@ def is_readable(connection: Connection) -> bool:
 
 def is_empty(connection: Connection) -> bool:
     """Whether there is no row in it, of any source."""
-    query = sql.SQL("SELECT FROM {} LIMIT 1").format(sql.Identifier(ARCHIVE))
+    query = sql.SQL("SELECT FROM {} LIMIT 1").format(ours(connection, ARCHIVE))
     return connection.execute(query).fetchone() is None
 
 
@@ -73,6 +76,9 @@ class ArchiveReader:
     def __init__(self, connection: Connection, table: str) -> None:
         self._connection = connection
         self._table = table
+        self._find = _FIND.format(
+            archive=ours(connection, ARCHIVE), beside=beside_key(sql.SQL("k.key"), sql.SQL("k.text"))
+        )
         register_arrays(connection)
 
     def look(self, rows: Sequence[ArchiveRow]) -> Looked:
@@ -109,7 +115,7 @@ class ArchiveReader:
             "keys": binary_array("text", [wire.text(row.key) for _, row in rows]),
             "rows": binary_array("jsonb", encoded),
         }
-        for ordinal, same, known in self._connection.execute(_FIND, parameters, binary=True).fetchall():
+        for ordinal, same, known in self._connection.execute(self._find, parameters, binary=True).fetchall():
             position = rows[ordinal - 1][0]
             if same or known:
                 looked.known.add(position)

@@ -16,6 +16,7 @@ from psycopg import sql
 from vestige_migrate.destination.arrays import binary_array, register_arrays
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.faults import is_row_fault
+from vestige_migrate.destination.ours import ours, relation
 from vestige_migrate.tables.base import Table
 
 DIGEST_BYTES = 16
@@ -54,7 +55,7 @@ class TableComparer:
             wanted,
             sql.SQL(", ").join([sql.Placeholder()] * len(names)),
             sql.SQL(", ").join(names),
-            sql.Identifier(self._table.name),
+            ours(self._connection, self._table.name),
             sql.SQL(" AND ").join(
                 sql.SQL("t.{} = k.{}").format(sql.Identifier(key), name)
                 for key, name in zip(self._table.key, names, strict=True)
@@ -64,7 +65,9 @@ class TableComparer:
     def type_oids(self) -> list[int]:
         """The OID of each compared column's type."""
         rows = self._connection.execute(
-            "SELECT attname, atttypid FROM pg_attribute WHERE attrelid = to_regclass(quote_ident(%s)) AND attnum > 0",
+            sql.SQL("SELECT attname, atttypid FROM pg_attribute WHERE attrelid = {} AND attnum > 0").format(
+                relation("%s")
+            ),
             (self._table.name,),
         ).fetchall()
         found: dict[str, int] = dict(rows)
@@ -181,9 +184,11 @@ def oid_prefix(oid: int) -> bytes:
 def _has_key_index(connection: Connection, table: Table) -> bool:
     """Whether an index leads to a row by the first column of its key."""
     row = connection.execute(
-        "SELECT EXISTS (SELECT FROM pg_index AS i JOIN pg_attribute AS a"
-        " ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
-        " WHERE i.indrelid = to_regclass(quote_ident(%s)) AND i.indisvalid AND i.indpred IS NULL AND a.attname = %s)",
+        sql.SQL(
+            "SELECT EXISTS (SELECT FROM pg_index AS i JOIN pg_attribute AS a"
+            " ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
+            " WHERE i.indrelid = {} AND i.indisvalid AND i.indpred IS NULL AND a.attname = %s)"
+        ).format(relation("%s")),
         (table.name, table.key[0]),
     ).fetchone()
     return row == (True,)
@@ -214,7 +219,7 @@ def _count_and_sum(connection: Connection, table: Table) -> tuple[int, int]:
                 sql.SQL("COALESCE(sum({}), 0) * {}").format(number, sql.Literal(2 ** (SUM_BITS * at)))
                 for at, number in enumerate(numbers)
             ),
-            sql.Identifier(table.name),
+            ours(connection, table.name),
         )
     ).fetchone()
     assert row is not None
@@ -236,7 +241,7 @@ def read_keys(connection: Connection, table: Table, part: int, parts: int) -> It
 
     The parts are by the first byte of a first key column that is a UUID; a text key has one part only.
     """
-    query = sql.SQL("SELECT {} FROM {}").format(_key_payloads(table), sql.Identifier(table.name))
+    query = sql.SQL("SELECT {} FROM {}").format(_key_payloads(table), ours(connection, table.name))
     if parts > 1:
         query += sql.SQL(" WHERE get_byte(uuid_send({}), 0) % {} = {}").format(
             sql.Identifier(table.key[0]), sql.Literal(parts), sql.Literal(part)
@@ -251,7 +256,7 @@ def read_keys(connection: Connection, table: Table, part: int, parts: int) -> It
 def repeated_keys(connection: Connection, table: Table) -> Iterator[tuple[bytes, ...]]:
     """Keys that more than one row of the table has, as `read_keys` has them: no key keeps them apart any more."""
     query = sql.SQL("SELECT {} FROM {} GROUP BY {} HAVING count(*) > 1").format(
-        _key_payloads(table), sql.Identifier(table.name), sql.SQL(", ").join(map(sql.Identifier, table.key))
+        _key_payloads(table), ours(connection, table.name), sql.SQL(", ").join(map(sql.Identifier, table.key))
     )
     with _past_indexes(connection):
         for row in connection.execute(query, binary=True).fetchall():

@@ -14,6 +14,7 @@ from psycopg.rows import TupleRow
 from vestige_migrate.destination.extension import put_on_path
 from vestige_migrate.destination.parameters import SCHEMES, SHOWN, Unknown, unknown_parameters
 from vestige_migrate.destination.server import Home, settle
+from vestige_migrate.destination.target import Target, enter
 from vestige_migrate.destination.watched import SILENCE_SECONDS, WatchedConnection
 from vestige_migrate.errors import PlanError
 
@@ -152,9 +153,15 @@ def _from_outside() -> set[str]:
 
 
 def connect(
-    url: str, application_name: str, silence_seconds: float = SILENCE_SECONDS, home: Home | None = None
+    url: str,
+    application_name: str,
+    silence_seconds: float = SILENCE_SECONDS,
+    home: Home | None = None,
+    target: Target | None = None,
 ) -> WatchedConnection:
     """An autocommit connection that notices when it hangs; with `home` it is there, wherever `url` leads.
+
+    Its search_path begins with the target: that of `home`, else `target`.
 
     Raises psycopg.OperationalError where there is no server (`NotConnected`), or it is not the one (`WrongServer`).
     """
@@ -163,7 +170,7 @@ def connect(
         lambda: WatchedConnection.connect(string, autocommit=True), home.server if home is not None else None
     )
     try:
-        prepare_session(connection)
+        prepare_session(connection, home.target if home is not None else target)
         watch(connection, home, url, application_name, silence_seconds)
     except BaseException:
         connection.close()
@@ -182,10 +189,11 @@ def watch(
     connection.probe = connection_string(home.url if home is not None else url, f"{application_name} probe")
 
 
-def prepare_session(connection: Connection) -> None:
+def prepare_session(connection: Connection, target: Target | None = None) -> None:
     """Settings that the copy relies on, whatever the role or the database sets by default.
 
-    No timeout of theirs ends a copy in the middle, as none ends pg_dump; what it waits for is said (watched.py).
+    Names are looked for in the target first. No timeout of theirs ends a copy in the middle, as none ends pg_dump; what
+    it waits for is said (watched.py).
     """
     names = [name for name, since in _TIMEOUTS.items() if connection.info.server_version >= since]
     connection.execute(
@@ -200,8 +208,11 @@ def prepare_session(connection: Connection) -> None:
             "SELECT set_config('session_replication_role', 'origin', false)"
             " WHERE current_setting('session_replication_role') <> 'origin'"
         )
-    put_on_path(connection)
     # A server process that waits for a lock or builds an index looks for its client only if told to; without this
     # it would go on, and keep its transaction, after we were killed. A server on a system without POLLRDHUP refuses.
     with suppress(psycopg.errors.InvalidParameterValue, psycopg.errors.UndefinedObject):
         connection.execute("SET client_connection_check_interval = '2s'")
+    if target is not None:
+        enter(connection, target)
+    else:
+        put_on_path(connection)

@@ -18,7 +18,10 @@ from psycopg.rows import TupleRow
 
 from vestige_migrate.destination import event_triggers
 from vestige_migrate.destination.faults import is_transient, server_words
+from vestige_migrate.destination.ours import relation
+from vestige_migrate.destination.target import Target, enter
 from vestige_migrate.errors import DestinationUnusable
+from vestige_migrate.report import USUAL_SCHEMA
 
 if TYPE_CHECKING:
     from vestige_migrate.destination.schema import ServerInfo
@@ -38,13 +41,13 @@ _PUT_ON_PATH = sql.SQL(
 _FIND = sql.SQL(
     "SELECT quote_ident(n.nspname), quote_ident(pg_get_userbyid(e.extowner)), quote_ident(current_user),"
     " quote_ident(current_database()),"
-    " has_schema_privilege(n.oid, 'USAGE'), to_regclass('knowledge_nodes') IS NOT NULL OR"
+    " has_schema_privilege(n.oid, 'USAGE'), {} IS NOT NULL OR"
     " has_type_privilege(t.oid, 'USAGE'), coalesce(to_regtype('vector') = t.oid, true),"
     " (SELECT quote_ident(s.nspname) FROM pg_type AS o JOIN pg_namespace AS s ON s.oid = o.typnamespace"
     "   WHERE o.oid = to_regtype('vector'))"
     " FROM pg_extension AS e JOIN pg_namespace AS n ON n.oid = e.extnamespace"
     " JOIN pg_type AS t ON t.typname = 'vector' AND t.typnamespace = n.oid WHERE e.extname = 'vector'"
-)
+).format(relation("'knowledge_nodes'"))
 # What is called by the role itself: of what an index or COPY calls, the server asks no right.
 _FUNCTION_GRANTS = sql.SQL(
     "SELECT format('GRANT EXECUTE ON FUNCTION %I.%I(%s) TO %I', n.nspname, p.proname, (SELECT"
@@ -186,15 +189,26 @@ def _look_for_refusals(connection: _Connection) -> None:
             )
 
 
-def install(connection: _Connection) -> None:
-    """CREATE EXTENSION, in the caller's transaction. Raises `DestinationUnusable` with what the server says to it."""
+def install(connection: _Connection, target: Target | None) -> None:
+    """CREATE EXTENSION, in the caller's transaction. Raises `DestinationUnusable` with what the server says to it.
+
+    In public where the session's own search_path leads there: every other copy in this database needs it too, and it
+    would go with a schema of ours that somebody drops.
+    """
+    command: sql.SQL | sql.Composed = sql.SQL("CREATE EXTENSION IF NOT EXISTS vector")
+    if target is not None:
+        place = USUAL_SCHEMA if USUAL_SCHEMA in target.path else target.schema
+        command += sql.SQL(" SCHEMA {}").format(sql.Identifier(place))
     try:
-        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        connection.execute(command)
     except psycopg.Error as error:
         if is_transient(error) and not event_triggers.is_raised(error):
             raise
         raise _not_installed(server_words(error)) from None
-    put_on_path(connection)
+    if target is None:
+        put_on_path(connection)
+    else:
+        enter(connection, target)
 
 
 def _not_installed(why: str) -> DestinationUnusable:

@@ -13,6 +13,7 @@ from psycopg.errors import Diagnostic
 from vestige_migrate.destination.builds import Build
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.memory import HnswMemory, choose_memory, read_limits
+from vestige_migrate.destination.ours import ours, relation
 from vestige_migrate.destination.schema import read_sql, statements
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.tables import TABLES
@@ -36,9 +37,10 @@ _SHARED_BESIDE_MIB = 64
 def invalid(connection: Connection) -> list[str]:
     """Names of our indexes that a broken build left INVALID."""
     rows = connection.execute(
-        "SELECT c.relname FROM pg_class AS c JOIN pg_index AS i ON i.indexrelid = c.oid"
-        " WHERE c.oid = ANY(SELECT to_regclass(quote_ident(name)) FROM unnest(%s::text[]) AS n(name))"
-        " AND NOT i.indisvalid",
+        sql.SQL(
+            "SELECT c.relname FROM pg_class AS c JOIN pg_index AS i ON i.indexrelid = c.oid"
+            " WHERE c.oid = ANY(SELECT {} FROM unnest(%s::text[]) AS n(name)) AND NOT i.indisvalid"
+        ).format(relation("name")),
         (_names(),),
     )
     return [name for (name,) in rows]
@@ -48,7 +50,7 @@ def drop_invalid(connection: Connection) -> list[str]:
     """Drops them, so that they are built again; returns their names."""
     found = invalid(connection)
     for name in found:
-        connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
+        connection.execute(sql.SQL("DROP INDEX {}").format(ours(connection, name)))
     return found
 
 
@@ -68,7 +70,9 @@ def missing(connection: Connection) -> list[tuple[str, LiteralString]]:
 def _owns_memories(connection: Connection) -> bool:
     """Whether the table of memories is there and its owner's rights are ours; True where it is still to be made."""
     row = connection.execute(
-        "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass('knowledge_nodes')"
+        sql.SQL("SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = {}").format(
+            relation("'knowledge_nodes'")
+        )
     ).fetchone()
     return row is None or bool(row[0])
 
@@ -84,22 +88,26 @@ def check_names(connection: Connection) -> None:
     `IF NOT EXISTS` goes by the name alone: the index would never be built, and nobody told.
     """
     rows = connection.execute(
-        "SELECT name FROM unnest(%s::text[]) AS n(name) WHERE to_regclass(quote_ident(name)) IS NOT NULL ORDER BY name",
+        sql.SQL("SELECT name FROM unnest(%s::text[]) AS n(name) WHERE {} IS NOT NULL ORDER BY name").format(
+            relation("name")
+        ),
         (_names(),),
     ).fetchall()
     taken = [name for (name,) in rows if name not in _existing(connection)]
     if taken:
         raise DestinationUnusable(
             f"the destination has something else under the name of an index of ours: {', '.join(taken)}. "
-            "Rename or drop it, or copy into another database or schema"
+            "Rename or drop it, or copy into another database or schema (--schema)"
         )
 
 
 def _existing(connection: Connection) -> set[str]:
     """Names of our indexes that are there, on tables of ours."""
     rows = connection.execute(
-        "SELECT name FROM unnest(%s::text[]) AS n(name) JOIN pg_index ON indexrelid = to_regclass(quote_ident(name))"
-        " WHERE indrelid = ANY(SELECT to_regclass(quote_ident(t.name)) FROM unnest(%s::text[]) AS t(name))",
+        sql.SQL(
+            "SELECT name FROM unnest(%s::text[]) AS n(name) JOIN pg_index ON indexrelid = {}"
+            " WHERE indrelid = ANY(SELECT {} FROM unnest(%s::text[]) AS t(name))"
+        ).format(relation("n.name"), relation("t.name")),
         (_names(), list(TABLES)),
     )
     return {name for (name,) in rows}
@@ -123,7 +131,7 @@ def plain_builds(wanted: list[tuple[str, LiteralString]]) -> list[Build]:
     """A build for each of `missing`'s statements."""
 
     def build(connection: Connection, statement: LiteralString) -> None:
-        connection.execute(statement)
+        connection.execute(_in_target(connection, statement))
 
     return [partial(build, statement=statement) for _, statement in wanted]
 
@@ -135,7 +143,9 @@ def needs_hnsw(connection: Connection, dimension: int | None) -> bool:
 
 def hnsw_memory(connection: Connection, dimension: int) -> HnswMemory:
     """Memory for the graph of the vectors that are there, by what the server and its machine have."""
-    row = connection.execute("SELECT count(embedding) FROM knowledge_nodes").fetchone()
+    row = connection.execute(
+        sql.SQL("SELECT count(embedding) FROM {}").format(ours(connection, "knowledge_nodes"))
+    ).fetchone()
     assert row is not None
     return choose_memory(row[0], dimension, read_limits(connection))
 
@@ -170,6 +180,24 @@ def hnsw_build(memory: HnswMemory, workers: int, warn: Callable[[str], None]) ->
     return build
 
 
+def _in_target(connection: Connection, statement: LiteralString) -> sql.Composed:
+    """A CREATE INDEX of indexes.sql or hnsw.sql, with the schema of its table."""
+    table = ours(connection, _table(statement))
+    return sql.SQL("{} ON {}{}").format(sql.SQL(_before_table(statement)), table, sql.SQL(_after_table(statement)))
+
+
+def _before_table(statement: LiteralString) -> LiteralString:
+    return statement.partition(" ON ")[0]
+
+
+def _table(statement: LiteralString) -> LiteralString:
+    return statement.partition(" ON ")[2].split()[0]
+
+
+def _after_table(statement: LiteralString) -> LiteralString:
+    return statement.partition(" ON ")[2].removeprefix(_table(statement))
+
+
 def _build(connection: Connection, statement: LiteralString, memory: HnswMemory, workers: int) -> None:
     """For this transaction alone: memory, processes, and those also for a table that is small without its vectors."""
     settings: dict[str, str | int] = {
@@ -181,7 +209,7 @@ def _build(connection: Connection, statement: LiteralString, memory: HnswMemory,
     with connection.transaction():
         for name, value in settings.items():
             connection.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)))
-        connection.execute(statement)
+        connection.execute(_in_target(connection, statement))
 
 
 def analyze(connection: Connection, changed: dict[str, int]) -> list[str]:
@@ -200,13 +228,13 @@ def analyze(connection: Connection, changed: dict[str, int]) -> list[str]:
             "SELECT name, pg_has_role(c.relowner, 'USAGE') OR {} OR EXISTS ("
             "   SELECT FROM pg_database WHERE datname = current_database() AND pg_has_role(datdba, 'USAGE'))"
             " FROM unnest(%s::text[], %s::int8[]) AS n(name, written)"
-            " JOIN pg_class AS c ON c.oid = to_regclass(quote_ident(name))"
+            " JOIN pg_class AS c ON c.oid = {}"
             " WHERE reltuples < 0 OR written > {} * reltuples ORDER BY name"
-        ).format(sql.SQL(maintains), sql.Literal(_ANALYZE_SHARE)),
+        ).format(sql.SQL(maintains), relation("name"), sql.Literal(_ANALYZE_SHARE)),
         (list(TABLES), [changed.get(name, 0) for name in TABLES]),
     ).fetchall()
     for table, allowed in rows:
         if allowed:
-            connection.execute(sql.SQL("ANALYZE {}").format(sql.Identifier(table)))
+            connection.execute(sql.SQL("ANALYZE {}").format(ours(connection, table)))
     connection.execute("SELECT pg_logical_emit_message(true, 'vestige-migrate', 'loaded')")
     return [table for table, allowed in rows if not allowed]

@@ -16,14 +16,18 @@ from psycopg import errors, sql
 from vestige_migrate.destination import event_triggers
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.faults import is_transient, server_words
+from vestige_migrate.destination.ours import TEMPORARY, relation, temporary
 from vestige_migrate.errors import DestinationUnusable
 
 _COMMANDS = ("CREATE TABLE", "CREATE TABLE AS")
 """The second one makes the temporary tables in which rows wait (stage.py)."""
-_TRIAL = sql.Identifier("vestige_trial_security")
-_MAKE_TRIAL = sql.SQL("CREATE TEMP TABLE {} AS SELECT 1 AS ordinal WITH NO DATA").format(_TRIAL)
-_ACTIVE = sql.SQL(
-    "SELECT name FROM unnest(%s::text[]) AS n(name) WHERE row_security_active(to_regclass(quote_ident(name)))"
+_TRIAL = temporary("vestige_trial_security")
+_MAKE_TRIAL = sql.SQL("CREATE TABLE {} AS SELECT 1 AS ordinal WITH NO DATA").format(_TRIAL)
+_ACTIVE = sql.SQL("SELECT name FROM unnest(%s::text[]) AS n(name) WHERE row_security_active({})").format(
+    relation("name")
+)
+_TRIAL_ACTIVE = sql.SQL("SELECT WHERE row_security_active({}::regclass)").format(
+    sql.Literal(f"{TEMPORARY}.vestige_trial_security")
 )
 _BYPASSES = sql.SQL("SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
 _ROLE = sql.SQL("SELECT quote_ident(current_user)")
@@ -64,7 +68,8 @@ def check_temporary(connection: Connection) -> None:
     try:
         with connection.transaction(force_rollback=True):
             connection.execute(_MAKE_TRIAL)
-            check_made(connection, [_TRIAL.as_string(connection).strip('"')])
+            if connection.execute(_TRIAL_ACTIVE).fetchone() is not None:
+                raise closed(connection)
     except psycopg.Error as error:
         if is_transient(error) and not event_triggers.is_raised(error):
             raise

@@ -12,6 +12,7 @@ from psycopg import sql
 
 from vestige_migrate.destination.arrays import binary_array, register_arrays
 from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.ours import ours
 from vestige_migrate.destination.replace import outdated
 from vestige_migrate.tables.base import Refresh, Table
 
@@ -52,7 +53,7 @@ class PresenceCheck:
             verdict,
             sql.SQL(", ").join([sql.Placeholder()] * len(given)),
             sql.SQL(", ").join(given),
-            sql.Identifier(table.name),
+            ours(connection, table.name),
             sql.SQL(" AND ").join(matches),
             sql.Identifier(table.key[0]),
             verdict,

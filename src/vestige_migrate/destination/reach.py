@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import psycopg
 from loguru import logger
@@ -21,15 +22,23 @@ from vestige_migrate.destination.faults import describe
 from vestige_migrate.destination.functions import check_functions
 from vestige_migrate.destination.refusal import CHECK, NotConnected, first_line
 from vestige_migrate.destination.server import Home, WrongServer, identify, pin, settle
+from vestige_migrate.destination.target import find_target
 from vestige_migrate.destination.watched import SILENCE_SECONDS, WatchedConnection
 from vestige_migrate.errors import DestinationUnusable
 
 _SESSION_PROBES = 10
 
 
-def reach(url: str, application_name: str, silence_seconds: float = SILENCE_SECONDS) -> WatchedConnection:
+def reach(
+    url: str,
+    application_name: str,
+    silence_seconds: float = SILENCE_SECONDS,
+    schema: str | None = None,
+    only_reads: bool = False,
+) -> WatchedConnection:
     """Like `connect`, for the first time: where it arrives is the run's `home`, which the connection then has.
 
+    The home's target is decided here, by `schema` where it is given; `only_reads`: it has to be there.
     Raises `DestinationUnusable` with what to do.
     """
     string = connection_string(url, application_name)
@@ -39,7 +48,9 @@ def reach(url: str, application_name: str, silence_seconds: float = SILENCE_SECO
             check_functions(connection)
             home = Home(pin(url, connection), identify(connection))
             refuse_shared_sessions(connection, url, connection_string(home.url, application_name))
-            prepare_session(connection)
+            target = find_target(connection, schema, only_reads)
+            home = replace(home, target=target)
+            prepare_session(connection, target)
             watch(connection, home, url, application_name, silence_seconds)
             _say_what_libpq_chose(url, connection)
             check_encoding(connection)

@@ -10,6 +10,7 @@ from itertools import combinations
 from psycopg import sql
 
 from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.ours import ours, relation
 from vestige_migrate.destination.read_back import naming, not_kept
 from vestige_migrate.errors import DestinationUnusable, ModelMismatch
 from vestige_migrate.plan import MAX_DIMENSION, ModelSignature
@@ -17,20 +18,25 @@ from vestige_migrate.plan import MAX_DIMENSION, ModelSignature
 UNNAMED = "a model that the file does not name"
 """Stands for the name where a source has vectors and says nowhere which model made them."""
 
+_MEMORIES = relation("'knowledge_nodes'")
+_REGISTRY = relation("'embedding_model'")
+
 
 def read_registry(connection: Connection) -> ModelSignature | None:
     """The registered model, or None where there is no registry yet or no row in it."""
-    if connection.execute("SELECT to_regclass('embedding_model')").fetchone() == (None,):
+    if connection.execute(sql.SQL("SELECT {}").format(_REGISTRY)).fetchone() == (None,):
         return None
-    row = connection.execute("SELECT name, dimension, hash FROM embedding_model WHERE id = 1").fetchone()
+    query = sql.SQL("SELECT name, dimension, hash FROM {} WHERE id = 1").format(ours(connection, "embedding_model"))
+    row = connection.execute(query).fetchone()
     return ModelSignature(*row) if row else None
 
 
 def column_dimension(connection: Connection) -> int | None:
     """The dimension N of `embedding vector(N)`; None where there is no table, or no N yet."""
     row = connection.execute(
-        "SELECT atttypmod FROM pg_attribute WHERE attrelid = to_regclass('knowledge_nodes')"
-        " AND attname = 'embedding' AND NOT attisdropped"
+        sql.SQL(
+            "SELECT atttypmod FROM pg_attribute WHERE attrelid = {} AND attname = 'embedding' AND NOT attisdropped"
+        ).format(_MEMORIES)
     ).fetchone()
     return int(row[0]) if row and row[0] > 0 else None
 
@@ -83,13 +89,18 @@ def check_column(connection: Connection, dimension: int | None) -> None:
 def _other_length_stored(connection: Connection, dimension: int) -> int | None:
     """The length of a stored vector that is not `dimension` long; None where there is none, or no such column."""
     exists = connection.execute(
-        "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('knowledge_nodes') AND attname = 'embedding'"
-        " AND atttypid = to_regtype('vector') AND NOT attisdropped"
+        sql.SQL(
+            "SELECT 1 FROM pg_attribute WHERE attrelid = {} AND attname = 'embedding'"
+            " AND atttypid = to_regtype('vector') AND NOT attisdropped"
+        ).format(_MEMORIES)
     ).fetchone()
     if exists is None:
         return None
     row = connection.execute(
-        "SELECT vector_dims(embedding) FROM knowledge_nodes WHERE vector_dims(embedding) <> %s LIMIT 1", (dimension,)
+        sql.SQL("SELECT vector_dims(embedding) FROM {} WHERE vector_dims(embedding) <> %s LIMIT 1").format(
+            ours(connection, "knowledge_nodes")
+        ),
+        (dimension,),
     ).fetchone()
     return int(row[0]) if row else None
 
@@ -113,12 +124,13 @@ def with_hash(
 
 
 def _demands_hash(connection: Connection) -> bool:
-    row = connection.execute(
+    query = sql.SQL(
         "SELECT a.attnotnull OR EXISTS (SELECT FROM pg_constraint AS c WHERE c.conrelid = a.attrelid"
         "   AND c.contype = 'c' AND a.attnum = ANY (c.conkey)"
         "   AND pg_get_constraintdef(c.oid) ~* '\\mhash\\M\"? IS NOT NULL')"
-        " FROM pg_attribute AS a WHERE a.attrelid = to_regclass('embedding_model') AND a.attname = 'hash'"
-    ).fetchone()
+        " FROM pg_attribute AS a WHERE a.attrelid = {} AND a.attname = 'hash'"
+    ).format(_REGISTRY)
+    row = connection.execute(query).fetchone()
     return row == (True,)
 
 
@@ -135,8 +147,9 @@ def stamp(connection: Connection, model: ModelSignature | None, dimension: int |
             found = read_registry(connection)
             if found is None:  # else a NULL hash would be refused where none may be, whatever row is there
                 connection.execute(
-                    "INSERT INTO embedding_model (id, name, dimension, hash) VALUES (1, %s, %s, %s)"
-                    " ON CONFLICT (id) DO NOTHING",
+                    sql.SQL(
+                        "INSERT INTO {} (id, name, dimension, hash) VALUES (1, %s, %s, %s) ON CONFLICT (id) DO NOTHING"
+                    ).format(ours(connection, "embedding_model")),
                     (model.name, model.dimension, model.hash),
                 )
                 found = read_registry(connection)
@@ -147,8 +160,8 @@ def stamp(connection: Connection, model: ModelSignature | None, dimension: int |
         storable = dimension is not None and dimension <= MAX_DIMENSION
         if storable and column_dimension(connection) is None:
             connection.execute(
-                sql.SQL("ALTER TABLE knowledge_nodes ALTER COLUMN embedding TYPE vector({})").format(
-                    sql.Literal(dimension)
+                sql.SQL("ALTER TABLE {} ALTER COLUMN embedding TYPE vector({})").format(
+                    ours(connection, "knowledge_nodes"), sql.Literal(dimension)
                 )
             )
             if column_dimension(connection) != dimension:
@@ -157,6 +170,9 @@ def stamp(connection: Connection, model: ModelSignature | None, dimension: int |
 
 def _complete_hash(connection: Connection, hash_: str) -> None:
     """Where this role may: without it the registry is as good as it was, and `verify` names what it lacks."""
-    may = connection.execute("SELECT has_column_privilege('embedding_model', 'hash', 'UPDATE')").fetchone()
+    may = connection.execute(
+        sql.SQL("SELECT has_column_privilege({}::oid, 'hash', 'UPDATE')").format(_REGISTRY)
+    ).fetchone()
     if may == (True,):
-        connection.execute("UPDATE embedding_model SET hash = %s WHERE id = 1 AND hash IS NULL", (hash_,))
+        update = sql.SQL("UPDATE {} SET hash = %s WHERE id = 1 AND hash IS NULL")
+        connection.execute(update.format(ours(connection, "embedding_model")), (hash_,))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.ours import ours
 from vestige_migrate.destination.stage import Stage
 from vestige_migrate.destination.triggers import triggers_of
 from vestige_migrate.report import Outcome, RowError
@@ -58,7 +59,7 @@ class Replacer:
             sql.SQL(" AND ").join(sql.SQL("t.{0} = s.{0}").format(sql.Identifier(name)) for name in table.key),
             outdated(refresh, sql.SQL("t.{}").format(decides), sql.SQL("s.{}").format(decides)),
         )
-        name = sql.Identifier(table.name)
+        name = ours(connection, table.name)
         self._update = sql.SQL("UPDATE {} AS t SET {} FROM {} AS s WHERE {} RETURNING s.ordinal").format(
             name, _assignments(refresh.columns), stage.name, condition
         )
@@ -73,7 +74,7 @@ class Replacer:
                 "UPDATE {} AS t SET {} FROM {} AS s JOIN {} AS n ON n.{} = s.{}"
                 " WHERE t.{} = s.{} AND n.ordinal = ANY(%s::int[]) RETURNING s.ordinal"
             ).format(
-                sql.Identifier(companion.name),
+                ours(connection, companion.name),
                 _assignments([name for name in companion.column_names if name != key]),
                 self._stage.name,
                 stage.name,
@@ -85,7 +86,9 @@ class Replacer:
             ).format(
                 self._stage.name,
                 stage.name,
-                *map(sql.Identifier, (own, key, companion.name, key, key)),
+                *map(sql.Identifier, (own, key)),
+                ours(connection, companion.name),
+                *map(sql.Identifier, (key, key)),
             )
 
     def make_stage(self) -> None:

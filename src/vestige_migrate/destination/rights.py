@@ -9,7 +9,9 @@ from psycopg import sql
 from vestige_migrate.destination import indexes, registry
 from vestige_migrate.destination.archive import ARCHIVE
 from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.ours import relation, target_of
 from vestige_migrate.destination.shape import REGISTRY
+from vestige_migrate.destination.target import check_skipped
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.plan import MAX_DIMENSION, Indexes, ModelSignature, OnConflict, SqliteToPostgresPlan
 from vestige_migrate.tables import TABLES
@@ -18,34 +20,33 @@ _TABLE_GRANTS = sql.SQL(
     "SELECT format('GRANT %%s ON %%s TO %%I', string_agg(w.privilege, ', ' ORDER BY w.ordinal),"
     "   format('%%I.%%I', n.nspname, c.relname), current_user)"
     " FROM unnest(%s::text[], %s::text[]) WITH ORDINALITY AS w(name, privilege, ordinal)"
-    " JOIN pg_class AS c ON c.oid = to_regclass(quote_ident(w.name)) JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+    " JOIN pg_class AS c ON c.oid = {} JOIN pg_namespace AS n ON n.oid = c.relnamespace"
     " WHERE NOT has_table_privilege(c.oid, w.privilege) GROUP BY n.nspname, c.relname ORDER BY min(w.ordinal)"
-)
-_MISSING = sql.SQL("SELECT name FROM unnest(%s::text[]) AS n(name) WHERE to_regclass(quote_ident(name)) IS NULL")
+).format(relation("w.name"))
+_MISSING = sql.SQL("SELECT name FROM unnest(%s::text[]) AS n(name) WHERE {} IS NULL").format(relation("name"))
 _SCHEMA_GRANTS = sql.SQL(
-    "SELECT CASE WHEN current_schema() IS NULL"
-    "   THEN format('GRANT USAGE, CREATE ON SCHEMA public TO %I', current_user)"
-    "   ELSE format('GRANT CREATE ON SCHEMA %I TO %I', current_schema(), current_user) END"
-    " WHERE NOT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)"
+    "SELECT format('GRANT CREATE ON SCHEMA %I TO %I', current_schema(), current_user)"
+    " WHERE NOT has_schema_privilege(current_schema(), 'CREATE')"
 )
 _OTHER_GRANTS = sql.SQL(
     "SELECT format('GRANT TEMPORARY ON DATABASE %I TO %I', current_database(), current_user)"
     " WHERE NOT has_database_privilege(current_database(), 'TEMPORARY')"
-    " UNION ALL SELECT format('GRANT EXECUTE ON FUNCTION vestige_tags_text TO %I', current_user)"
-    " WHERE NOT coalesce(has_function_privilege(to_regprocedure('vestige_tags_text(text[])'), 'EXECUTE'), true)"
+    " UNION ALL SELECT format('GRANT EXECUTE ON FUNCTION %I.vestige_tags_text TO %I', current_schema(), current_user)"
+    " WHERE NOT coalesce(has_function_privilege("
+    "   to_regprocedure(quote_ident(current_schema()) || '.vestige_tags_text(text[])'), 'EXECUTE'), true)"
 )
 # Active for this role: of whatever policies there are, and also where there are none (then no row is seen).
 _FILTERED = sql.SQL(
     "SELECT w.name, pg_has_role(c.relowner, 'USAGE'), format('%%I.%%I', n.nspname, c.relname)"
     " FROM unnest(%s::text[]) WITH ORDINALITY AS w(name, ordinal)"
-    " JOIN pg_class AS c ON c.oid = to_regclass(quote_ident(w.name)) JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+    " JOIN pg_class AS c ON c.oid = {} JOIN pg_namespace AS n ON n.oid = c.relnamespace"
     " WHERE row_security_active(c.oid) ORDER BY w.ordinal"
-)
+).format(relation("w.name"))
 _FOREIGN = sql.SQL(
     "SELECT n.nspname, r.rolname, current_user FROM pg_class AS c JOIN pg_roles AS r ON r.oid = c.relowner"
     " JOIN pg_namespace AS n ON n.oid = c.relnamespace"
-    " WHERE c.oid = to_regclass(quote_ident(%s)) AND NOT pg_has_role(c.relowner, 'USAGE')"
-)
+    " WHERE c.oid = {} AND NOT pg_has_role(c.relowner, 'USAGE')"
+).format(relation("%s"))
 
 
 def check_reading(connection: Connection) -> None:
@@ -68,7 +69,11 @@ def check_writing(connection: Connection, plan: SqliteToPostgresPlan) -> None:
         wanted[ARCHIVE] = ("SELECT", "INSERT")
     grants = _table_grants(connection, wanted)
     if connection.execute(_MISSING, (list(wanted),)).fetchone() is not None:
-        grants += _texts(connection, _SCHEMA_GRANTS)
+        may_not = _texts(connection, _SCHEMA_GRANTS)
+        target = target_of(connection)
+        if may_not and target is not None:
+            check_skipped(connection, target)
+        grants += may_not
     _refuse(grants + _texts(connection, _OTHER_GRANTS))
     _check_rows_are_seen(connection, list(wanted))
 
@@ -141,7 +146,7 @@ def _check_keys_are_enforced(connection: Connection) -> None:
         )
 
 
-def _texts(connection: Connection, query: sql.SQL, parameters: tuple[list[str], ...] = ()) -> list[str]:
+def _texts(connection: Connection, query: sql.SQL | sql.Composed, parameters: tuple[list[str], ...] = ()) -> list[str]:
     return [text for (text,) in connection.execute(query, parameters or None)]
 
 

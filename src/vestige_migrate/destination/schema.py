@@ -14,6 +14,8 @@ from psycopg.pq import TransactionStatus
 from vestige_migrate.destination import event_triggers, extension, new_tables
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.faults import describe, is_transient, server_words, stays
+from vestige_migrate.destination.ours import ours, relation, target_of
+from vestige_migrate.destination.target import make_schema
 from vestige_migrate.destination.watched import brisk
 from vestige_migrate.errors import DestinationBusy, DestinationUnusable
 from vestige_migrate.tables import TABLES
@@ -181,16 +183,19 @@ def is_fresh(connection: Connection) -> bool:
     """Whether the destination has no memory yet: indexes are then left for the end."""
     if not _existing_columns(connection).get("knowledge_nodes"):
         return True
-    return connection.execute("SELECT 1 FROM knowledge_nodes LIMIT 1").fetchone() is None
+    query = sql.SQL("SELECT 1 FROM {} LIMIT 1").format(ours(connection, "knowledge_nodes"))
+    return connection.execute(query).fetchone() is None
 
 
 def _existing_columns(connection: Connection) -> dict[str, dict[str, str]]:
-    """Columns and type names of our tables as this connection's search_path finds them."""
+    """Columns and type names of our tables that are there."""
     rows = connection.execute(
-        "SELECT c.relname, a.attname, t.typname FROM unnest(%s::text[]) AS wanted(name)"
-        " JOIN pg_class AS c ON c.oid = to_regclass(quote_ident(wanted.name))"
-        " JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
-        " JOIN pg_type AS t ON t.oid = a.atttypid",
+        sql.SQL(
+            "SELECT c.relname, a.attname, t.typname FROM unnest(%s::text[]) AS wanted(name)"
+            " JOIN pg_class AS c ON c.oid = {}"
+            " JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+            " JOIN pg_type AS t ON t.oid = a.atttypid"
+        ).format(relation("wanted.name")),
         (list(TABLES),),
     )
     found: dict[str, dict[str, str]] = {}
@@ -208,7 +213,7 @@ def create(connection: Connection, server: ServerInfo, needs_local: bool) -> Non
     new_tables.check_temporary(connection)
     try:
         with connection.transaction():
-            if server.pgvector is None or not _is_complete(connection):
+            if server.pgvector is None or not is_complete(connection):
                 _create_tables(connection, server)
                 new_tables.check_made(connection, [*TABLES, "embedding_model"])
             if not _has_local(connection):
@@ -220,9 +225,12 @@ def create(connection: Connection, server: ServerInfo, needs_local: bool) -> Non
 
 
 def _create_tables(connection: Connection, server: ServerInfo) -> None:
-    if server.pgvector is None:
-        extension.install(connection)
+    target = target_of(connection)
     try:
+        if target is not None:
+            make_schema(connection, target)
+        if server.pgvector is None:
+            extension.install(connection, target)
         connection.execute(read_sql("schema.sql"))
     except psycopg.Error as error:
         if new_tables.is_closed(error) or (is_transient(error) and not event_triggers.is_raised(error)):
@@ -240,7 +248,7 @@ def _make_local(connection: Connection, needed: bool) -> None:
     reason = "another user has the handle local, or a trigger of the table users dropped it"
     try:
         with connection.transaction():
-            connection.execute(_BOOTSTRAP)
+            connection.execute(_BOOTSTRAP.format(ours(connection, "users"), sql.Literal(BOOTSTRAP_USER)))
     except psycopg.Error as error:
         if not stays(error):
             raise
@@ -253,19 +261,21 @@ def _make_local(connection: Connection, needed: bool) -> None:
 
 
 def _has_local(connection: Connection) -> bool:
-    return connection.execute("SELECT FROM users WHERE id = %s", (BOOTSTRAP_USER,)).fetchone() is not None
+    query = sql.SQL("SELECT FROM {} WHERE id = %s").format(ours(connection, "users"))
+    return connection.execute(query, (BOOTSTRAP_USER,)).fetchone() is not None
 
 
-def _is_complete(connection: Connection) -> bool:
+def is_complete(connection: Connection) -> bool:
+    """Whether all of our tables are there."""
     names = [*TABLES, "embedding_model"]
     row = connection.execute(
-        "SELECT count(*) FROM unnest(%s::text[]) AS wanted(name) WHERE to_regclass(quote_ident(name)) IS NOT NULL",
+        sql.SQL("SELECT count(*) FROM unnest(%s::text[]) AS wanted(name) WHERE {} IS NOT NULL").format(
+            relation("name")
+        ),
         (names,),
     ).fetchone()
     return row == (len(names),)
 
 
-_BOOTSTRAP = sql.SQL("INSERT INTO users (id, handle) VALUES ({}, 'local') ON CONFLICT DO NOTHING").format(
-    sql.Literal(BOOTSTRAP_USER)
-)
+_BOOTSTRAP = sql.SQL("INSERT INTO {} (id, handle) VALUES ({}, 'local') ON CONFLICT DO NOTHING")
 """The last statement of schema.sql, where somebody deleted that user."""

@@ -8,8 +8,9 @@ from uuid import UUID
 from psycopg import sql
 
 from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.ours import ours
 from vestige_migrate.destination.registry import column_dimension
-from vestige_migrate.destination.structure import SEARCH_EXPRESSION
+from vestige_migrate.destination.structure import MEMORIES, SEARCH_EXPRESSION
 
 _RARE_WORDS = sql.SQL(
     # The words of each text as the server cuts them, the rarest of all these texts first.
@@ -24,17 +25,16 @@ _RARE_WORDS = sql.SQL(
     " FROM ranked WHERE rank <= %s GROUP BY ordinal"
 )
 _MATCHES = sql.SQL(
-    "WITH found AS MATERIALIZED (SELECT id FROM knowledge_nodes WHERE search_vec @@ %s::text::tsquery)"
+    "WITH found AS MATERIALIZED (SELECT id FROM {} WHERE search_vec @@ %s::text::tsquery)"
     " SELECT EXISTS (SELECT FROM found WHERE id = %s)"
 )
-_NEAREST = sql.SQL(
-    "SELECT id FROM knowledge_nodes WHERE embedding IS NOT NULL ORDER BY embedding <=> %s::text::vector LIMIT %s"
-)
+_NEAREST = sql.SQL("SELECT id FROM {} WHERE embedding IS NOT NULL ORDER BY embedding <=> %s::text::vector LIMIT %s")
 
 
 def present(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
     """Those of the memories that the destination has."""
-    return {id_ for (id_,) in connection.execute("SELECT id FROM knowledge_nodes WHERE id = ANY(%s)", (list(ids),))}
+    query = sql.SQL("SELECT id FROM {} WHERE id = ANY(%s)").format(ours(connection, MEMORIES))
+    return {id_ for (id_,) in connection.execute(query, (list(ids),))}
 
 
 def rare_words(connection: Connection, texts: Sequence[str], wanted: int, words: int) -> dict[int, str]:
@@ -50,7 +50,7 @@ def is_found(connection: Connection, query: str, memory: UUID) -> bool:
     """Whether full text finds the memory by this tsquery, through the index where there is one."""
     with connection.transaction():
         connection.execute("SET LOCAL enable_seqscan = off")
-        row = connection.execute(_MATCHES, (query, memory)).fetchone()
+        row = connection.execute(_MATCHES.format(ours(connection, MEMORIES)), (query, memory)).fetchone()
     return bool(row and row[0])
 
 
@@ -60,8 +60,8 @@ def stale(connection: Connection, memories: Sequence[UUID]) -> set[UUID]:
     Without any index, so that this is what the rows hold.
     """
     rows = connection.execute(
-        sql.SQL("SELECT id FROM knowledge_nodes WHERE id = ANY(%s) AND search_vec IS DISTINCT FROM ({})").format(
-            SEARCH_EXPRESSION
+        sql.SQL("SELECT id FROM {} WHERE id = ANY(%s) AND search_vec IS DISTINCT FROM ({})").format(
+            ours(connection, MEMORIES), SEARCH_EXPRESSION
         ),
         (list(memories),),
     )
@@ -70,9 +70,8 @@ def stale(connection: Connection, memories: Sequence[UUID]) -> set[UUID]:
 
 def has_words(connection: Connection, query: str, memory: UUID) -> bool:
     """Whether the memory's own `search_vec` has the words of the tsquery."""
-    row = connection.execute(
-        "SELECT EXISTS (SELECT FROM knowledge_nodes WHERE id = %s AND search_vec @@ %s::text::tsquery)", (memory, query)
-    ).fetchone()
+    asked = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE id = %s AND search_vec @@ %s::text::tsquery)")
+    row = connection.execute(asked.format(ours(connection, MEMORIES)), (memory, query)).fetchone()
     return bool(row and row[0])
 
 
@@ -86,7 +85,8 @@ def nearest(connection: Connection, vector: Sequence[float], count: int) -> list
     text = f"[{','.join(map(str, vector))}]"
     with connection.transaction():
         connection.execute("SET LOCAL enable_seqscan = off")
-        return [id_ for (id_,) in connection.execute(_NEAREST, (text, count))]
+        query = _NEAREST.format(ours(connection, MEMORIES))
+        return [id_ for (id_,) in connection.execute(query, (text, count))]
 
 
 def ef_search(connection: Connection) -> int | None:

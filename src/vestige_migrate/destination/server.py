@@ -16,6 +16,8 @@ from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
+from vestige_migrate.destination.target import Target
+
 _TRIES = 10
 """Sessions on other servers that are closed again: a proxy that spreads them over two sends each there at odds of 2."""
 _PAUSE_SECONDS = 0.2
@@ -64,10 +66,12 @@ class Server:
 
 @dataclass(frozen=True)
 class Home:
-    """Where all sessions of a run have to be: `url` leads to one address alone, `server` is what is there."""
+    """Where all sessions of a run have to be: `url` leads to one address alone, `server` is what is there, and `target`
+    is the schema in it; None where nobody looked for one."""
 
     url: str = field(repr=False)
     server: Server
+    target: Target | None = None
 
 
 class WrongServer(psycopg.OperationalError):

@@ -13,6 +13,7 @@ from typing import LiteralString
 from psycopg import sql
 
 from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.ours import relation
 from vestige_migrate.destination.trial import UNIQUE
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.tables import TABLES
@@ -25,7 +26,7 @@ SEARCH_VECTOR = "search_vec"
 CHECKED = {"knowledge_nodes": "visibility", "group_memberships": "role"}
 """Columns whose values a CHECK judges."""
 
-_OURS = sql.SQL("WITH ours AS (SELECT name, to_regclass(quote_ident(name)) AS id FROM unnest(%s::text[]) AS n(name)) ")
+_OURS = sql.SQL("WITH ours AS (SELECT name, {} AS id FROM unnest(%s::text[]) AS n(name)) ").format(relation("name"))
 _COLUMNS: LiteralString = (
     "SELECT name, attname, regexp_replace(typname, '^_(.*)$', '\\1[]')"
     "   || coalesce(substring(format_type(atttypid, atttypmod) FROM '[(].*[)]'), ''),"
@@ -33,10 +34,10 @@ _COLUMNS: LiteralString = (
     " FROM ours JOIN pg_attribute AS a ON attrelid = ours.id JOIN pg_type AS t ON t.oid = atttypid"
     " WHERE attnum > 0 AND NOT attisdropped ORDER BY attnum"
 )
-_PASSING: LiteralString = (
-    "SELECT name, bool_or(c.relpersistence = 't') FROM ours JOIN pg_class AS c ON c.oid = ours.id"
+_UNLOGGED: LiteralString = (
+    "SELECT DISTINCT name FROM ours JOIN pg_class AS c ON c.oid = ours.id"
     "   OR c.oid IN (SELECT relid FROM pg_partition_tree(ours.id))"
-    " WHERE c.relpersistence <> 'p' AND c.relkind IN ('r', 'p') GROUP BY name ORDER BY name"
+    " WHERE c.relpersistence = 'u' AND c.relkind IN ('r', 'p') ORDER BY name"
 )
 # Of one without a collation there is no row.
 _SAME_TEXTS: LiteralString = (
@@ -68,9 +69,6 @@ _RULES: LiteralString = (
 """Rules for UPDATE and INSERT (PostgreSQL's catalog/pg_rewrite.h): ON CONFLICT cannot be used beside them."""
 
 
-_UNLOGGED = "UNLOGGED: a crash of the server empties it (ALTER TABLE ... SET LOGGED)"
-
-
 @dataclass(frozen=True)
 class _Column:
     """A column as it is: its type as `Column.pg_type` has it, then its modifier."""
@@ -82,7 +80,7 @@ class _Column:
 
 
 class _Catalog:
-    """What the catalog says of our tables, as this connection's search_path finds them."""
+    """What the catalog says of our tables."""
 
     def __init__(self, connection: Connection) -> None:
         def ask(query: LiteralString) -> list[tuple[object, ...]]:
@@ -96,7 +94,7 @@ class _Catalog:
         self.references = set(ask(_REFERENCES))
         self.checks = set(ask(_CHECKS))
         self.rules = ask(_RULES)
-        self.passing: dict[str, bool] = dict(ask(_PASSING))  # type: ignore[arg-type]
+        self.unlogged = [name for (name,) in ask(_UNLOGGED)]
         self.same_texts = {(table, name): collation for table, name, collation in ask(_SAME_TEXTS)}
 
 
@@ -110,8 +108,8 @@ def check_shape(connection: Connection) -> None:
         if table not in catalog.no_tables
     ]
     problems += [
-        f"{name} is {'a temporary table, which ends with the session' if is_temporary else _UNLOGGED}"
-        for name, is_temporary in catalog.passing.items()
+        f"{name} is UNLOGGED: a crash of the server empties it (ALTER TABLE ... SET LOGGED)"
+        for name in catalog.unlogged
     ]
     for table in TABLES.values():
         if table.name in catalog.columns and table.name not in catalog.no_tables:
@@ -144,7 +142,7 @@ def _refuse(problems: list[str]) -> None:
     if problems:
         raise DestinationUnusable(
             f"the destination's tables are not the ones this program makes: {'; '.join(problems)}. "
-            "Change them back, or copy into another database or schema"
+            "Change them back, or copy into another database or schema (--schema)"
         )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.ours import ours, temporary
 from vestige_migrate.tables.base import Table
 
 if TYPE_CHECKING:
@@ -23,11 +24,11 @@ class Stage:
     def __init__(self, connection: Connection, table: Table) -> None:
         self._connection = connection
         self._made = False
-        self.name = sql.Identifier(f"vestige_stage_{table.name}")
+        self.name = temporary(f"vestige_stage_{table.name}")
         columns = sql.SQL(", ").join(map(sql.Identifier, table.column_names))
         self._make = sql.SQL(
             "CREATE TEMP TABLE IF NOT EXISTS {} AS SELECT 0 AS ordinal, {} FROM {} WITH NO DATA"
-        ).format(self.name, columns, sql.Identifier(table.name))
+        ).format(self.name, columns, ours(connection, table.name))
         self._empty = sql.SQL("TRUNCATE {}").format(self.name)
         self._copy = sql.SQL("COPY {} (ordinal, {}) FROM STDIN (FORMAT BINARY)").format(self.name, columns)
 

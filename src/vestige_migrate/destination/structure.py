@@ -18,6 +18,7 @@ from psycopg import sql
 from vestige_migrate.destination import indexes, registry
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.faults import is_transient
+from vestige_migrate.destination.ours import ours, relation, temporary
 from vestige_migrate.destination.shape import CHECKED, REGISTRY, SEARCH_VECTOR
 from vestige_migrate.destination.trial import UNIQUE
 from vestige_migrate.tables import TABLES
@@ -41,7 +42,7 @@ _DEFAULTS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 """Columns with a default in schema.sql, and what it has to be where another one would show memories to others."""
 
-_OURS = sql.SQL("WITH ours AS (SELECT name, to_regclass(quote_ident(name)) AS id FROM unnest(%s::text[]) AS n(name)) ")
+_OURS = sql.SQL("WITH ours AS (SELECT name, {} AS id FROM unnest(%s::text[]) AS n(name)) ").format(relation("name"))
 _RELATIONS: LiteralString = (
     "SELECT name, relkind::text, relpersistence::text, relkind = 'r' AND EXISTS ("
     "   SELECT FROM pg_inherits WHERE inhparent = c.oid)"
@@ -122,7 +123,7 @@ class _Column:
 
 
 class Structure:
-    """The catalog's account of our tables, which must be there, as this connection's search_path finds them."""
+    """The catalog's account of our tables, which must be there."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -285,7 +286,7 @@ SEARCH_EXPRESSION = sql.SQL(
     " || setweight(to_tsvector('pg_catalog.english', left(array_to_string(tags, ' '), 16384)), 'C')"
 )
 """What `search_vec` is generated from (schema.sql)."""
-_PROBE = sql.Identifier("vestige_probe")
+_PROBE = temporary("vestige_probe")
 _MAKE_PROBE = sql.SQL("CREATE TEMP TABLE {} (LIKE {} INCLUDING {}) ON COMMIT DROP")
 _DROP_NOT_NULL = sql.SQL("ALTER COLUMN {} DROP NOT NULL")
 _PROBED = sql.SQL(
@@ -300,7 +301,7 @@ def _takes(connection: Connection, table: str, column: str, all_columns: Sequenc
     drop = sql.SQL(", ").join(_DROP_NOT_NULL.format(sql.Identifier(name)) for name in all_columns)
     try:
         with connection.transaction(force_rollback=True):
-            connection.execute(_MAKE_PROBE.format(_PROBE, sql.Identifier(table), sql.SQL("CONSTRAINTS")))
+            connection.execute(_MAKE_PROBE.format(_PROBE, ours(connection, table), sql.SQL("CONSTRAINTS")))
             connection.execute(sql.SQL("ALTER TABLE {} {}").format(_PROBE, drop))
             connection.execute(sql.SQL("INSERT INTO {} ({}) VALUES ('?')").format(_PROBE, sql.Identifier(column)))
     except psycopg.Error as error:
@@ -312,7 +313,7 @@ def _takes(connection: Connection, table: str, column: str, all_columns: Sequenc
 
 def _is_generated_as_ours(connection: Connection) -> bool:
     """Whether a table of the same form generates for a row what ours would; True where that cannot be asked."""
-    table, column = sql.Identifier(MEMORIES), sql.Identifier(SEARCH_VECTOR)
+    table, column = ours(connection, MEMORIES), sql.Identifier(SEARCH_VECTOR)
     try:
         with connection.transaction(force_rollback=True):
             connection.execute(

@@ -13,6 +13,7 @@ from psycopg import errors, sql
 from vestige_migrate.destination.arrays import binary_array, register_arrays
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.faults import describe, is_row_fault
+from vestige_migrate.destination.ours import TEMPORARY, ours, temporary
 from vestige_migrate.destination.stage import copy_into
 from vestige_migrate.tables.base import Parent, Table
 
@@ -37,13 +38,13 @@ class Trial:
         self._connection = connection
         self._table = table
         register_arrays(connection)
-        name = sql.Identifier(f"{_PREFIX}{table.name}")
+        name = temporary(f"{_PREFIX}{table.name}")
         columns = sql.SQL(", ").join(map(sql.Identifier, table.column_names))
         self._make = sql.SQL("CREATE TEMP TABLE {} (LIKE {} INCLUDING ALL) ON COMMIT DROP").format(
-            name, sql.Identifier(table.name)
+            name, ours(connection, table.name)
         )
         self._closed = sql.SQL("SELECT WHERE row_security_active({}::regclass)").format(
-            sql.Literal(f"{_PREFIX}{table.name}")
+            sql.Literal(f"{TEMPORARY}.{_PREFIX}{table.name}")
         )
         """A row where an event trigger forces row-level security on it: COPY would refuse every row."""
         self._copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(name, columns)
@@ -87,7 +88,7 @@ class Trial:
         query = sql.SQL(
             "SELECT k.ordinal FROM unnest(%s) WITH ORDINALITY AS k(value, ordinal)"
             " WHERE NOT EXISTS (SELECT FROM {} AS p WHERE p.{} = k.value)"
-        ).format(sql.Identifier(parent.table), sql.Identifier(parent.parent_column))
+        ).format(ours(self._connection, parent.table), sql.Identifier(parent.parent_column))
         rows = self._connection.execute(query, (binary_array("uuid", values),))
         return {ordinal - 1 for (ordinal,) in rows}
 
@@ -96,6 +97,6 @@ class Trial:
         query = sql.SQL(
             "SELECT k.ordinal FROM unnest(%s) WITH ORDINALITY AS k(value, ordinal)"
             " WHERE EXISTS (SELECT FROM {} AS t WHERE t.{} = k.value)"
-        ).format(sql.Identifier(self._table.name), sql.Identifier(UNIQUE[self._table.name]))
+        ).format(ours(self._connection, self._table.name), sql.Identifier(UNIQUE[self._table.name]))
         rows = self._connection.execute(query, (binary_array("text", values),))
         return {ordinal - 1 for (ordinal,) in rows}

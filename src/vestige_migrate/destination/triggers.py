@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.ours import relation
 
 # tgtype is a set of bits; 4 is INSERT, 16 is UPDATE (PostgreSQL's catalog/pg_trigger.h). The triggers of a foreign key
 # or of a deferrable unique constraint are internal ones. A partition may have triggers that its table does not have.
 _ASK = sql.SQL(
     "SELECT coalesce(bool_or(NOT tgisinternal AND tgtype & 20 <> 0), false), coalesce(bool_or(tgdeferrable), false)"
-    " FROM pg_trigger WHERE tgenabled <> 'D' AND (tgrelid = to_regclass(quote_ident(%(table)s))"
-    "   OR tgrelid IN (SELECT relid FROM pg_partition_tree(to_regclass(quote_ident(%(table)s)))))"
-)
+    " FROM pg_trigger WHERE tgenabled <> 'D' AND (tgrelid = {table}"
+    "   OR tgrelid IN (SELECT relid FROM pg_partition_tree({table})))"
+).format(table=relation("%(table)s"))
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Triggers:
 
 
 def triggers_of(connection: Connection, table: str) -> Triggers:
-    """What the table has, as this connection's search_path finds it."""
+    """What our table of that name has."""
     row = connection.execute(_ASK, {"table": table}).fetchone()
     assert row is not None
     own, deferrable = row

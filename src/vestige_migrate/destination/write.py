@@ -24,6 +24,7 @@ from psycopg import errors, sql
 from vestige_migrate.destination.blame import Blame, place_by_halves
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.faults import describe, is_of_functions
+from vestige_migrate.destination.ours import ours
 from vestige_migrate.destination.replace import NOT_REPLACED, NOTHING, Replaced, Replacer
 from vestige_migrate.destination.spare import spare
 from vestige_migrate.destination.stage import RowFields, Stage, copy_into, copy_stream
@@ -116,7 +117,7 @@ class TableWriter:
         self._table = table
         self._before_commit = before_commit
         self._stage = Stage(connection, table)
-        self._statements = _Statements(table, self._stage.name)
+        self._statements = _Statements(connection, table, self._stage.name)
         self._others = others
         self._blame = Blame(self._try_without_rows, self._any_goes_in, last_try)
         self._late: list[tuple[_Row, psycopg.Error]] = []
@@ -387,8 +388,8 @@ class _OrphanQuery:
 class _Statements:
     """The SQL of one table, composed once."""
 
-    def __init__(self, table: Table, stage: sql.Identifier) -> None:
-        name = sql.Identifier(table.name)
+    def __init__(self, connection: Connection, table: Table, stage: sql.Identifier) -> None:
+        name = ours(connection, table.name)
         columns = sql.SQL(", ").join(map(sql.Identifier, table.column_names))
         key = sql.SQL(", ").join(map(sql.Identifier, table.key))
         self.copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(name, columns)
@@ -408,7 +409,7 @@ class _Statements:
                 parent.constraint,
                 sql.SQL("SELECT ordinal FROM {} AS s WHERE NOT EXISTS (SELECT FROM {} AS p WHERE p.{} = s.{})").format(
                     stage,
-                    sql.Identifier(parent.table),
+                    ours(connection, parent.table),
                     sql.Identifier(parent.parent_column),
                     sql.Identifier(parent.column),
                 ),

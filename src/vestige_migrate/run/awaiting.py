@@ -7,9 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from uuid import UUID
 
+from psycopg import sql
+
 from vestige_migrate.decode.ids import decode_uuid
 from vestige_migrate.decode.problem import BadValue
 from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.ours import ours
 from vestige_migrate.source.awaiting import Reason
 from vestige_migrate.source.counts import awaiting_reembed
 from vestige_migrate.source.layout import Layout
@@ -31,9 +34,8 @@ def count_awaiting(source: sqlite3.Connection, layout: Layout, destination: Conn
 
 
 def _without_vector(connection: Connection, ids: list[UUID]) -> int:
-    row = connection.execute(
-        "SELECT count(*) FROM knowledge_nodes WHERE id = ANY(%s) AND embedding IS NULL", (ids,)
-    ).fetchone()
+    query = sql.SQL("SELECT count(*) FROM {} WHERE id = ANY(%s) AND embedding IS NULL")
+    row = connection.execute(query.format(ours(connection, "knowledge_nodes")), (ids,)).fetchone()
     return int(row[0]) if row else 0
 
 

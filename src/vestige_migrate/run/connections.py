@@ -36,7 +36,7 @@ class CoordinatorPool(ConnectionPool[WatchedConnection]):
                     raise
 
         def configure(connection: WatchedConnection) -> None:
-            prepare_session(connection)
+            prepare_session(connection, session.home.target)
             watch(connection, session.home, session.home.url, name, plan.answer_timeout)
             connection.long_statements = True  # index builds, whose progress is shown
 

@@ -20,11 +20,12 @@ from vestige_migrate.destination.reach import check_second, looking_at
 from vestige_migrate.destination.schema import ServerInfo
 from vestige_migrate.destination.server import Home
 from vestige_migrate.destination.shape import check_shape
+from vestige_migrate.destination.target import Target, other_copies
 from vestige_migrate.errors import DestinationUnusable, PlanError, Refused
 from vestige_migrate.paths import shown
 from vestige_migrate.places import default_server_directory
 from vestige_migrate.plan import ModelSignature, SqliteToPostgresPlan
-from vestige_migrate.report import DestinationInfo
+from vestige_migrate.report import USUAL_SCHEMA, DestinationInfo
 from vestige_migrate.run.connections import CoordinatorPool
 from vestige_migrate.run.session import MainSession
 from vestige_migrate.source.layout import Layout
@@ -99,7 +100,7 @@ def resolved_url(plan: SqliteToPostgresPlan, make: bool = True) -> Iterator[str]
             "migrate copy first, or check the directory"
         )
     server = embedded.start(directory)
-    _say_where(server)
+    _say_where(server, plan)
     try:
         yield server.url
     except (Refused, PlanError):
@@ -114,11 +115,11 @@ def bundled_directory(plan: SqliteToPostgresPlan) -> Path:
     return embedded.data_directory(plan.postgres_url, default)
 
 
-def _say_where(server: embedded.EmbeddedServer) -> None:
+def _say_where(server: embedded.EmbeddedServer, plan: SqliteToPostgresPlan) -> None:
     logger.info(
         "the bundled PostgreSQL runs on {} and stays running; connect with: {}",
         shown(server.data_directory),
-        server.psql,
+        server.psql_in(plan.schema),
     )
 
 
@@ -136,7 +137,7 @@ def ready_destination(
             registry.check_models(layout.model, layout.dimension, embedder, None)
             yield _not_made(plan, layout.model or embedder)
             return
-        _say_where(running)
+        _say_where(running, plan)
         plan = replace(plan, postgres_url=running.url)
     with resolved_url(plan) as url, _ready(plan, url, layout, embedder, run_name) as ready:
         yield ready
@@ -154,14 +155,39 @@ def _not_made(plan: SqliteToPostgresPlan, model: ModelSignature | None) -> Ready
         read_only=False,
         connections=plan.max_connections + plan.workers,
     )
-    return ReadyDestination(DestinationInfo(name, version, pgvector), server, None, None, model, fresh=True)
+    info = DestinationInfo(name, version, pgvector, plan.schema or USUAL_SCHEMA)
+    return ReadyDestination(info, server, None, None, model, fresh=True)
+
+
+def _say_target(main: Connection, target: Target, plan: SqliteToPostgresPlan) -> None:
+    """Where the rows go, where somebody may think of another place."""
+    if not target.exists:
+        making = "a copy would make it" if plan.dry_run else "making it"
+        logger.info("the schema {} is not there yet: {}", target.schema, making)
+    if target.skipped:
+        names = ", ".join(target.skipped)
+        logger.warning(
+            "search_path names {} before {}, and there is no such schema: the rows go to {}",
+            names,
+            target.schema,
+            target.schema,
+        )
+    if plan.schema is None and not schema.is_complete(main):
+        for other in other_copies(main, target):
+            logger.warning(
+                "the schema {} has an earlier copy, which stays as it is: the rows go to {}, which comes first in "
+                "search_path. To go on with the earlier one, give --schema {}",
+                other,
+                target.schema,
+                other,
+            )
 
 
 @contextmanager
 def _ready(
     plan: SqliteToPostgresPlan, url: str, layout: Layout, embedder: ModelSignature | None, run_name: str
 ) -> Iterator[ReadyDestination]:
-    session = MainSession(url, run_name, plan.answer_timeout)
+    session = MainSession(url, run_name, plan.answer_timeout, plan.schema)
     # The main connection holds the lock for the whole run; the pool has the others.
     pool = CoordinatorPool(session, f"{run_name} coordinator", plan)
     with closing(session):
@@ -169,7 +195,9 @@ def _ready(
         display = display_reached(url, main)
         with looking_at(display):
             server = schema.probe(main)
-            info = DestinationInfo(display, server.version, server.pgvector or server.pgvector_available)
+            target = session.home.target
+            assert target is not None, "a run's first session decides it"
+            info = DestinationInfo(display, server.version, server.pgvector or server.pgvector_available, target.schema)
             schema.check_server(server)
             extension.check(main, server, only_look=plan.dry_run)
             if not plan.dry_run:
@@ -177,6 +205,7 @@ def _ready(
             if not plan.dry_run:
                 # Before anything is asked about the data: what another run changes afterwards would not be seen.
                 schema.take_lock(main)
+            _say_target(main, target, plan)
             check_shape(main)
             rights.check_writing(main, plan)
             registered = registry.read_registry(main)

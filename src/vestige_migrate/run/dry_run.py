@@ -9,6 +9,7 @@ from psycopg import sql
 
 from vestige_migrate.decode.problem import Raw
 from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.ours import ours, relation
 from vestige_migrate.destination.present import PresenceCheck
 from vestige_migrate.report import MigrationReport, TableReport
 from vestige_migrate.run.ask import KeyAsker
@@ -41,7 +42,7 @@ def fill_dry_run(
             connection.execute("SET TRANSACTION READ ONLY")
             if not _exists(connection, table):
                 return 0
-            row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))).fetchone()
+            row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(ours(connection, table))).fetchone()
             return int(row[0]) if row else 0
 
     there = dict.fromkeys(counts, 0)
@@ -98,4 +99,4 @@ def _count_companions(
 
 
 def _exists(connection: Connection, table: str) -> bool:
-    return connection.execute("SELECT to_regclass(quote_ident(%s))", (table,)).fetchone() != (None,)
+    return connection.execute(sql.SQL("SELECT {}").format(relation("%s")), (table,)).fetchone() != (None,)

@@ -8,10 +8,12 @@ from datetime import datetime
 from uuid import UUID, uuid4
 
 from loguru import logger
+from psycopg import sql
 
 from vestige_migrate.decode.ids import decode_uuid
 from vestige_migrate.decode.problem import BadValue
 from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.ours import ours, relation
 from vestige_migrate.destination.read_back import naming, not_kept
 from vestige_migrate.destination.write import TableWriter
 from vestige_migrate.errors import WriteNotKept
@@ -28,9 +30,10 @@ OnErrors = Callable[[list[RowError]], None]
 
 def find_owner(destination: Connection, handle: str) -> UUID | None:
     """The destination's user of this handle; None where there is none, or no table yet."""
-    if destination.execute("SELECT to_regclass('users')").fetchone() == (None,):
+    if destination.execute(sql.SQL("SELECT {}").format(relation("'users'"))).fetchone() == (None,):
         return None
-    row = destination.execute("SELECT id FROM users WHERE handle = %s", (handle,)).fetchone()
+    query = sql.SQL("SELECT id FROM {} WHERE handle = %s").format(ours(destination, "users"))
+    row = destination.execute(query, (handle,)).fetchone()
     return row[0] if row else None
 
 
@@ -61,7 +64,8 @@ def make_owner(
             return theirs[0]
     made = uuid4()
     with naming(f"the user {handle} (--owner)"), destination.transaction():
-        destination.execute("INSERT INTO users (id, handle) VALUES (%s, %s)", (made, handle))
+        insert = sql.SQL("INSERT INTO {} (id, handle) VALUES (%s, %s)").format(ours(destination, "users"))
+        destination.execute(insert, (made, handle))
         if find_owner(destination, handle) != made:
             raise not_kept(f"the user {handle} (--owner)")
     logger.info("made the user {} with the id {}", handle, made)
@@ -70,7 +74,8 @@ def make_owner(
 
 def check_owner(destination: Connection, owner: UUID) -> None:
     """Raises `WriteNotKept` where the owner, who came with the users, is not there to be given memories."""
-    if destination.execute("SELECT FROM users WHERE id = %s", (owner,)).fetchone() is None:
+    query = sql.SQL("SELECT FROM {} WHERE id = %s").format(ours(destination, "users"))
+    if destination.execute(query, (owner,)).fetchone() is None:
         raise WriteNotKept(
             f"the user of --owner ({owner}) is not in the destination: the errors above say why it was not copied. "
             "Change that, or give another --owner, then run again; what was committed stays"

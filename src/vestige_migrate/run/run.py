@@ -262,7 +262,7 @@ class Run:
     def _log_start(self) -> None:
         plan, info = self._plan, self.report.destination
         logger.info(
-            "{} {} (V{}, {} line) to {} (PostgreSQL {}, pgvector {})",
+            "{} {} (V{}, {} line) to {} (PostgreSQL {}, pgvector {}, schema {})",
             "dry run:" if plan.dry_run else "copying",
             self.report.source.path,
             self.report.source.schema_version,
@@ -270,6 +270,7 @@ class Run:
             info.url,
             info.server_version,
             info.pgvector_version or "to be installed",
+            info.schema,
         )
         logger.info(
             "workers {}, batches of {} rows, model {}",

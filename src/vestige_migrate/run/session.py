@@ -28,15 +28,15 @@ class MainSession:
     """One connection at a time. Raises `DestinationUnusable` where the server cannot be reached at first.
 
     `home` is where it is, and where every other session of the run has to be. It moves when this one does: to the
-    server that took the place of a lost one.
+    server that took the place of a lost one. Its target is `schema`, or else what the session's own search_path says.
     """
 
-    def __init__(self, url: str, run_name: str, silence_seconds: float) -> None:
+    def __init__(self, url: str, run_name: str, silence_seconds: float, schema: str | None = None) -> None:
         self._url = url
         self._run_name = run_name
         self._name = f"{run_name} coordinator"
         self._silence_seconds = silence_seconds
-        self.connection = reach(url, self._name, silence_seconds)
+        self.connection = reach(url, self._name, silence_seconds, schema)
         assert self.connection.home is not None
         self.home: Home = self.connection.home
 
@@ -72,11 +72,11 @@ class MainSession:
         return self._connect(self._url)
 
     def _connect(self, url: str) -> WatchedConnection:
-        connection = connect(url, self._name, self._silence_seconds)
+        connection = connect(url, self._name, self._silence_seconds, target=self.home.target)
         try:
             found = identify(connection)
             check_successor(found, self.home.server)
-            home = Home(pin(url, connection), found)
+            home = Home(pin(url, connection), found, self.home.target)
             watch(connection, home, url, self._name, self._silence_seconds)
         except BaseException:
             connection.close()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from psycopg import sql
+
 from vestige_migrate.destination import indexes, registry
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.memory import is_local, read_limits
+from vestige_migrate.destination.ours import ours, relation
 from vestige_migrate.destination.pace import measure_pace
 from vestige_migrate.estimate import Estimate
 from vestige_migrate.plan import Indexes, SqliteToPostgresPlan, usable_cpus
@@ -94,10 +97,13 @@ def _conditions(plan: SqliteToPostgresPlan, destination: ReadyDestination, dimen
 def _there(connection: Connection, with_vectors: bool) -> tuple[int, int]:
     """Memories by the planner's count, and vectors where a graph of them has to be built, counted."""
     row = connection.execute(
-        "SELECT GREATEST(reltuples, 0)::bigint FROM pg_class WHERE oid = to_regclass('knowledge_nodes')"
+        sql.SQL("SELECT GREATEST(reltuples, 0)::bigint FROM pg_class WHERE oid = {}").format(
+            relation("'knowledge_nodes'")
+        )
     ).fetchone()
     rows = row[0] if row else 0
     if not with_vectors:
         return rows, rows
-    row = connection.execute("SELECT count(embedding) FROM knowledge_nodes").fetchone()
+    query = sql.SQL("SELECT count(embedding) FROM {}").format(ours(connection, "knowledge_nodes"))
+    row = connection.execute(query).fetchone()
     return rows, row[0] if row else 0

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from vestige_migrate.destination import archived
 from vestige_migrate.destination.archive import ARCHIVE
 from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.ours import in_advice
 from vestige_migrate.errors import SourceIncomplete
 from vestige_migrate.plan import BATCH_BYTES
 from vestige_migrate.run.archive import encode
@@ -123,7 +124,8 @@ class ArchiveCheck:
             for name in leftover.to_archive:
                 self._look(leftover.source, name, differences, evidence)
         else:
-            differences = [_none_archived(name, rows, absent) for name, rows in leftover.to_archive.items()]
+            archive = in_advice(self._postgres, ARCHIVE)
+            differences = [_none_archived(name, rows, absent, archive) for name, rows in leftover.to_archive.items()]
         differences += [_lost(name, rows) for name, rows in leftover.lost.items()]
         compared = emptied or not differences or evidence.is_of_this_source
         state = absent or (ArchiveState.COMPARED if compared else ArchiveState.NONE_OF_THIS_SOURCE)
@@ -178,8 +180,8 @@ def _not_archived(table: str, key: str, reason: str | None) -> Difference:
     return Difference(table, key, Kind.NOT_ARCHIVED, detail=detail)
 
 
-def _none_archived(table: str, rows: int, state: ArchiveState) -> Difference:
-    unreadable = f"cannot be read by this role: let its owner run GRANT SELECT ON {ARCHIVE}, or connect as its owner"
+def _none_archived(table: str, rows: int, state: ArchiveState, archive: str) -> Difference:
+    unreadable = f"cannot be read by this role: let its owner run GRANT SELECT ON {archive}, or connect as its owner"
     reason = unreadable if state is ArchiveState.UNREADABLE else "is not in the destination: copy with --archive"
     return Difference(table, _rows(rows), Kind.NOT_ARCHIVED, detail=f"not archived, {ARCHIVE} {reason}")
 

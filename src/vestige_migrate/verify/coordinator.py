@@ -188,7 +188,8 @@ class _Verification:
         for source in self._sources:
             info = source.info
             logger.info("comparing {} (V{}, {} line)", info.path, info.schema_version, info.lineage)
-        logger.info("with {}: {} workers", self.report.destination.url, self._plan.workers)
+        there = self.report.destination
+        logger.info("with {}, schema {}: {} workers", there.url, there.schema, self._plan.workers)
         before = [source.state() for source in self._sources]
         with self._phase("sample"):
             sides = [(source.connection, source.layout) for source in self._sources]

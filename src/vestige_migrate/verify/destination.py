@@ -12,6 +12,7 @@ from vestige_migrate.destination.reach import check_second, looking_at, reach
 from vestige_migrate.destination.schema import ServerInfo
 from vestige_migrate.destination.server import Home
 from vestige_migrate.destination.shape import check_columns
+from vestige_migrate.destination.target import Target, other_copies
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.plan import ModelSignature, SqliteToPostgresPlan
 from vestige_migrate.report import DestinationInfo
@@ -39,28 +40,32 @@ def open_destination(plan: SqliteToPostgresPlan, run_name: str) -> Iterator[Open
     with ExitStack() as held:
         url = held.enter_context(resolved_url(plan, make=False))
         name = f"{run_name} coordinator"
-        main = held.enter_context(reach(url, name, plan.answer_timeout))
+        main = held.enter_context(reach(url, name, plan.answer_timeout, plan.schema, only_reads=True))
         home = main.home
         assert home is not None
         display = display_reached(url, main)
+        target = home.target
+        assert target is not None, "a run's first session decides it"
         with looking_at(display):
             server = schema.probe(main)
-            _check(main, server, plan)
+            _check(main, server, plan, target)
             schema.take_shared_lock(main)
             held.callback(schema.release_shared_lock, main)
             registered = registry.read_registry(main)
-            info = DestinationInfo(display, server.version, server.pgvector)
+            info = DestinationInfo(display, server.version, server.pgvector, target.schema)
             check_second(home, name)
         yield OpenDestination(info, main, home, registered)
 
 
-def _check(main: Connection, server: ServerInfo, plan: SqliteToPostgresPlan) -> None:
+def _check(main: Connection, server: ServerInfo, plan: SqliteToPostgresPlan, target: Target) -> None:
     absent = schema.missing_tables(main)
     if server.pgvector is None or absent:
-        lacks = f"no table {absent[0]}" if absent else "no pgvector"
+        lacks = f"no table {absent[0]} in the schema {target.schema}" if absent else "no pgvector"
+        others = other_copies(main, target) if absent else []
+        hint = f" (the schema {others[0]} has a copy: give --schema {others[0]})" if others else ""
         raise DestinationUnusable(
-            f"the destination has {lacks}: nothing was copied there yet. Run vestige migrate copy first, or check "
-            "the URL"
+            f"the destination has {lacks}: nothing was copied there yet{hint}. Run vestige migrate copy first, or "
+            "check the URL"
         )
     extension.check(main, server)
     check_columns(main)

@@ -81,10 +81,7 @@ class TableComparison:
     extra: int = 0
 
 
-_INDEX_LACKS = (
-    "full text does not find it by its own words, although its row has them: its index lacks it, REINDEX TABLE "
-    "knowledge_nodes"
-)
+_INDEX_LACKS = "full text does not find it by its own words, although its row has them: its index lacks it, "
 
 
 @dataclass
@@ -104,6 +101,8 @@ class SearchCheck:
     not_found: list[str] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
     """Memories whose `search_vec` is not what their texts make of it. Also those without a word that search finds."""
+    memories: str = "knowledge_nodes"
+    """Their table as a statement names it."""
 
     @property
     def differences(self) -> list[Difference]:
@@ -114,7 +113,9 @@ class SearchCheck:
             for id_ in self.stale
         ]
         return found + [
-            Difference("knowledge_nodes", id_, Kind.SEARCH, ("search_vec",), _INDEX_LACKS)
+            Difference(
+                "knowledge_nodes", id_, Kind.SEARCH, ("search_vec",), f"{_INDEX_LACKS}REINDEX TABLE {self.memories}"
+            )
             for id_ in self.not_found
             if id_ not in stale
         ]
@@ -204,7 +205,7 @@ class VerifyReport:
             "complete": self.complete,
             "same": self.same,
             **({"source": sources[0]} if len(sources) == 1 else {"sources": sources}),
-            "destination": asdict(self.destination),
+            "destination": self.destination.as_json(),
             "model": asdict(self.model) if self.model else None,
             "tables": {name: asdict(table) for name, table in self.tables.items()},
             "differences": [difference.as_json() for difference in self.differences],

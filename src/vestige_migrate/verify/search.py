@@ -10,6 +10,7 @@ import numpy as np
 
 from vestige_migrate.destination import search
 from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.ours import in_advice
 from vestige_migrate.destination.structure import Structure
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.read import read_by_key
@@ -39,7 +40,7 @@ def check_search(
     exact: Sequence[Nearest],
 ) -> SearchCheck:
     """Searches for every sampled memory; `exact` has the true neighbours of each query."""
-    check = SearchCheck(NEIGHBOURS)
+    check = SearchCheck(NEIGHBOURS, memories=in_advice(connection, "knowledge_nodes"))
     check.no_recall = _why_no_recall(structure, connection, queries, exact)
     if check.no_recall is None:
         _check_vectors(connection, sides, queries, exact, check)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
 from vestige_migrate.paths import absolute, expanded
+from vestige_migrate.report import USUAL_SCHEMA
 
 PREFIX = "embedded"
 DATABASE = "vestige"
@@ -29,6 +31,13 @@ class EmbeddedServer:
     psql: str = field(repr=False)
     started: bool = False
 
+    def psql_in(self, schema: str | None) -> str:
+        """The command that opens psql with the tables of this schema on its search_path; pgvector is in public."""
+        if schema is None or schema == USUAL_SCHEMA:
+            return self.psql
+        program = shlex.split(self.psql)[0]
+        return shlex.join([program, f"{self.url}&options={quote(_search_path(schema), safe='')}"])
+
 
 def is_embedded(url: str) -> bool:
     """Whether a --postgres-url asks for the bundled server."""
@@ -48,6 +57,12 @@ def url_of(sockets: Path, port: int = PORT, database: str = DATABASE) -> str:
     bytes, whatever they are; a comma in it would still divide it (sockets.py).
     """
     return f"postgresql://postgres@/{database}?port={port}&host={quote(os.fsencode(sockets), safe='/')}"
+
+
+def _search_path(schema: str) -> str:
+    """The setting as `options` takes it: in there a backslash keeps a space from ending it."""
+    quoted = schema.replace('"', '""')
+    return re.sub(r"([\\\s])", r"\\\1", f'-csearch_path="{quoted}",{USUAL_SCHEMA}')
 
 
 def psql_command(bin_path: Path, url: str) -> str:

@@ -1,5 +1,5 @@
 -- The destination's tables. Every statement may run again; indexes are in indexes.sql.
--- Names are not qualified: they land in the first schema of the connection's search_path.
+-- Names are not qualified: they land in the first schema of the session's search_path, which is the target (target.py).
 
 CREATE TABLE IF NOT EXISTS embedding_model (
     id smallint PRIMARY KEY DEFAULT 1 CHECK (id = 1),

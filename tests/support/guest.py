@@ -47,4 +47,4 @@ def made_guest(owner_url: str) -> Iterator[Guest]:
     try:
         yield guest
     finally:
-        guest.owner("DROP OWNED BY {role}", "DROP ROLE {role}")
+        guest.owner("ALTER DATABASE {db} OWNER TO CURRENT_USER", "DROP OWNED BY {role}", "DROP ROLE {role}")
