@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -137,7 +138,7 @@ def found_source(plan: SqliteToPostgresPlan, wanted: ModelSignature | None = Non
     every refusal comes before the first write, of an upgrade as well.
     """
     path = plan.sqlite_path
-    original = Original(path.resolve(), file_state(path.resolve()))
+    original = _original(path)
     with find_source(path, by_key=plan.on_conflict is OnConflict.NEWER) as (unpinned, damage, oddities):
         file = _pinned(unpinned, path)
         layout = _inspect(file, path, wanted)
@@ -183,6 +184,12 @@ def found_source(plan: SqliteToPostgresPlan, wanted: ModelSignature | None = Non
             )
         _say_labels(path, layout)
         yield FoundSource(path, file, layout, damage.lost if damage is not None else (), original, wanted)
+
+
+def _original(path: Path) -> Original:
+    # Where a link leads to itself `resolve` raises: that is refused later, in words.
+    file = Path(os.path.realpath(path))
+    return Original(file, file_state(file))
 
 
 def _check_one_name(path: Path, layout: Layout) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import stat
 from collections import Counter
 from enum import Enum
@@ -153,7 +154,7 @@ def _check_length(path: Path, header: bytes, size: int) -> None:
 
 def companion(path: Path, suffix: str) -> Path | None:
     """The file that SQLite keeps beside a database (`-wal`, `-journal`), where it is there and not empty."""
-    real = path.resolve()
+    real = Path(os.path.realpath(path))  # `resolve` raises where a link leads to itself
     beside = real.with_name(real.name + suffix)
     try:
         return beside if beside.stat().st_size > 0 else None
