@@ -86,7 +86,10 @@ def test_closed_streams(redirection: str, source: Path, database: str, command: 
 
 
 def test_closed_streams_and_a_failure(command: CommandLine) -> None:
-    assert shell(command, ">&- 2>&-", "copy", "--sqlite-path", "none.db").returncode == 3
+    assert (
+        shell(command, ">&- 2>&-", "copy", "--sqlite-path", "none.db", "--postgres-url", "postgresql://h/d").returncode
+        == 3
+    )
 
 
 FULL = [device for device in ("/dev/full",) if Path(device).exists()]

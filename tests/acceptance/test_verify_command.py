@@ -85,10 +85,10 @@ def test_more_than_twenty_differences_are_counted(
 
 def test_refusals(source: Path, tmp_path: Path, database: str, copy: Copier, command: CommandLine) -> None:
     empty = command("verify", "--sqlite-path", source, "--postgres-url", database)
-    assert (empty.returncode, empty.stdout) == (3, "")
+    assert (empty.returncode, empty.stdout) == (3, "nothing was compared, for the reason in the error\n")
     assert "error: the destination has no" in empty.stderr
     absent = command("verify", "--sqlite-path", tmp_path / "none.db", "--postgres-url", database)
-    assert absent.returncode == 3
+    assert (absent.returncode, absent.stdout) == (empty.returncode, empty.stdout)
     old = build_source(tmp_path / "old.db", SourceSpec(line="shared", version=13, form="vestige").sized(5))
     copy(old, snapshot=True)
     refused = command("verify", "--sqlite-path", old, "--postgres-url", database)

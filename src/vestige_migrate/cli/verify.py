@@ -12,7 +12,7 @@ from vestige_migrate.cli import options
 from vestige_migrate.cli.outputs import STANDARD_OUTPUT, Outputs, RunFacts
 from vestige_migrate.cli.progress import ProgressBars
 from vestige_migrate.cli.streams import SteadyConsole
-from vestige_migrate.cli.verify_output import print_verification
+from vestige_migrate.cli.verify_output import answered, print_verification
 from vestige_migrate.limits import limits_refuse
 from vestige_migrate.places import default_database
 from vestige_migrate.plan import SqliteToPostgresPlan, default_workers
@@ -67,6 +67,7 @@ def verify(
     errors_to = SteadyConsole(stderr=True)
     facts = RunFacts.of("verify", False, sqlite_path, postgres_url or "", schema)
     outputs = Outputs(facts, report, log_file, errors_to)
+    answers_to = errors_to if report == STANDARD_OUTPUT else SteadyConsole()
     shown = sys.stderr.isatty() if progress is None else progress
     with outputs.told_of_failure():
         outputs.begin(log_level, debug)
@@ -89,8 +90,8 @@ def verify(
         with limits_refuse():
             from vestige_migrate.verify.coordinator import verify_several_to_postgres
 
-        with ProgressBars(errors_to, shown) as bars:
+        with answered(answers_to), ProgressBars(errors_to, shown) as bars:
             result = verify_several_to_postgres([replace(plan, sqlite_path=path) for path in paths], bars.update)
     outputs.write(result)
-    print_verification(result, errors_to if report == STANDARD_OUTPUT else SteadyConsole())
+    print_verification(result, answers_to)
     return result.exit_code

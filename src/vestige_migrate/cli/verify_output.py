@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 
 from rich.console import Console
@@ -10,6 +12,8 @@ from rich.text import Text
 from vestige_migrate.cli.awaiting import awaiting_line
 from vestige_migrate.cli.counts import print_counts
 from vestige_migrate.cli.output import SHOWN_ERRORS, names_with_rows, print_destination
+from vestige_migrate.cli.streams import SteadyConsole
+from vestige_migrate.errors import MigrationError, PlanError, Refused
 from vestige_migrate.report import RowError
 from vestige_migrate.source.counts import CACHES
 from vestige_migrate.verify.archive_report import ArchiveState
@@ -37,6 +41,21 @@ def print_verification(report: VerifyReport, console: Console) -> None:
     rate = rows / report.duration_seconds if report.duration_seconds else 0.0
     took = f"compared {rows} rows in {report.duration_seconds:.1f} s ({rate:.0f} rows/s)"
     console.print(Text(f"{answer(report)}: {took}"), soft_wrap=True)
+
+
+@contextmanager
+def answered(console: SteadyConsole) -> Iterator[None]:
+    """Whoever reads only standard output finds no comparison there that was refused or did not come to its end."""
+    try:
+        yield
+    except PlanError:
+        raise
+    except Refused:
+        console.print_line("nothing was compared, for the reason in the error")
+        raise
+    except MigrationError:
+        console.print_line("not compared to the end, for the reason in the error")
+        raise
 
 
 def answer(report: VerifyReport) -> str:
