@@ -136,6 +136,35 @@ class ScopeInfo:
 
 
 @dataclass(frozen=True)
+class PortableInfo:
+    """What the source is where it is a portable archive. `lacks` are tables of a file of its version that no archive
+    holds: what is in them comes over from the file itself, or says which model its vectors are of. `lacks_unplaced` are
+    others, and `missing` tables that an archive holds and this one does not."""
+
+    vestige_version: str | None
+    exported_at: str | None
+    lacks: tuple[str, ...]
+    lacks_unplaced: tuple[str, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def lines(self) -> list[str]:
+        """What a person has to know of it."""
+        parts = [", ".join(self.lacks)] if self.lacks else []
+        if self.lacks_unplaced:
+            parts.append(f"without a place in the destination, {', '.join(self.lacks_unplaced)}")
+        lines = []
+        if parts:
+            lines.append(
+                f"not in the source, as a portable archive holds none of it: {'; '.join(parts)} (copy the file itself, "
+                "if it is still there, to have what is in them)"
+            )
+        if self.missing:
+            lines.append(f"missing from the source, though a portable archive holds them: {', '.join(self.missing)}")
+        return lines
+
+
+@dataclass(frozen=True)
 class SourceInfo:
     """The source file as it was found."""
 
@@ -143,13 +172,11 @@ class SourceInfo:
     schema_version: int
     lineage: str
     scope: ScopeInfo | None = None
+    portable_archive: PortableInfo | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The entry in the JSON report; `scope` only where one was asked for."""
-        values = asdict(self)
-        if self.scope is None:
-            del values["scope"]
-        return values
+        """The entry in the JSON report; `scope` only where one was asked for, `portable_archive` where it is one."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)

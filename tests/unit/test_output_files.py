@@ -161,6 +161,11 @@ def test_a_memory_that_is_encrypted_or_packed_is_no_output_either(source: Path, 
                 error = refusal("verify", "--sqlite-path", source, "--postgres-url", NOWHERE, option, path)
                 assert error.exit_code == 2
                 assert "is no text" in str(error)
+    portable = made(tmp_path / "memories.json", b'{\n  "archiveFormat": "vestige.portable.v1",\n  "tables": [')
+    with untouched(tmp_path):
+        error = refusal("copy", "--sqlite-path", source, "--postgres-url", NOWHERE, "--report", portable)
+        assert error.exit_code == 2
+        assert "is a portable archive of Vestige, and may be the only one of a memory" in str(error)
     for text in ('{"schema": 1, "ü', "2026-01-01 INFO \x1b[1m done\n"):
         assert accept("--report", str(made(tmp_path / "text", text.encode()[:-1])), in_use([source], NOWHERE))
 

@@ -68,7 +68,7 @@ SqlitePaths = Annotated[
     typer.Option(
         "--sqlite-path",
         metavar="PATH",
-        help=f"Vestige's file ({_DEFAULT_FILE}). Give it again for each "
+        help=f"Vestige's file, or a portable archive of it ({_DEFAULT_FILE}). Give it again for each "
         "further file: they are copied one after the other. An encrypted file's key is taken from "
         "$VESTIGE_ENCRYPTION_KEY.",
         show_default=False,

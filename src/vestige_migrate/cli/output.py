@@ -93,6 +93,8 @@ def _print_section(report: MigrationReport, console: Console) -> None:
     _print_errors(report, console)
     if report.source.scope is not None:
         console.print(Text(str(report.source.scope)), soft_wrap=True)
+    for line in report.source.portable_archive.lines if report.source.portable_archive is not None else ():
+        console.print(Text(line), soft_wrap=True)
     if report.archived:
         verb = "to archive" if report.dry_run else "archived"
         console.print(Text(f"{verb} in vestige_archive: {names_with_rows(report.archived)}"))

@@ -34,6 +34,8 @@ _DATABASE_STARTS = (
 )
 """How a database, a WAL (two byte orders) and a rollback journal begin (https://sqlite.org/fileformat2.html)."""
 _START_BYTES = 65_536
+_PORTABLE = re.compile(rb'"archiveFormat"\s*:\s*"vestige\.portable\.')
+"""By which a portable archive is known; Vestige writes it at the very beginning."""
 _SHARED = stat.S_IWOTH
 _CLUSTER = "PG_VERSION"
 """What a data directory of PostgreSQL has in it."""
@@ -266,6 +268,11 @@ def _check_regular(place: Place, found: os.stat_result) -> None:
     if start.startswith(_DATABASE_STARTS):
         raise place.refused(
             "is an SQLite database, or the log of one: writing there would destroy it. Give another path"
+        )
+    if _PORTABLE.search(start):
+        raise place.refused(
+            "is a portable archive of Vestige, and may be the only one of a memory: writing there would destroy it. "
+            "Give another path"
         )
     if b"\0" in start:
         raise place.refused(

@@ -96,6 +96,8 @@ def archive_lines(report: VerifyReport) -> list[str]:
         advice = "" if len(caches) == len(archive.left_behind) else f", keep the file{or_copy}"
         but = f" (but for {', '.join(caches)}, which is worthless without the file)" if advice and caches else ""
         lines.append(f"only in the source{advice}{but}: {names_with_rows(archive.left_behind)}")
+    for source in report.sources:
+        lines += source.portable_archive.lines if source.portable_archive is not None else []
     if report.awaiting_reembed:
         lines.append(awaiting_line(report.awaiting_reembed, report.awaiting_reasons, report.model))
     return lines

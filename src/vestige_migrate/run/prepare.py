@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from vestige_migrate.errors import SourceReplaced, SourceUnusable
 from vestige_migrate.model_names import MINI_DIMENSION
 from vestige_migrate.paths import shown
 from vestige_migrate.plan import ModelSignature, OnConflict, SqliteToPostgresPlan
-from vestige_migrate.report import ScopeInfo, SourceInfo
+from vestige_migrate.report import PortableInfo, ScopeInfo, SourceInfo
 from vestige_migrate.shared_folders import is_root, others_can_exchange
 from vestige_migrate.source import driver
 from vestige_migrate.source.connect import SourceFile, open_source
@@ -25,6 +25,7 @@ from vestige_migrate.source.inspect import damaged, inspect_source
 from vestige_migrate.source.kind import companion
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.lineage import (
+    FORK,
     NEWEST_KNOWN,
     check_readable,
     check_upgradable,
@@ -34,6 +35,8 @@ from vestige_migrate.source.lineage import (
 )
 from vestige_migrate.source.names import other_name
 from vestige_migrate.source.oddities import describe
+from vestige_migrate.source.portable import Portable, is_json, unpacked
+from vestige_migrate.source.portable_tables import lacking
 from vestige_migrate.source.salvage import LostRow
 from vestige_migrate.source.scope import check_scope, keep_scope
 from vestige_migrate.source.snapshot import no_snapshot, take_snapshot
@@ -120,6 +123,8 @@ class FoundSource:
     original: Original | None = None
     wanted: ModelSignature | None = None
     """The model that was asked for, which counts where the file has vectors of it."""
+    portable: PortableInfo | None = None
+    """Where the path leads to a portable archive: `file` is the private file that was made of it."""
 
     def choosing(self, wanted: ModelSignature | None) -> FoundSource:
         """The same source with the vectors of this model, where it has others as well."""
@@ -139,9 +144,14 @@ def found_source(plan: SqliteToPostgresPlan, wanted: ModelSignature | None = Non
     """
     path = plan.sqlite_path
     original = _original(path)
-    with find_source(path, by_key=plan.on_conflict is OnConflict.NEWER) as (unpinned, damage, oddities):
+    with ExitStack() as opened:
+        portable = opened.enter_context(unpacked(path)) if is_json(path) else None
+        unpinned, damage, oddities = opened.enter_context(
+            find_source(portable.file if portable else path, by_key=plan.on_conflict is OnConflict.NEWER)
+        )
         file = _pinned(unpinned, path)
         layout = _inspect(file, path, wanted)
+        lost = portable.lost if portable else damage.lost if damage is not None else ()
         if plan.scope is not None:
             with _open(file, path) as connection:
                 check_scope(connection, layout, plan.scope, path)
@@ -155,7 +165,9 @@ def found_source(plan: SqliteToPostgresPlan, wanted: ModelSignature | None = Non
                 damage.finding,
                 len(damage.lost),
             )
-        if plan.allow_source_upgrade:
+        if portable is not None:
+            pass  # the private file is brought forward, whatever the flags say: nobody else has it
+        elif plan.allow_source_upgrade:
             check_upgradable(layout, path)
             if not is_readable(layout):
                 _check_one_name(path, layout)
@@ -167,10 +179,11 @@ def found_source(plan: SqliteToPostgresPlan, wanted: ModelSignature | None = Non
                 )
         elif not plan.snapshot:
             check_readable(layout, path)
-        found_strange = strange(layout)
+        # An archive has no table of those by which a branch of Vestige is told.
+        found_strange = strange(layout) if portable is None or layout.lineage == FORK else None
         if found_strange is not None:
             logger.warning("{} {}", shown(path), found_strange)
-        since = lives_on(path)
+        since = lives_on(path) if portable is None else None
         if since is not None:
             logger.warning("{}: {}", shown(path), since)
         if is_newer_than_known(layout.lineage, layout.version):
@@ -183,7 +196,24 @@ def found_source(plan: SqliteToPostgresPlan, wanted: ModelSignature | None = Non
                 NEWEST_KNOWN[layout.lineage],
             )
         _say_labels(path, layout)
-        yield FoundSource(path, file, layout, damage.lost if damage is not None else (), original, wanted)
+        info = _portable_info(path, portable, layout) if portable is not None else None
+        yield FoundSource(path, file, layout, lost, original, wanted, info)
+
+
+def _portable_info(path: Path, portable: Portable, layout: Layout) -> PortableInfo:
+    """What the archive is and lacks, in the log too."""
+    lacks = lacking(layout.lineage, layout.version, portable.tables)
+    info = PortableInfo(portable.vestige_version, portable.exported_at, *lacks)
+    logger.info(
+        "{} is a portable archive of V{} (Vestige {}, exported {})",
+        shown(path),
+        layout.version,
+        info.vestige_version or "of no known version",
+        info.exported_at or "at no known time",
+    )
+    for line in info.lines:
+        logger.warning("{}: {}", shown(path), line)
+    return info
 
 
 def _original(path: Path) -> Original:
@@ -244,7 +274,14 @@ def prepared_source(plan: SqliteToPostgresPlan, found: FoundSource) -> Iterator[
     Raises `SourceUnusable` where the upgrade or the snapshot cannot be made.
     """
     path, layout = found.path, found.layout
-    if plan.snapshot:
+    if found.portable is not None:
+        if not is_readable(layout):
+            _upgrade_snapshot(found.file, path)
+            logger.info("upgraded the private file from V{} to V15", layout.version)
+            layout = _checked_again(found.file, found)
+        if plan.snapshot:
+            found = replace(found, original=None)
+    elif plan.snapshot:
         with take_snapshot(found.file) as copy:
             if not is_readable(layout):
                 _upgrade_snapshot(copy, path)
@@ -258,7 +295,7 @@ def prepared_source(plan: SqliteToPostgresPlan, found: FoundSource) -> Iterator[
                 yield prepared
         return
     # A dry run changes nothing: it counts an older file as it is where the upgrade is allowed.
-    if plan.allow_source_upgrade and not is_readable(layout) and not plan.dry_run:
+    if plan.allow_source_upgrade and not is_readable(layout) and not plan.dry_run and found.portable is None:
         backup = upgrade_in_place(path, found.file.cipher)
         if backup is not None:
             logger.info("upgraded {} from V{} to V15; the backup is {}", shown(path), layout.version, shown(backup))
@@ -330,7 +367,7 @@ def _opened(
     """An open source; the report names the version and line that it was found with."""
     path = found.path
     file = _pinned(file, path) if file.identity is None else file
-    info = SourceInfo(shown(path), found.layout.version, found.layout.lineage, scope)
+    info = SourceInfo(shown(path), found.layout.version, found.layout.lineage, scope, found.portable)
     with _open(file, path) as connection:
         try:
             witnesses = Witnesses.of(file, connection)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 import os
+import shlex
 import stat
 from collections import Counter
 from enum import Enum
@@ -11,6 +13,7 @@ from pathlib import Path
 
 from vestige_migrate import vestige4
 from vestige_migrate.errors import SourceUnusable
+from vestige_migrate.paths import shown
 from vestige_migrate.source.driver import KEY_VARIABLE, MAGIC, has_sqlcipher, key_from_environment
 from vestige_migrate.source.header import HEADER_BYTES, size_is_current, whole_bytes
 
@@ -66,6 +69,22 @@ _RESTORE = "Restore a backup, or copy the file again from where it came from"
 
 _GIVE = "give Vestige's database with --sqlite-path"
 
+EXPORT = "vestige portable-export FILE"
+NO_ARCHIVE = (
+    f"JSON without archiveFormat, so no portable archive of Vestige either. `{EXPORT}` writes one (`vestige export` "
+    "does not: it leaves out most of what a memory is)"
+)
+"""What is said of JSON that is something else."""
+
+_PACKED = (
+    (b"\x1f\x8b", "gzip -dc"),
+    (b"BZh", "bzip2 -dc"),
+    (b"\xfd7zXZ\0", "xz -dc"),
+    (b"\x28\xb5\x2f\xfd", "zstd -dc"),
+    (b"PK\3\4", "unzip -p"),
+)
+"""How a packed file begins, and the command that writes what is in it to standard output."""
+
 
 def _missing(path: Path) -> str:
     if path.is_symlink():
@@ -86,8 +105,14 @@ def _no_file(path: Path, mode: int) -> str:
 
 def _check_encrypted(path: Path, start: bytes, size: int) -> None:
     """Raises `SourceUnusable` unless the file may be encrypted and there is all it takes to open it."""
+    packed = next((command for mark, command in _PACKED if start.startswith(mark)), None)
+    if packed is not None:
+        raise SourceUnusable(
+            f"{path} is packed: unpack it, and give what comes out ({packed} {shlex.quote(shown(path))} > NEW-FILE)"
+        )
     if _is_text(start):
-        raise SourceUnusable(f"{path} is a text file, and no SQLite database: {_GIVE}")
+        is_list = start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
+        raise SourceUnusable(f"{path} is a text file, and no SQLite database: {NO_ARCHIVE if is_list else _GIVE}")
     explained = vestige4.explain(path)
     if explained is not None or not _looks_like_noise(start):
         raise SourceUnusable(f"{path} is no SQLite database: {explained or _GIVE}")

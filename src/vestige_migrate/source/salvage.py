@@ -34,11 +34,14 @@ _END = _HIGHEST
 
 @dataclass(frozen=True)
 class LostRow:
-    """A row that cannot be read. Without a rowid: an unknown number of rows, of which no index knows anything."""
+    """A row that cannot be read. Without a rowid: an unknown number of rows, of which no index knows anything. With a
+    column: the row is there, and has no value in it."""
 
     table: str
     rowid: int | None
     known: Known = ()
+    reason: str = "damaged page"
+    column: str | None = None
 
     def evaluate(self, expressions: Sequence[str]) -> list[Raw] | None:
         """SQL expressions over the row's columns, with the row as `n`; None where what is known is not enough."""

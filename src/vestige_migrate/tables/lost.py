@@ -1,4 +1,4 @@
-"""Rows of a damaged source that cannot be read, as errors."""
+"""Rows of a damaged source that cannot be read, and values that are missing from others, as errors."""
 
 from __future__ import annotations
 
@@ -30,11 +30,20 @@ def errors_of_lost(lost: Iterable[LostRow], sources: Mapping[str, TableSource]) 
     """By destination table. A table of the source may be read for several; one that is read for none is left out."""
     lost = list(lost)
     found: dict[str, LostErrors] = {}
+    seen: set[str] = set()
     for name, source in sources.items():
-        rows = [row for row in lost if row.table == source.base]
+        rows = [row for row in lost if row.table == source.base and row.column is None]
         errors = [_error(name, source.key, row) for row in rows]
         if name == "knowledge_nodes":
             errors += [_without_vector(row) for row in lost if row.table in VECTOR_TABLES and row.table in source.joins]
+        # Once, although the same row may be read for several tables.
+        values = (
+            [row for row in lost if row.table == source.base and row.column is not None]
+            if source.base not in seen
+            else []
+        )
+        seen.add(source.base)
+        errors += [_without_value(name, source.key, row) for row in values]
         if errors:
             found[name] = LostErrors(len(rows), tuple(errors))
     return found
@@ -52,6 +61,13 @@ def _error(name: str, key: tuple[str, ...], row: LostRow) -> RowError:
     return RowError(name, id_, None, _message(row), Outcome.NOT_COPIED)
 
 
+def _without_value(name: str, key: tuple[str, ...], row: LostRow) -> RowError:
+    values = row.evaluate(key)
+    id_ = name_key(TABLES[name], values) if values is not None else NIL_UUID
+    message = f"{row.column} of row {row.rowid} of the source's {row.table} cannot be read ({row.reason})"
+    return RowError(name, id_, row.column, message, Outcome.COPIED_WITHOUT_VALUE)
+
+
 def _without_vector(row: LostRow) -> RowError:
     values = row.evaluate(('n."node_id"',))
     id_ = name_key(TABLES["knowledge_nodes"], values) if values is not None else NIL_UUID
@@ -60,5 +76,5 @@ def _without_vector(row: LostRow) -> RowError:
 
 def _message(row: LostRow) -> str:
     if row.rowid is None:
-        return f"rows of the source's {row.table} cannot be read, nor how many (damaged page)"
-    return f"row {row.rowid} of the source's {row.table} cannot be read (damaged page)"
+        return f"rows of the source's {row.table} cannot be read, nor how many ({row.reason})"
+    return f"row {row.rowid} of the source's {row.table} cannot be read ({row.reason})"
