@@ -12,10 +12,11 @@ Span = tuple[float, float]
 @dataclass(frozen=True)
 class HnswEstimate:
     """The build of the HNSW index: the memory that a graph of so many vectors wants, what the server has set, what the
-    build would get and why."""
+    build would get and why. `form` is the type that it has of each: vector, halfvec or bit."""
 
     vectors: int
     dimension: int
+    form: str
     memory_wanted_mib: int
     memory_set_mib: int
     memory_given_mib: int

@@ -134,10 +134,10 @@ def test_archived_rows_count_too(tmp_path: Path, copy: Copier) -> None:
 
 
 def test_vectors_too_long_for_an_index_get_none(tmp_path: Path, copy: Copier) -> None:
-    path = build_source(tmp_path / "vestige.db", SourceSpec(dimension=2001).sized(10))
+    path = build_source(tmp_path / "vestige.db", SourceSpec(dimension=16_001).sized(10))
     found = estimated(copy(path, dry_run=True))
     assert found.hnsw is None
-    assert found.vector_bytes == pytest.approx(10 * 2001 * 4, rel=0.1)
+    assert found.vector_bytes == pytest.approx(10 * 16_001 * 4, rel=0.1)
 
 
 def test_the_pace_is_measured_where_nothing_may_be_written(database: str) -> None:

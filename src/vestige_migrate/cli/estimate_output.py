@@ -7,6 +7,7 @@ from rich.text import Text
 
 from vestige_migrate.estimate import Estimate, HnswEstimate, Span
 
+_FORMS = {"vector": "", "halfvec": " in half precision (halfvec)", "bit": " in single bits"}
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 _STEP = 1024
 _MINUTE, _HOUR = 60, 3600
@@ -54,7 +55,7 @@ def _disk(estimate: Estimate) -> str:
 def _hnsw(hnsw: HnswEstimate) -> str:
     fits = "" if hnsw.fits else "; it does not fit, and the build takes several times as long"
     return (
-        f"memory of the HNSW build: the graph of {hnsw.vectors:,} x {hnsw.dimension} wants "
+        f"memory of the HNSW build: the graph of {hnsw.vectors:,} x {hnsw.dimension}{_FORMS[hnsw.form]} wants "
         f"{hnsw.memory_wanted_mib:,} MiB; maintenance_work_mem is {hnsw.memory_set_mib:,} MiB "
         f"and would be set to {hnsw.memory_given_mib:,} MiB ({hnsw.reason}){fits}"
     )

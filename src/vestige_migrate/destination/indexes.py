@@ -14,7 +14,9 @@ from vestige_migrate.destination.builds import Build
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.memory import HnswMemory, choose_memory, read_limits
 from vestige_migrate.destination.ours import ours, relation
+from vestige_migrate.destination.registry import column_dimension
 from vestige_migrate.destination.schema import read_sql, statements
+from vestige_migrate.destination.vector_index import Form, forms_here, indexed, schema_of_pgvector
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.tables import TABLES
 
@@ -22,13 +24,13 @@ HNSW_INDEX = "idx_knowledge_nodes_embedding_hnsw"
 SCOPE_INDEX = "idx_knowledge_nodes_scope"
 _ANALYZE_SHARE = 0.1
 """autovacuum_analyze_scale_factor's default."""
-MAX_HNSW_DIMENSION = 2000
-"""pgvector's limit of an HNSW index on `vector` (https://github.com/pgvector/pgvector#hnsw)."""
 
 _NAME = re.compile(r"CREATE INDEX IF NOT EXISTS (\w+)")
 _PARALLEL_FROM_VECTORS = 5000
 """From here on parallel workers pay, however few pages the table itself has: long vectors are stored beside it, and
 PostgreSQL counts its own pages alone (5,000 x 768 built with one process 1.5 s, with three on two cores 0.9 s)."""
+_INDEXED: LiteralString = "embedding vector_cosine_ops"
+_LARGEST_HALF = 65_504
 _OUTGROWN = "hnsw graph no longer fits"
 _SHARED_BESIDE_MIB = 64
 """Shared memory for everything else that the server runs in parallel."""
@@ -138,24 +140,26 @@ def plain_builds(wanted: list[tuple[str, LiteralString]]) -> list[Build]:
 
 def needs_hnsw(connection: Connection, dimension: int | None) -> bool:
     """Whether the HNSW index is wanted (there is a dimension, and pgvector can index it) and not there."""
-    return dimension is not None and dimension <= MAX_HNSW_DIMENSION and HNSW_INDEX not in _existing(connection)
+    return dimension is not None and bool(forms_here(connection, dimension)) and HNSW_INDEX not in _existing(connection)
 
 
 def hnsw_memory(connection: Connection, dimension: int) -> HnswMemory:
-    """Memory for the graph of the vectors that are there, by what the server and its machine have."""
+    """Memory for the graph of the vectors that are there, in the form that is built first, by what the server and its
+    machine have."""
+    form = forms_here(connection, dimension)[0]
     row = connection.execute(
         sql.SQL("SELECT count(embedding) FROM {}").format(ours(connection, "knowledge_nodes"))
     ).fetchone()
     assert row is not None
-    return choose_memory(row[0], dimension, read_limits(connection))
+    return choose_memory(row[0], dimension, read_limits(connection), form.dimension_bits)
 
 
 def hnsw_build(memory: HnswMemory, workers: int, warn: Callable[[str], None]) -> Build:
     """The build of the HNSW index with this memory and up to `workers` parallel maintenance workers.
 
-    `warn` is told when the graph outgrows the memory, and when the build has to do without parallel workers.
+    `warn` is told when the graph outgrows the memory, when the build has to do without parallel workers, and when the
+    vectors are indexed in another form than theirs should be.
     """
-    statement = statements(read_sql("hnsw.sql"))[0]
 
     def on_notice(notice: Diagnostic) -> None:
         # pgvector names no row: "hnsw graph no longer fits into maintenance_work_mem after 1234 tuples".
@@ -163,7 +167,26 @@ def hnsw_build(memory: HnswMemory, workers: int, warn: Callable[[str], None]) ->
             warn(f"{notice.message_primary}: the rest takes several times as long; {memory.advice}")
 
     def build(connection: Connection) -> None:
+        dimension = column_dimension(connection)
+        wanted = (Form.WHOLE,) if dimension is None else forms_here(connection, dimension)
         connection.add_notice_handler(on_notice)
+        try:
+            for form in wanted:
+                try:
+                    build_form(connection, _hnsw(connection, form, dimension))
+                    break
+                except errors.NumericValueOutOfRange:
+                    if form is wanted[-1]:
+                        raise
+                    warn(
+                        f"a vector has a number that half precision does not hold (past {_LARGEST_HALF:,}), so that "
+                        "the HNSW index is built of the vectors' signs: searches have to put what it finds in order "
+                        "(docs/schema.md)"
+                    )
+        finally:
+            connection.remove_notice_handler(on_notice)
+
+    def build_form(connection: Connection, statement: sql.Composed) -> None:
         try:
             _build(connection, statement, memory, workers)
         except (errors.DiskFull, errors.OutOfMemory) as error:
@@ -174,10 +197,23 @@ def hnsw_build(memory: HnswMemory, workers: int, warn: Callable[[str], None]) ->
                 f"takes --shm-size={memory.given_mib + _SHARED_BESIDE_MIB}m"
             )
             _build(connection, statement, memory, 0)
-        finally:
-            connection.remove_notice_handler(on_notice)
 
     return build
+
+
+def _hnsw(connection: Connection, form: Form, dimension: int | None) -> sql.Composed:
+    """The statement of hnsw.sql, in this form."""
+    statement = statements(read_sql("hnsw.sql"))[0]
+    what = indexed(form, dimension, schema_of_pgvector(connection))
+    return _in_target(connection, _before_indexed(statement)) + what + sql.SQL(_after_indexed(statement))
+
+
+def _before_indexed(statement: LiteralString) -> LiteralString:
+    return statement.partition(_INDEXED)[0]
+
+
+def _after_indexed(statement: LiteralString) -> LiteralString:
+    return statement.partition(_INDEXED)[2]
 
 
 def _in_target(connection: Connection, statement: LiteralString) -> sql.Composed:
@@ -198,7 +234,7 @@ def _after_table(statement: LiteralString) -> LiteralString:
     return statement.partition(" ON ")[2].removeprefix(_table(statement))
 
 
-def _build(connection: Connection, statement: LiteralString, memory: HnswMemory, workers: int) -> None:
+def _build(connection: Connection, statement: sql.Composed, memory: HnswMemory, workers: int) -> None:
     """For this transaction alone: memory, processes, and those also for a table that is small without its vectors."""
     settings: dict[str, str | int] = {
         "maintenance_work_mem": f"{memory.given_mib}MB",
@@ -209,7 +245,7 @@ def _build(connection: Connection, statement: LiteralString, memory: HnswMemory,
     with connection.transaction():
         for name, value in settings.items():
             connection.execute(sql.SQL("SET LOCAL {} = {}").format(sql.Identifier(name), sql.Literal(value)))
-        connection.execute(_in_target(connection, statement))
+        connection.execute(statement)
 
 
 def analyze(connection: Connection, changed: dict[str, int]) -> list[str]:

@@ -15,7 +15,6 @@ from vestige_migrate.destination.connect import Connection
 
 _MIB = 1024 * 1024
 _GRAPH_ROW_BYTES = 720
-_GRAPH_FLOAT_BYTES = 4
 _GRAPH_MARGIN = 1.1
 _BESIDE_GRAPH_MIB = 4
 """A parallel build keeps 3 MiB of the setting for other things (pgvector's hnswbuild.c)."""
@@ -70,14 +69,17 @@ class HnswMemory:
         )
 
 
-def graph_bytes(vectors: int, dimension: int) -> int:
-    """What pgvector's in-memory graph takes at m = 16 (measured: 4 x dim + 720 bytes a row), with a tenth to spare."""
-    return int(vectors * (_GRAPH_FLOAT_BYTES * dimension + _GRAPH_ROW_BYTES) * _GRAPH_MARGIN)
+def graph_bytes(vectors: int, dimension: int, dimension_bits: int = 32) -> int:
+    """What pgvector's in-memory graph takes at m = 16 (measured: 4 x dim + 720 bytes a row), with a tenth to spare.
+
+    `dimension_bits` is what the index has of each dimension.
+    """
+    return int(vectors * (dimension_bits * dimension / 8 + _GRAPH_ROW_BYTES) * _GRAPH_MARGIN)
 
 
-def choose_memory(vectors: int, dimension: int, limits: MemoryLimits) -> HnswMemory:
+def choose_memory(vectors: int, dimension: int, limits: MemoryLimits, dimension_bits: int = 32) -> HnswMemory:
     """Memory for the whole graph where the machine can spare it; else as much as it can, or as is set."""
-    wanted = _mib(graph_bytes(vectors, dimension)) + _BESIDE_GRAPH_MIB
+    wanted = _mib(graph_bytes(vectors, dimension, dimension_bits)) + _BESIDE_GRAPH_MIB
     own = limits.set_bytes // _MIB
     spare, whence = _spare(limits)
     if own >= wanted:

@@ -25,9 +25,12 @@ def target_of(connection: psycopg.Connection[TupleRow]) -> Target | None:
 def ours(connection: psycopg.Connection[TupleRow], name: str) -> sql.Identifier:
     """A table or index of ours. Wherever search_path leads for a session that no run has opened."""
     target = target_of(connection)
-    if target is None:
-        return sql.Identifier(name)
-    return _InAnyStatement(target.schema, name) if "%" in target.schema else sql.Identifier(target.schema, name)
+    return sql.Identifier(name) if target is None else qualified(target.schema, name)
+
+
+def qualified(*parts: str) -> sql.Identifier:
+    """A name with its schema, in a statement that may have parameters."""
+    return _InAnyStatement(*parts) if any("%" in part for part in parts) else sql.Identifier(*parts)
 
 
 class _InAnyStatement(sql.Identifier):

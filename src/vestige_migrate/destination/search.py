@@ -8,9 +8,10 @@ from uuid import UUID
 from psycopg import sql
 
 from vestige_migrate.destination.connect import Connection
-from vestige_migrate.destination.ours import ours
+from vestige_migrate.destination.ours import ours, qualified
 from vestige_migrate.destination.registry import column_dimension
 from vestige_migrate.destination.structure import MEMORIES, SEARCH_EXPRESSION
+from vestige_migrate.destination.vector_index import SHORTLIST, Form, schema_of_pgvector, select_nearest
 
 _RARE_WORDS = sql.SQL(
     # The words of each text as the server cuts them, the rarest of all these texts first.
@@ -28,7 +29,11 @@ _MATCHES = sql.SQL(
     "WITH found AS MATERIALIZED (SELECT id FROM {} WHERE search_vec @@ %s::text::tsquery)"
     " SELECT EXISTS (SELECT FROM found WHERE id = %s)"
 )
-_NEAREST = sql.SQL("SELECT id FROM {} WHERE embedding IS NOT NULL ORDER BY embedding <=> %s::text::vector LIMIT %s")
+_BY_DISTANCE = sql.SQL("SELECT id FROM ({}) AS found ORDER BY distance LIMIT {}")
+_AS_MANY = (
+    "SELECT set_config('hnsw.ef_search', %s, true)"
+    " WHERE coalesce(nullif(current_setting('hnsw.ef_search', true), '')::int, 0) < %s::int"
+)
 
 
 def present(connection: Connection, ids: Sequence[UUID]) -> set[UUID]:
@@ -80,16 +85,31 @@ def vectors_fit(connection: Connection, dimension: int) -> bool:
     return column_dimension(connection) == dimension
 
 
-def nearest(connection: Connection, vector: Sequence[float], count: int) -> list[UUID]:
-    """The memories that the HNSW index finds nearest to the vector by cosine distance."""
-    text = f"[{','.join(map(str, vector))}]"
-    with connection.transaction():
-        connection.execute("SET LOCAL enable_seqscan = off")
-        query = _NEAREST.format(ours(connection, MEMORIES))
-        return [id_ for (id_,) in connection.execute(query, (text, count))]
+class NearestSearch:
+    """Searches for the nearest vectors as an index of this form lets a user search."""
 
+    def __init__(self, connection: Connection, form: Form, dimension: int, count: int) -> None:
+        self._connection = connection
+        self._shortlist = SHORTLIST if form is Form.BITS else 0
+        schema = schema_of_pgvector(connection)
+        vector = sql.SQL("{}::text::{}").format(sql.Placeholder("vector"), qualified(schema, "vector"))
+        found = select_nearest(
+            form, dimension, schema, ours(connection, MEMORIES), vector, sql.Literal(self._shortlist or count)
+        )
+        self._query = _BY_DISTANCE.format(found, sql.Literal(count))
 
-def ef_search(connection: Connection) -> int | None:
-    """pgvector's `hnsw.ef_search` in this session; None where it has no such setting (before it was first used)."""
-    row = connection.execute("SELECT current_setting('hnsw.ef_search', true)").fetchone()
-    return int(row[0]) if row and row[0] else None
+    def find(self, vector: Sequence[float]) -> list[UUID]:
+        """The memories that the HNSW index finds nearest to the vector by cosine distance."""
+        text = f"[{','.join(map(str, vector))}]"
+        with self._connection.transaction():
+            self._connection.execute("SET LOCAL enable_seqscan = off")
+            if self._shortlist:
+                self._connection.execute(_AS_MANY, (str(self._shortlist), str(self._shortlist)))
+            # A prepared statement's plan would read the text again for each row, and not know the vector.
+            return [id_ for (id_,) in self._connection.execute(self._query, {"vector": text}, prepare=False)]
+
+    @property
+    def ef_search(self) -> int | None:
+        """pgvector's `hnsw.ef_search` as it searches; None where it has no such setting (before it was first used)."""
+        row = self._connection.execute("SELECT current_setting('hnsw.ef_search', true)").fetchone()
+        return max(int(row[0]), self._shortlist) if row and row[0] else None

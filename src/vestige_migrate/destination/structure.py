@@ -21,6 +21,7 @@ from vestige_migrate.destination.faults import is_transient
 from vestige_migrate.destination.ours import ours, relation, temporary
 from vestige_migrate.destination.shape import CHECKED, REGISTRY, SEARCH_VECTOR
 from vestige_migrate.destination.trial import UNIQUE
+from vestige_migrate.destination.vector_index import Form, forms_here
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Table
 from vestige_migrate.wire import field
@@ -81,7 +82,6 @@ _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 _STATEMENT = re.compile(r"CREATE INDEX IF NOT EXISTS (\w+) ON (\w+)(?: USING (\w+))? \((\w+|\(.+?\))\)( WHERE .*)?")
 _ARRAY_CAST = "::text[]"
 """How PostgreSQL writes out the type of a constant in an expression that is indexed."""
-_COSINE = "vector_cosine_ops"
 
 
 @dataclass(frozen=True)
@@ -106,11 +106,10 @@ class Index:
     columns: list[str]
     """Columns, or expressions, as the server writes them."""
 
-    @property
-    def is_cosine(self) -> bool:
-        """Whether every search for the nearest vectors by cosine can go through it."""
-        return (self.table, self.method, self.columns) == (MEMORIES, "hnsw", ["embedding"]) and (
-            self.valid and not self.partial and self.operators == _COSINE
+    def has(self, form: Form, dimension: int | None) -> bool:
+        """Whether every search for the nearest vectors in this form can go through it."""
+        return (self.table, self.method) == (MEMORIES, "hnsw") and (
+            self.valid and not self.partial and form.matches(self.columns, self.operators, dimension)
         )
 
 
@@ -141,6 +140,9 @@ class Structure:
         for *place, holds in ask(_CONSTRAINTS):
             self._constraints[tuple(place)] = bool(holds) or self._constraints.get(tuple(place), False)
         self._indexes = [Index(*found) for found in ask(_INDEXES)]
+        self.dimension = registry.column_dimension(connection)
+        """That of the column of vectors."""
+        self._forms = (Form.WHOLE,) if self.dimension is None else forms_here(connection, self.dimension)
 
     def flaws(self) -> list[Flaw]:
         """All that is wrong, table by table."""
@@ -162,15 +164,18 @@ class Structure:
         return column is not None and column.type == "tsvector"
 
     @property
-    def has_hnsw(self) -> bool:
-        """Whether there is a valid HNSW index that finds the nearest by cosine."""
-        return any(index.is_cosine for index in self._indexes)
+    def vector_index(self) -> Form | None:
+        """What the HNSW index has of the vectors that searches for the nearest by cosine can go through; None where
+        there is no such index, or none that is valid."""
+        for form in self._forms:
+            if any(index.has(form, self.dimension) for index in self._indexes):
+                return form
+        return None
 
     def missing_indexes(self) -> list[str]:
         """Names of our indexes that are not there."""
-        dimension = registry.column_dimension(self._connection)
         wanted = [name for name, _ in indexes.missing(self._connection)]
-        return wanted + ([indexes.HNSW_INDEX] if indexes.needs_hnsw(self._connection, dimension) else [])
+        return wanted + ([indexes.HNSW_INDEX] if indexes.needs_hnsw(self._connection, self.dimension) else [])
 
     def _judge_relations(self) -> Iterator[Flaw]:
         for name, kind, persistence, has_children in self._relations:
@@ -257,21 +262,25 @@ class Structure:
     def _judge_vector_indexes(self) -> Iterator[Flaw]:
         """One that is ours by its name must be ours, and any HNSW index is in the place of one where ours is missing.
 
-        pgvector has no HNSW index for long vectors: what somebody made for these (of half precision) is theirs.
+        Earlier versions of this program had none for long vectors: what somebody made for these is theirs.
         """
-        dimension = registry.column_dimension(self._connection)
-        indexable = dimension is None or dimension <= indexes.MAX_HNSW_DIMENSION
-        if self.has_hnsw or not indexable:
+        if self.vector_index is not None or not self._forms:
             return
+        form = self._forms[0]
         for index in self._indexes:
             ours = index.name == indexes.HNSW_INDEX
-            if not ours and (index.table, index.method) != (MEMORIES, "hnsw"):
+            if not ours and ((index.table, index.method) != (MEMORIES, "hnsw") or form is not Form.WHOLE):
                 continue
             if index.method != "hnsw":
                 wrong = f"is no HNSW index ({index.method})"
-            elif index.operators != _COSINE:
-                wrong = f"is over another distance ({index.operators}, not {_COSINE}): searches by cosine cannot use it"
-            elif index.columns != ["embedding"] or index.partial:
+            elif index.operators not in [each.operators for each in self._forms]:
+                wrong = (
+                    f"is over another distance ({index.operators}, not {form.operators}): searches by cosine cannot use"
+                    " it"
+                )
+            elif index.partial or not any(
+                each.matches(index.columns, index.operators, self.dimension) for each in self._forms
+            ):
                 wrong = "is over another expression, or a part of the vectors only: searches cannot use it"
             else:
                 wrong = _INVALID

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from vestige_migrate.destination.memory import HnswMemory, MemoryLimits, choose_memory
 from vestige_migrate.destination.pace import Pace
+from vestige_migrate.destination.vector_index import Form
 from vestige_migrate.estimate import Estimate, HnswEstimate, Span
 from vestige_migrate.run import rates
 
@@ -49,7 +50,8 @@ class Conditions:
 
     `parallel` is how many maintenance workers the server may add to a build. `plain_built` is the share of the plain
     indexes that are built over all rows, `plain_kept` of those that are there while rows come; `hnsw_builds` and
-    `hnsw_kept` say the same of the HNSW index. `dimension` is None where no vector can be indexed.
+    `hnsw_kept` say the same of the HNSW index, and `form` what it has of each vector. `dimension` is None where no
+    vector can be indexed.
     """
 
     workers: int
@@ -67,6 +69,7 @@ class Conditions:
     plain_kept: float = 0.0
     hnsw_builds: bool = True
     hnsw_kept: bool = False
+    form: Form = Form.WHOLE
 
 
 def estimate(work: Work, at: Conditions) -> Estimate:
@@ -94,7 +97,7 @@ def _hnsw_memory(work: Work, at: Conditions) -> HnswMemory | None:
     vectors = work.vectors + at.vectors_there
     if not at.hnsw_builds or at.dimension is None or not vectors:
         return None
-    return choose_memory(vectors, at.dimension, at.limits)
+    return choose_memory(vectors, at.dimension, at.limits, at.form.dimension_bits)
 
 
 def _hnsw_estimate(memory: HnswMemory | None, at: Conditions) -> HnswEstimate | None:
@@ -103,6 +106,7 @@ def _hnsw_estimate(memory: HnswMemory | None, at: Conditions) -> HnswEstimate | 
     return HnswEstimate(
         memory.vectors,
         at.dimension,
+        at.form.value,
         memory.wanted_mib,
         memory.set_mib,
         memory.given_mib,
@@ -133,7 +137,7 @@ def _load(work: Work, at: Conditions) -> Span:
     server += work.memories * rates.PLAIN_INDEX_SECONDS * at.plain_kept
     if at.hnsw_kept and at.dimension is not None:
         there = work.vectors + at.vectors_there
-        server += work.vectors * rates.hnsw_seconds(there, at.dimension) * rates.HNSW_ONE_BY_ONE
+        server += work.vectors * rates.hnsw_seconds(there, at.dimension, at.form) * rates.HNSW_ONE_BY_ONE
     archive = work.archived * rates.ARCHIVED_ROW_SECONDS + work.archived_bytes * rates.ARCHIVED_BYTE_SECONDS
     sent = work.content_bytes + work.vector_bytes + work.other_bytes + work.archived_bytes
     batches = -(-work.rows // at.batch_size) + work.asked // at.batch_size
@@ -155,7 +159,7 @@ def _load(work: Work, at: Conditions) -> Span:
 def _indexes(work: Work, at: Conditions, memory: HnswMemory | None) -> Span:
     """The builds over all rows: the plain ones side by side, then HNSW with parallel workers."""
     plain = (work.memories + at.rows_there) * rates.PLAIN_INDEX_SECONDS * at.plain_built
-    graph = memory.vectors * rates.hnsw_seconds(memory.vectors, at.dimension or 0) if memory else 0.0
+    graph = memory.vectors * rates.hnsw_seconds(memory.vectors, at.dimension or 0, at.form) if memory else 0.0
     outgrown = rates.HNSW_OUTGROWN if memory and not memory.fits else (1.0, 1.0)
 
     def seconds(end: int) -> float:
@@ -194,7 +198,7 @@ def _index_bytes(work: Work, at: Conditions) -> int:
     grows = (at.hnsw_builds or at.hnsw_kept) and at.dimension is not None
     vectors = work.vectors + (at.vectors_there if at.hnsw_builds else 0)
     plain *= at.plain_built + at.plain_kept
-    return round(plain) + (rates.hnsw_disk_bytes(vectors, at.dimension) if grows and at.dimension else 0)
+    return round(plain) + (rates.hnsw_disk_bytes(vectors, at.dimension, at.form) if grows and at.dimension else 0)
 
 
 def _basis(at: Conditions, memory: HnswMemory | None) -> tuple[str, ...]:

@@ -87,12 +87,6 @@ class IndexPhase:
 
     def _build_hnsw(self) -> None:
         dimension = registry.column_dimension(self._destination.main)
-        if dimension is not None and dimension > indexes.MAX_HNSW_DIMENSION:
-            logger.warning(
-                "no HNSW index: pgvector indexes at most {} dimensions, the vectors have {}",
-                indexes.MAX_HNSW_DIMENSION,
-                dimension,
-            )
         if dimension is None or not indexes.needs_hnsw(self._destination.main, dimension):
             return
         memory = indexes.hnsw_memory(self._destination.main, dimension)

@@ -6,6 +6,7 @@ Measured on 2 cores of an AMD EPYC (virtual), PostgreSQL 18.4, pgvector 0.8.5, 1
 
 from __future__ import annotations
 
+from vestige_migrate.destination.vector_index import Form
 from vestige_migrate.estimate import Span
 
 _MICRO = 1e-6
@@ -29,6 +30,8 @@ ARCHIVED_ROW_SECONDS, ARCHIVED_BYTE_SECONDS = 60 * _MICRO, 40 * _NANO
 PLAIN_INDEX_SECONDS = 35 * _MICRO
 """The plain indexes of a memory and of what depends on it, built after the load."""
 HNSW_BASE_SECONDS, HNSW_DIMENSION_SECONDS = 120 * _MICRO, 0.3 * _MICRO
+HNSW_FORM_SHARES = {Form.WHOLE: 1.0, Form.HALVES: 0.75, Form.BITS: 0.1}
+"""What a dimension costs in the other forms of an index (4,000 x 1536, 3072 and 8192: docs/workers.md)."""
 HNSW_AT_ROWS, HNSW_GROWTH = 20_000, 0.25
 """A vector's place in a graph of `HNSW_AT_ROWS`; the cost grows with the fourth root of the rows (2,000 to 100,000)."""
 HNSW_ONE_BY_ONE = 3.0
@@ -55,15 +58,16 @@ PAGE_BYTES, HNSW_ELEMENT_BYTES = 8100, 320
 """An element beside its floats: neighbours and headers. Elements are not split: a page holds whole ones."""
 
 
-def hnsw_seconds(vectors: int, dimension: int) -> float:
+def hnsw_seconds(vectors: int, dimension: int, form: Form = Form.WHOLE) -> float:
     """CPU seconds of one vector's place in the graph of so many."""
     size: float = (max(vectors, 1) / HNSW_AT_ROWS) ** HNSW_GROWTH
-    return (HNSW_BASE_SECONDS + HNSW_DIMENSION_SECONDS * dimension) * size
+    return (HNSW_BASE_SECONDS + HNSW_DIMENSION_SECONDS * HNSW_FORM_SHARES[form] * dimension) * size
 
 
-def hnsw_disk_bytes(vectors: int, dimension: int) -> int:
-    """The index's size: 1,366, 4,096 and 8,192 bytes a vector of 256, 768 and 1536 dimensions."""
-    in_page = max(1, PAGE_BYTES // (4 * dimension + HNSW_ELEMENT_BYTES))
+def hnsw_disk_bytes(vectors: int, dimension: int, form: Form = Form.WHOLE) -> int:
+    """The index's size: 1,366, 4,096 and 8,192 bytes a vector of 256, 768 and 1536 dimensions; 8,192 of 3,072 in
+    halves, 834 of 4,096 in bits."""
+    in_page = max(1, PAGE_BYTES // (form.dimension_bits * dimension // 8 + HNSW_ELEMENT_BYTES))
     return 8192 * -(-vectors // in_page)
 
 

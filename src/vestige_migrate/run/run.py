@@ -34,6 +34,7 @@ from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.run.repeated import RepeatedRows
 from vestige_migrate.run.stayed import RowsThatStayed
 from vestige_migrate.run.tally import Tally
+from vestige_migrate.run.vector_outlook import say_outlook
 from vestige_migrate.source import driver
 from vestige_migrate.source.counts import count_dropped, count_rows, has_user, left_behind
 from vestige_migrate.source.layout import Mislabelled
@@ -126,6 +127,7 @@ class Run:
         )
         self._archive.plan()
         self._log_dropped()
+        self._say_outlook()
         for table in sorted(tables_of_lost(self._source.lost, self._sources)):
             logger.warning("{}: it has no place in the destination, and not all of it can be read", table)
         if self._plan.dry_run:
@@ -278,6 +280,11 @@ class Run:
             plan.batch_size,
             self._destination.model or "none",
         )
+
+    def _say_outlook(self) -> None:
+        layout, destination = self._source.layout, self._destination
+        dimension = layout.dimension or (destination.model.dimension if destination.model else None)
+        say_outlook(layout, dimension, destination.info.pgvector_version, self._plan)
 
     def _log_dropped(self) -> None:
         """One line a table: values that stay behind although their row comes over."""

@@ -11,6 +11,7 @@ from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.memory import is_local, read_limits
 from vestige_migrate.destination.ours import ours, relation
 from vestige_migrate.destination.pace import measure_pace
+from vestige_migrate.destination.vector_index import Form, forms_here
 from vestige_migrate.estimate import Estimate
 from vestige_migrate.plan import Indexes, SqliteToPostgresPlan, usable_cpus
 from vestige_migrate.report import MigrationReport
@@ -64,7 +65,8 @@ def _conditions(plan: SqliteToPostgresPlan, destination: ReadyDestination, dimen
     main = destination.main
     known = destination.model.dimension if destination.model else None
     wanted = dimension or registry.column_dimension(main) or known
-    indexable = wanted if wanted is not None and wanted <= indexes.MAX_HNSW_DIMENSION else None
+    found = forms_here(main, wanted) if wanted is not None else ()
+    indexable = wanted if found else None
     hnsw_lacks = indexes.needs_hnsw(main, indexable)
     absent = indexes.missing_share(main)
     built = 0.0 if plan.indexes in (Indexes.NONE, Indexes.NOW) else absent
@@ -85,6 +87,7 @@ def _conditions(plan: SqliteToPostgresPlan, destination: ReadyDestination, dimen
         parallel=row[0] if tuple(int(part) for part in version.split(".")[:2]) >= _PARALLEL_HNSW else 0,
         wal_bytes=row[1],
         dimension=indexable,
+        form=found[0] if found else Form.WHOLE,
         rows_there=rows,
         vectors_there=vectors,
         plain_built=built,

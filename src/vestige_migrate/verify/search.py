@@ -43,7 +43,10 @@ def check_search(
     check = SearchCheck(NEIGHBOURS, memories=in_advice(connection, "knowledge_nodes"))
     check.no_recall = _why_no_recall(structure, connection, queries, exact)
     if check.no_recall is None:
-        _check_vectors(connection, sides, queries, exact, check)
+        assert structure.vector_index is not None
+        # One more than wanted: the memory itself is the nearest of all.
+        nearest = search.NearestSearch(connection, structure.vector_index, queries.dimension, NEIGHBOURS + 1)
+        _check_vectors(nearest, sides, queries, exact, check)
     if structure.has_search:
         _check_texts(connection, sample, check)
     return check
@@ -58,24 +61,27 @@ def _why_no_recall(
         return "no sampled memory has a neighbour"
     if not search.vectors_fit(connection, queries.dimension):
         return "the destination's vectors have another length"
-    return None if structure.has_hnsw else "the destination has no HNSW index"
+    return None if structure.vector_index else "the destination has no HNSW index"
 
 
 def _check_vectors(
-    connection: Connection, sides: Sequence[Side], queries: Queries, exact: Sequence[Nearest], check: SearchCheck
+    nearest: search.NearestSearch,
+    sides: Sequence[Side],
+    queries: Queries,
+    exact: Sequence[Nearest],
+    check: SearchCheck,
 ) -> None:
     vectors = np.frombuffer(queries.vectors, dtype=np.float32).reshape(len(queries.ids), queries.dimension)
     hits = wanted = 0
     for id_, vector, true in zip(queries.ids, vectors, exact, strict=True):
         if not true:
             continue
-        # One more than wanted: the memory itself is the nearest of all.
-        found = search.nearest(connection, vector.tolist(), NEIGHBOURS + 1)
+        found = nearest.find(vector.tolist())
         hits += _hits(sides, vector, [other for other in found if other.bytes != id_][:NEIGHBOURS], true)
         wanted += len(true)
         check.vectors_sampled += 1
     check.recall = hits / wanted
-    check.ef_search = search.ef_search(connection)
+    check.ef_search = nearest.ef_search
 
 
 def _hits(sides: Sequence[Side], query: Vectors, found: Sequence[UUID], true: Nearest) -> int:

@@ -1,0 +1,134 @@
+"""How vectors of which length are indexed by nearness, and searched for so that the index is used.
+
+pgvector's HNSW takes the vectors themselves up to 2,000 dimensions, halves of their numbers' digits up to 4,000, and
+single bits up to 64,000 (https://github.com/pgvector/pgvector#hnsw); the last two are expressions, and only a search
+by the same expression goes through the index. Either way the nearest that the index finds are put in order by the
+vectors themselves.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+from psycopg import sql
+
+from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.ours import qualified
+from vestige_migrate.plan import MAX_DIMENSION
+
+SHORTLIST = 200
+"""So many memories are asked of an index of bits, and put in order by their vectors. Of 5,000 made-up vectors of 4,096
+dimensions without clusters the ten nearest were all among them (99 of 100 among 100 memories, 97 among 40)."""
+MOST_FROM_INDEX = 1000
+"""The largest hnsw.ef_search: one search gets no more out of an index."""
+
+_HALVES_FROM = (0, 7)
+"""The first pgvector with halfvec and binary_quantize."""
+
+
+class Form(Enum):
+    """What an HNSW index has of a vector; the value is the name of its type."""
+
+    WHOLE = "vector"
+    HALVES = "halfvec"
+    BITS = "bit"
+
+    @property
+    def longest(self) -> int:
+        """The most dimensions that such an index takes."""
+        return {Form.WHOLE: 2000, Form.HALVES: 4000, Form.BITS: MAX_DIMENSION}[self]
+
+    @property
+    def operators(self) -> str:
+        """The operator class."""
+        return {Form.WHOLE: "vector_cosine_ops", Form.HALVES: "halfvec_cosine_ops", Form.BITS: "bit_hamming_ops"}[self]
+
+    @property
+    def dimension_bits(self) -> int:
+        """What a dimension takes."""
+        return {Form.WHOLE: 32, Form.HALVES: 16, Form.BITS: 1}[self]
+
+    def matches(self, columns: list[str], operators: str, dimension: int | None) -> bool:
+        """Whether an index over `columns`, as `pg_get_indexdef` has them, is of this form."""
+        pattern = {
+            Form.WHOLE: "embedding",
+            Form.HALVES: rf"\(embedding::(\S+\.)?halfvec\({dimension}\)\)",
+            Form.BITS: rf"\((\S+\.)?binary_quantize\(embedding\)::bit\({dimension}\)\)",
+        }[self]
+        return operators == self.operators and len(columns) == 1 and bool(re.fullmatch(pattern, columns[0]))
+
+
+def forms(dimension: int, pgvector: str) -> tuple[Form, ...]:
+    """Forms in which this version of pgvector indexes vectors of this length, the one to be built first; none where it
+    cannot.
+
+    A vector with a number past 65,504 has no halves: then the next form is built.
+    """
+    if dimension <= Form.WHOLE.longest:
+        return (Form.WHOLE,)
+    if dimension > MAX_DIMENSION or _numbers(pgvector) < _HALVES_FROM:
+        return ()
+    return (Form.HALVES, Form.BITS) if dimension <= Form.HALVES.longest else (Form.BITS,)
+
+
+def forms_here(connection: Connection, dimension: int) -> tuple[Form, ...]:
+    """The same, in this database; where pgvector is not installed yet, with the version that would be."""
+    row = connection.execute(
+        "SELECT coalesce((SELECT extversion FROM pg_extension WHERE extname = 'vector'),"
+        " (SELECT default_version FROM pg_available_extensions WHERE name = 'vector'), '0')"
+    ).fetchone()
+    assert row is not None
+    return forms(dimension, row[0])
+
+
+def schema_of_pgvector(connection: Connection) -> str:
+    """The schema that the extension is in, which must be installed."""
+    row = connection.execute(
+        "SELECT nspname::text FROM pg_extension JOIN pg_namespace AS n ON n.oid = extnamespace WHERE extname = 'vector'"
+    ).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def indexed(form: Form, dimension: int | None, schema: str) -> sql.Composable:
+    """What is indexed, with its operator class, as CREATE INDEX has it."""
+    what = sql.SQL("{}") if form is Form.WHOLE else sql.SQL("({})")
+    operators = sql.SQL(" {}.{}").format(qualified(schema), sql.Identifier(form.operators))
+    return what.format(_expression(form, sql.Identifier("embedding"), dimension, schema)) + operators
+
+
+def select_nearest(
+    form: Form, dimension: int | None, schema: str, table: sql.Composable, vector: sql.Composable, limit: sql.Composable
+) -> sql.Composed:
+    """A SELECT of `id` and `distance` (by cosine) of the `limit` memories that are nearest to the vector by the index,
+    in no order."""
+    column = sql.Identifier("n", "embedding")
+    cosine = sql.SQL(" OPERATOR({}.<=>) ").format(qualified(schema))
+    hamming = sql.SQL(" OPERATOR({}.<~>) ").format(qualified(schema))
+    by = hamming if form is Form.BITS else cosine
+    theirs = vector
+    if form is Form.HALVES:  # whose numbers end at 65,504; the direction is all that counts
+        theirs = sql.SQL("{}.l2_normalize({})").format(qualified(schema), vector)
+    return sql.SQL(
+        "SELECT n.id, {} AS distance FROM {} AS n WHERE n.embedding IS NOT NULL ORDER BY {} LIMIT {}"
+    ).format(
+        column + cosine + vector,
+        table,
+        _expression(form, column, dimension, schema) + by + _expression(form, theirs, dimension, schema),
+        limit,
+    )
+
+
+def _expression(form: Form, vector: sql.Composable, dimension: int | None, schema: str) -> sql.Composable:
+    """The vector in this form. pgvector's names have their schema: they are asked for in sessions of others too."""
+    size, where = sql.Literal(dimension), qualified(schema)
+    if form is Form.HALVES:
+        return sql.SQL("({}::{}.halfvec({}))").format(vector, where, size)
+    if form is Form.BITS:
+        return sql.SQL("({}.binary_quantize({})::bit({}))").format(where, vector, size)
+    return sql.SQL("{}").format(vector)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
