@@ -19,6 +19,10 @@ test-docker *args:
     VESTIGE_TEST_POSTGRES_URL=postgresql://vestige:vestige@localhost:55432/vestige {{bin}}/python -m pytest --numprocesses auto {{args}}
     docker compose -f docker-compose.test.yml down --volumes
 
+# the same on an older server: `just test-old 15.5` or `16.2`; `-m old_server` is what .ci/run has
+test-old release *args:
+    {{bin}}/python -m tests.old_servers {{release}} --numprocesses auto {{args}}
+
 lint:
     {{bin}}/ruff check .
     {{bin}}/ruff format --check .

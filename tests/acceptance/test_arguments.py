@@ -102,6 +102,7 @@ CASES = [
     Case(("demo", "--memories", "9"), 2, ("--memories", "10")),
     Case(("reembed", "--model", "m", "--postgres-url", "host=h schema=x"), 2, ("does not know (schema)",)),
     Case(("verify", "--postgres-url", "postgresql://h/d?pgbouncer=true"), 2, ("does not know (pgbouncer)",)),
+    Case(("copy", "--postgres-url", "host=h target=x", "--dry-run"), 2, ("does not know (target)",)),
     Case(("reembed",), 2, ("Missing option", "--model")),
     Case(("reembed", "--model", "m", "--batch-size", "x"), 2, ("--batch-size", INTEGER)),
 ]  # fmt: skip

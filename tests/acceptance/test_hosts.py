@@ -138,7 +138,7 @@ def test_a_clock_that_is_set_back_while_it_runs_changes_no_duration_and_no_row(
     assert min(report["phases"].values()) >= 0
     assert 0 <= report["verification"]["duration_seconds"] < 60
     assert report["verification"]["same"] is True
-    assert not re.search(r"-\d", done.stderr.rpartition("done: ")[2])
+    assert not re.search(r"(?<!\w)-\d", done.stderr.rpartition("done: ")[2])  # a folder's name may have one within
     assert len(list(tmp_path.glob("vestige.db.v13-backup-*"))) == 1
 
 

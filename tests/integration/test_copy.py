@@ -25,6 +25,7 @@ FULL = {
 }
 
 
+@pytest.mark.old_server
 def test_every_row_arrives_and_a_second_run_inserts_nothing(plain_source: Path, copy: Copier) -> None:
     first = copy(plain_source)
     assert {name: first.counter(name) for name in FULL} == FULL
@@ -41,6 +42,7 @@ def test_every_row_arrives_and_a_second_run_inserts_nothing(plain_source: Path, 
     assert_same(plain_source, copy.database)
 
 
+@pytest.mark.old_server
 def test_vestiges_own_storage_arrives_with_its_other_columns_in_metadata(tmp_path: Path, copy: Copier) -> None:
     path = build_source(tmp_path / "vestige.db", SourceSpec(form="vestige"))
     report = copy(path)
@@ -84,6 +86,7 @@ def test_a_partly_filled_destination_gets_only_what_is_missing(plain_source: Pat
     assert_same(plain_source, copy.database)
 
 
+@pytest.mark.old_server
 def test_all_indexes_exist_and_are_valid(plain_source: Path, copy: Copier) -> None:
     copy(plain_source)
     with psycopg.connect(copy.database) as connection:
@@ -117,6 +120,7 @@ def test_search_vec_weighs_content_type_and_tags(source: Path, copy: Copier) -> 
     assert row == [("'airship':2B 'hindenburg':3C 'zeppelin':1A",)]
 
 
+@pytest.mark.old_server
 def test_a_memory_past_the_tsvector_limit_is_copied_whole(source: Path, copy: Copier) -> None:
     words = " ".join(f"w{number}x" for number in range(250_000))
     edit(source, ("UPDATE knowledge_nodes SET content = ? WHERE rowid = 1", (words,)))
@@ -139,6 +143,7 @@ def test_rows_that_are_only_in_the_wal_are_copied(source: Path, copy: Copier) ->
     assert "only in the WAL" in contents
 
 
+@pytest.mark.old_server
 def test_dry_run_counts_and_writes_nothing(plain_source: Path, copy: Copier) -> None:
     report = copy(plain_source, dry_run=True)
     assert report.dry_run

@@ -93,12 +93,21 @@ def whole(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_every_row_is_there_or_named_whichever_page_is_damaged(whole: Path) -> None:
-    """Odd pages with garbage, even ones with zeros."""
+    """Odd pages with garbage, even ones with zeros.
+
+    Every page of a small file. A released one is mostly tables and indexes of one page: of those every third.
+    """
     intact = whole.read_bytes()
     with closing(sqlite3.connect(whole)) as connection:
         expected = tables(connection)
+    catalog = {1, *pages_of(whole, SCHEMA), *pages_of(whole, SCHEMA, "interior")}
+    branched = [name for name in ("knowledge_nodes", "node_embeddings") if name in expected]
+    large = catalog.union(*(pages_of(whole, name, kind) for name in branched for kind in ("leaf", "interior")))
+    pages = range(1, len(intact) // page_size(whole) + 1)
     refused, lossy = [], 0
-    for page in range(1, len(intact) // page_size(whole) + 1):
+    for page in pages:
+        if len(pages) > 100 and page not in large and page % 3:
+            continue
         whole.write_bytes(intact)
         damage(whole, page, GARBAGE if page % 2 else ZEROS)
         try:
@@ -119,7 +128,7 @@ def test_every_row_is_there_or_named_whichever_page_is_damaged(whole: Path) -> N
                 assert known["id"] == expected[table][rowid][0]
     whole.write_bytes(intact)
     # The list of tables cannot be done without.
-    assert set(refused) == {1, *pages_of(whole, SCHEMA), *pages_of(whole, SCHEMA, "interior")}
+    assert set(refused) == catalog
     assert lossy > 10
 
 

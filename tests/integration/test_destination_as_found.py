@@ -67,12 +67,14 @@ def made_by_owner(database: str) -> str:
     return database
 
 
+@pytest.mark.old_server
 def test_tables_that_the_first_version_made_are_filled(source: Path, made_by_owner: str, copy: Copier) -> None:
     report = copy(source, archive=True, verify=True)
     assert (report.memories_copied, report.exit_code) == (40, 0)
     assert_same(source, made_by_owner)
 
 
+@pytest.mark.old_server
 def test_a_destination_that_was_altered_is_refused_with_every_difference(
     source: Path, made_by_owner: str, copy: Copier
 ) -> None:
@@ -144,6 +146,7 @@ def test_another_vector_dimension_is_refused(source: Path, made_by_owner: str, c
             copy(source)
 
 
+@pytest.mark.old_server
 def test_a_role_that_may_only_write_rows_copies_into_ready_tables(
     source: Path, made_by_owner: str, guest: Guest
 ) -> None:

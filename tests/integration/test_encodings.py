@@ -50,6 +50,7 @@ def createdb(command: str, url: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.old_server
 def test_a_database_that_is_not_in_utf8_is_refused_with_the_command_that_makes_one_that_is(
     encoded: tuple[str, str], source: Path
 ) -> None:
@@ -84,6 +85,7 @@ def test_the_command_works_where_the_server_has_another_locale(server_url: str) 
         assert "locale" not in make_command(host, port, user, "d", locale, 180_000)
 
 
+@pytest.mark.old_server
 def test_no_client_encoding_does_any_harm(source: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     edit(source, ("UPDATE knowledge_nodes SET content = 'naïve 数据库 🚀', tags = '[\"é\"]' WHERE rowid <= 3", ()))
     with psycopg.connect(database, autocommit=True) as connection:

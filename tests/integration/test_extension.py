@@ -50,6 +50,7 @@ def relations(url: str) -> list[tuple[object, ...]]:
         ).fetchall()
 
 
+@pytest.mark.old_server
 @pytest.mark.parametrize("path", ['"$user", public', "app, public"])
 def test_an_extension_in_a_schema_off_the_path_is_used_and_the_tables_are_not_made_there(
     path: str, source: Path, guest: Guest
@@ -76,6 +77,7 @@ def test_an_extension_in_a_schema_off_the_path_is_used_and_the_tables_are_not_ma
     assert str(found[0]).startswith(path)
 
 
+@pytest.mark.old_server
 def test_what_keeps_the_type_from_being_used_is_named_with_what_to_run(source: Path, guest: Guest) -> None:
     guest.owner(
         "CREATE SCHEMA closed", "CREATE EXTENSION vector WITH SCHEMA closed", "GRANT CREATE ON SCHEMA public TO {role}",
@@ -105,6 +107,7 @@ def test_another_type_of_that_name_that_comes_first_is_named(source: Path, datab
     assert Copier(database)(source, indexes="none").exit_code == 0
 
 
+@pytest.mark.old_server
 @pytest.mark.parametrize("version", ["0.3.2", "0.4.4-dev"])
 def test_an_extension_whose_sql_is_older_than_the_servers_files_is_to_be_updated(
     version: str, source: Path, database: str

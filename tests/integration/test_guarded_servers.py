@@ -43,6 +43,7 @@ def both(guest: Guest, source: Path) -> str:
     return said.pop()
 
 
+@pytest.mark.old_server
 @pytest.mark.parametrize("tags", ["'CREATE TABLE'", "'CREATE TABLE', 'CREATE TABLE AS'"])
 def test_row_security_that_an_event_trigger_forces_on_new_tables_is_named(
     tags: str, source: Path, guest: Guest
@@ -140,6 +141,7 @@ REGISTRY = """CREATE TABLE embedding_model (id smallint PRIMARY KEY DEFAULT 1, n
 dimension integer NOT NULL, hash text {rule}, created_at timestamptz NOT NULL DEFAULT now())"""
 
 
+@pytest.mark.old_server
 @pytest.mark.parametrize("rule", ["NOT NULL", "CONSTRAINT known CHECK (hash IS NOT NULL AND length(hash) > 1)"])
 def test_a_hash_is_asked_for_where_the_registry_demands_one(rule: str, tmp_path: Path, database: str) -> None:
     source = build_source(tmp_path / "v.db", SourceSpec(memories=20, form="vestige", registered_model=False))

@@ -39,6 +39,7 @@ def drop(url: str, *names: str) -> None:
             connection.execute(psycopg.sql.SQL("DROP INDEX {}").format(psycopg.sql.Identifier(name)))
 
 
+@pytest.mark.old_server
 @pytest.mark.parametrize("when", [Indexes.AUTO, Indexes.NOW, Indexes.LATER])
 def test_every_index_is_there_at_the_end(source: Path, copy: Copier, when: Indexes) -> None:
     copy(source, indexes=when)
@@ -46,6 +47,7 @@ def test_every_index_is_there_at_the_end(source: Path, copy: Copier, when: Index
     assert_same(source, copy.database)
 
 
+@pytest.mark.old_server
 def test_none_builds_none_and_a_later_run_makes_up_for_it(source: Path, copy: Copier) -> None:
     copy(source, indexes=Indexes.NONE)
     assert valid_indexes(copy.database) == set()

@@ -18,7 +18,7 @@ import psutil
 import psycopg
 import pytest
 
-from tests.conftest import CommandLine
+from tests.conftest import CommandLine, InProcess
 from tests.integration.test_bad_rows import node_id
 from tests.support import markers
 from tests.support.passwords import in_form, owned_with_password
@@ -28,8 +28,10 @@ from vestige_migrate.source.connect import SourceFile
 from vestige_migrate.source.snapshot import take_snapshot
 
 PASSWORD = "PWLEAK"
-KEY = "KEYLEAK"
-_SECRETS = (PASSWORD, KEY)
+KEY = "x'" + "5EC2E7" * 10 + "0000" + "'"
+"""64 hex digits: SQLCipher takes 0.2 s for each page size that it tries with a passphrase."""
+
+_SECRETS = (PASSWORD, "5EC2E7")
 SPEC = SourceSpec(memories=60, schedules=60, edges=20, events=20, dimension=8)
 
 
@@ -42,9 +44,10 @@ def owner(database: str) -> Iterator[str]:
 class Runs:
     """Runs commands with everything that makes them talk, and looks for what they may not say."""
 
-    def __init__(self, command: CommandLine, planted: dict[str, str]) -> None:
+    def __init__(self, command: CommandLine, planted: dict[str, str], written: pytest.CaptureFixture[str]) -> None:
         self.command = command
         self.planted = planted
+        self._written = written
         self.said = 0
 
     def arguments(self, source: Path, url: str, *more: str | Path) -> tuple[str | Path, ...]:
@@ -61,14 +64,22 @@ class Runs:
             *more,
         )
 
+    def here(self, name: str, code: int, source: Path, url: str, *more: str | Path, **environment: str) -> str:
+        """The same within this process, for what ends before it has a worker."""
+        return self._run(InProcess(self.command.home), name, code, source, url, *more, **environment)
+
     def __call__(self, name: str, code: int, source: Path, url: str, *more: str | Path, **environment: str) -> str:
         """Runs it and returns all it said: on both streams, in its log and its report."""
+        return self._run(self.command, name, code, source, url, *more, **environment)
+
+    def _run(
+        self, command: CommandLine, name: str, code: int, source: Path, url: str, *more: str | Path, **environment: str
+    ) -> str:
         report, log = self.command.home / "report.json", self.command.home / "run.log"
         files: tuple[str | Path, ...] = () if "--report" in more else ("--report", report, "--log-file", log)
-        done = self.command(
-            name, *self.arguments(source, url, *files, *more), VESTIGE_ENCRYPTION_KEY=KEY, **environment
-        )
-        text = done.stdout + done.stderr
+        done = command(name, *self.arguments(source, url, *files, *more), VESTIGE_ENCRYPTION_KEY=KEY, **environment)
+        # A library may have written past Python's streams.
+        text = done.stdout + done.stderr + "".join(self._written.readouterr())
         for file in (report, log):
             if file.exists():
                 assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -97,7 +108,9 @@ def _around(text: str, secret: str) -> str:
     return text[max(0, at - 200) : at + 100]
 
 
-def test_no_content_and_no_password_gets_out(tmp_path: Path, owner: str, command: CommandLine) -> None:
+def test_no_content_and_no_password_gets_out(
+    tmp_path: Path, owner: str, command: CommandLine, capfd: pytest.CaptureFixture[str]
+) -> None:
     plain = build_source(tmp_path / "plain.db", SPEC)
     healthy = Path(shutil.copyfile(plain, tmp_path / "healthy.db"))
     planted = markers.seed(plain)
@@ -112,13 +125,13 @@ def test_no_content_and_no_password_gets_out(tmp_path: Path, owner: str, command
         ("UPDATE knowledge_nodes SET metadata = ? WHERE rowid = 35", (f'{{"{marker}": 1e400000}}',)),
         ("UPDATE users SET handle = 'local' WHERE rowid = 3", ()),
     )
-    runs = Runs(command, planted)
+    runs = Runs(command, planted, capfd)
     url = {form: in_form(form, owner) for form in ("URL", "query", "keywords", "PGPASSWORD")}
     pgpass = tmp_path / "pgpass"
     pgpass.write_text(f"*:*:*:*:{PASSWORD}\n")
     pgpass.chmod(0o600)
 
-    runs("copy", 0, plain, url["URL"][0], "--dry-run")
+    runs.here("copy", 0, plain, url["URL"][0], "--dry-run")
     runs("copy", 4, plain, url["query"][0], "--max-errors", "1", "--batch-size", "5")
     text = runs("copy", 1, plain, url["keywords"][0], "--archive", "--verify", "--report", "-")
     for sqlstate in ("23514", "23503", "23505", "22003"):
@@ -128,20 +141,22 @@ def test_no_content_and_no_password_gets_out(tmp_path: Path, owner: str, command
         connection.execute("UPDATE knowledge_nodes SET content = 'altered' WHERE tags <> '{}'")
         connection.execute("DELETE FROM edges")
     runs("verify", 1, plain, url["PGPASSWORD"][0], **url["PGPASSWORD"][1])
-    runs("copy", 3, plain, url["URL"][0], "--embedding-model", "other", "--embedding-dimension", "9")
+    runs.here("copy", 3, plain, url["URL"][0], "--embedding-model", "other", "--embedding-dimension", "9")
     noise = tmp_path / "noise.db"
     noise.write_bytes(os.urandom(8192))
-    assert "does not open" in runs("copy", 3, noise, url["URL"][0])
+    assert "does not open" in runs.here("copy", 3, noise, url["URL"][0])
     _refused_passwords(runs, healthy, pgpass)
     _killed_workers(runs, healthy, owner)
 
 
-def test_no_content_of_a_released_file_gets_out(tmp_path: Path, owner: str, command: CommandLine) -> None:
+def test_no_content_of_a_released_file_gets_out(
+    tmp_path: Path, owner: str, command: CommandLine, capfd: pytest.CaptureFixture[str]
+) -> None:
     spec = SourceSpec(line="released", version=39, form="vestige").sized(60)
     released = build_source(tmp_path / "released.db", spec)
     planted = markers.seed(released)
     assert len(planted) > 300
-    runs = Runs(command, planted)
+    runs = Runs(command, planted, capfd)
     runs("copy", 1, released, owner, "--archive", "--verify")
     assert runs.said > 0
 
@@ -153,9 +168,9 @@ def _refused_passwords(runs: Runs, source: Path, pgpass: Path) -> None:
             f"host=127.0.0.1 port={port} user=me dbname=db password={PASSWORD} sslmode=disable gssencmode=disable"
         )
         for form in ("query", "keywords"):
-            assert "password authentication failed" in runs("copy", 3, source, in_form(form, conninfo)[0])
+            assert "password authentication failed" in runs.here("copy", 3, source, in_form(form, conninfo)[0])
         url, _ = in_form("PGPASSWORD", conninfo)
-        said = runs("verify", 3, source, url, PGPASSFILE=str(pgpass))
+        said = runs.here("verify", 3, source, url, PGPASSFILE=str(pgpass))
         assert "password authentication failed" in said
         assert "Check user and password" in said  # libpq adds a line about the file, behind the SQLSTATE
 

@@ -68,6 +68,7 @@ def test_skip_is_the_default_and_leaves_what_is_there(source: Path, copy: Copier
     assert list(report.as_json()["tables"]["edges"]) == ["source_rows", "inserted", "skipped", "failed"]
 
 
+@pytest.mark.old_server
 def test_newer_replaces_memories_with_their_schedules_and_takes_the_weights(source: Path, copy: Copier) -> None:
     copy(source)
     change_memories(source)
@@ -260,6 +261,7 @@ def test_a_schedule_whose_id_is_spelled_otherwise_is_found(source: Path, copy: C
     assert counts(copy(source, on_conflict="newer"), "scheduling") == (0, 1, 39, 0)
 
 
+@pytest.mark.old_server
 def test_dry_run_counts_what_would_be_updated_and_changes_nothing(source: Path, copy: Copier) -> None:
     assert counts(copy(source, on_conflict="newer", dry_run=True), "knowledge_nodes") == (40, 0, 0, 0)
     copy(source)

@@ -21,6 +21,8 @@ from vestige_migrate import SourceUnusable
 from vestige_migrate.destination.indexes import SCOPE_INDEX
 from vestige_migrate.errors import PlanError
 
+pytestmark = pytest.mark.in_process
+
 SPEC = SourceSpec(line="released", version=39, memories=60, edges=20)
 TAGGED = [
     ('["a", "codebase:shop"]', "shop"),

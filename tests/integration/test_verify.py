@@ -32,6 +32,7 @@ def verify(database: str) -> Verifier:
     return Verifier(database)
 
 
+@pytest.mark.old_server
 def test_nothing_is_changed_in_the_destination(source: Path, copy: Copier, verify: Verifier) -> None:
     edit(source, ("UPDATE knowledge_nodes SET visibility = 'secret' WHERE rowid = 9", ()))
     copy(source)
@@ -144,6 +145,7 @@ def test_every_changed_column_is_named_with_its_row(source: Path, copy: Copier, 
     assert verify(source).same
 
 
+@pytest.mark.old_server
 def test_one_flipped_bit_of_a_vector(source: Path, copy: Copier, verify: Verifier) -> None:
     copy(source)
     memory = verify.one("SELECT id FROM knowledge_nodes WHERE embedding IS NOT NULL ORDER BY id LIMIT 1")
@@ -197,6 +199,7 @@ DELETED = {
 """A row of each table: what it is found by, and which one."""
 
 
+@pytest.mark.old_server
 def test_a_deleted_row_of_any_table_is_missing(source: Path, copy: Copier, verify: Verifier) -> None:
     copy(source)
     ids = {table: verify.one(query) for table, (_, query) in DELETED.items()}

@@ -24,6 +24,7 @@ def search_of(report: VerifyReport) -> SearchCheck:
     return report.search
 
 
+@pytest.mark.old_server
 def test_a_whole_copy_is_found(plain_source: Path, copy: Copier, verify: Verifier) -> None:
     copy(plain_source)
     search = search_of(verify(plain_source))

@@ -184,6 +184,7 @@ def test_a_path_on_which_nothing_could_be_made_is_refused_by_name(source: Path, 
     assert any("search_path names mistyped before later, and there is no such schema" in line for line in said)
 
 
+@pytest.mark.old_server
 def test_schemas_that_are_asked_for_are_made_and_hold_a_whole_copy_each(
     source: Path, tmp_path: Path, database: str, said: list[str]
 ) -> None:
@@ -231,6 +232,7 @@ def test_the_command_line_takes_the_schema_and_reports_it(source: Path, database
     assert json.loads(report.read_text())["destination"]["schema"] == "agent 7"
 
 
+@pytest.mark.old_server
 def test_a_role_without_rights_on_the_schema_is_told_what_to_grant(source: Path, database: str, guest: Guest) -> None:
     """Each advice is followed, and the next thing that is missing is named, by dry run and copy alike."""
     guest.owner("CREATE EXTENSION vector", 'CREATE SCHEMA "Own"', "CREATE SCHEMA seen", "CREATE SCHEMA later")
@@ -267,6 +269,7 @@ def test_a_role_without_rights_on_the_schema_is_told_what_to_grant(source: Path,
     assert tables_in(database, "later") == set()
 
 
+@pytest.mark.old_server
 def test_pgvector_is_installed_where_no_schema_takes_it_along(source: Path, database: str) -> None:
     assert Copier(database)(source, schema="one").exit_code == 0
     assert Copier(on_path(database, "one"))(source, schema="two").exit_code == 0

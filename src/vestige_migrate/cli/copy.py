@@ -17,7 +17,6 @@ from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.cli.verify_output import print_verification
 from vestige_migrate.combined import CombinedReport
 from vestige_migrate.limits import limits_refuse
-from vestige_migrate.places import default_database
 from vestige_migrate.plan import (
     Indexes,
     ModelSignature,
@@ -121,7 +120,7 @@ def copy(
     shown = not dry_run and (sys.stderr.isatty() if progress is None else progress)
     with outputs.told_of_failure():
         outputs.begin(log_level, debug)
-        paths = sqlite_path or [default_database()]
+        paths = options.given_files(sqlite_path, postgres_url)
         plan = SqliteToPostgresPlan(
             sqlite_path=paths[0],
             postgres_url=options.asked_url(postgres_url),

@@ -8,7 +8,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from vestige_migrate.errors import PlanError
+from vestige_migrate.errors import PlanError, SourceUnusable
+from vestige_migrate.places import default_database
 
 POSTGRES_URL_VARIABLE = "VESTIGE_POSTGRES_URL"
 _WHAT_TO_GIVE = (
@@ -52,6 +53,21 @@ def checked_url(given: str | None) -> str:
     if not is_embedded(url):
         parse_url(url)
     return url
+
+
+def given_files(sqlite_path: list[Path] | None, postgres_url: str | None) -> list[Path]:
+    """The files of a command line, or the default one.
+
+    Raises what `default_database` does, but `PlanError` for a destination that cannot be read: bad arguments are told
+    before a file that is not there.
+    """
+    if sqlite_path:
+        return sqlite_path
+    try:
+        return [default_database()]
+    except SourceUnusable:
+        checked_url(postgres_url)
+        raise
 
 
 SqlitePath = Annotated[

@@ -14,7 +14,6 @@ from vestige_migrate.cli.progress import ProgressBars
 from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.cli.verify_output import answered, print_verification
 from vestige_migrate.limits import limits_refuse
-from vestige_migrate.places import default_database
 from vestige_migrate.plan import SqliteToPostgresPlan, default_workers
 from vestige_migrate.run.temporary import usual_folder
 
@@ -71,7 +70,7 @@ def verify(
     shown = sys.stderr.isatty() if progress is None else progress
     with outputs.told_of_failure():
         outputs.begin(log_level, debug)
-        paths = sqlite_path or [default_database()]
+        paths = options.given_files(sqlite_path, postgres_url)
         plan = SqliteToPostgresPlan(
             sqlite_path=paths[0],
             postgres_url=options.asked_url(postgres_url),

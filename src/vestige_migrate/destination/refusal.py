@@ -97,14 +97,14 @@ _PASSWORD = (
 )
 _TLS = (
     "Check sslmode, and that the file in sslrootcert (or PGSSLROOTCERT) has the CA of this server and the host is "
-    "called as in its certificate"
+    "called as in its certificate; a certificate of yours is in sslcert, and its key in sslkey (or PGSSLCERT, PGSSLKEY)"
 )
 _SLOTS = "End other sessions, or raise max_connections or the role's or database's CONNECTION LIMIT, then run again"
 _ADVICE = {
     errors.InvalidPassword.sqlstate: _PASSWORD,
     errors.InvalidAuthorizationSpecification.sqlstate: (
         "Check the user (there may be no such role), and that pg_hba.conf on the server lets it into this database "
-        "from here, with or without TLS as it is asked for"
+        "from here, with or without TLS as it is asked for, or with the certificate in sslcert (or PGSSLCERT)"
     ),
     errors.InvalidCatalogName.sqlstate: (
         "Check the database's name, which is the user's where the URL has none, or make it with CREATE DATABASE"
