@@ -71,6 +71,15 @@ def test_long_vectors_are_indexed_in_another_form_and_found_through_it(
         query = f"EXPLAIN SELECT id FROM knowledge_nodes ORDER BY {nearest.format(vector=vector[0])} LIMIT 10"
         plan = "\n".join(line for (line,) in connection.execute(query.encode()))
         assert f"Index Scan using {HNSW_INDEX}" in plan
+    with psycopg.connect(copy.database) as connection:
+        found_by = connection.execute(
+            "SELECT count(*), pg_stat_get_xact_numscans(%s::regclass) FROM"
+            " (SELECT * FROM knowledge_nodes WHERE embedding IS NOT NULL OFFSET 0) AS n,"
+            " vestige_search(NULL, n.embedding, 1) AS f WHERE f.id = n.id",
+            (HNSW_INDEX,),
+        ).fetchone()
+        vectors = MEMORIES - MEMORIES // 25
+        assert found_by == (vectors, vectors)
 
 
 def test_an_index_that_a_long_vector_lost_or_that_is_not_its_own_is_named_and_built_again(
