@@ -88,6 +88,7 @@ def assert_equal(found: list[Row], wanted: list[Row]) -> None:
     assert [row[1] for row in found] == pytest.approx([row[1] for row in wanted])
 
 
+@pytest.mark.old_server
 def test_it_finds_what_brute_force_finds_and_then_through_both_indexes(plain_source: Path, copy: Copier) -> None:
     copy(plain_source, indexes="none")
     with opened(copy.database) as connection:
