@@ -30,6 +30,8 @@ TABLES = (
 Digest = tuple[int, int]
 """Number of rows and the sum of their checksums."""
 
+_NOT_COPIED = {"domains": ("metadata",)}
+"""Columns that no source has."""
 _BOOTSTRAP = "00000000-0000-0000-0000-000000000001"
 _FIELD, _ITEM, _NULL = "\x1e", "\x1f", "\x15"
 _HEX_DIGITS = 14
@@ -120,8 +122,8 @@ def _destination_digest(connection: Connection, table: str) -> Digest:
     columns = connection.execute(
         "SELECT a.attname, t.typname FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid"
         " WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''"
-        ' ORDER BY a.attname COLLATE "C"',
-        (table,),
+        ' AND a.attname <> ALL (%s) ORDER BY a.attname COLLATE "C"',
+        (table, list(_NOT_COPIED.get(table, ()))),
     ).fetchall()
     parts = [
         sql.SQL("coalesce({}, chr(21))").format(sql.SQL(_EXPRESSIONS[kind]).format(sql.Identifier(name)))

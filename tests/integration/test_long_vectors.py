@@ -35,6 +35,51 @@ def log_lines() -> Iterator[list[str]]:
         logger.remove(sink)
 
 
+@pytest.fixture
+def halves(database: str) -> None:
+    """Indexes in other forms need pgvector 0.7; what an older one gets is tested on every server."""
+    with psycopg.connect(database) as connection:
+        row = connection.execute("SELECT default_version FROM pg_available_extensions WHERE name = 'vector'").fetchone()
+    assert row is not None
+    if not forms(2001, row[0]):
+        pytest.skip(f"pgvector {row[0]} has no such index")
+
+
+@pytest.mark.old_server
+def test_an_older_pgvector_has_no_index_for_them_which_is_said_and_an_update_is_enough(
+    tmp_path: Path, copy: Copier
+) -> None:
+    """One that is newer passes itself off as an older one."""
+    source = long_source(tmp_path / "vestige.db", 2001)
+    with psycopg.connect(copy.database, autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION vector")
+        [(real,)] = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchall()
+        connection.execute("UPDATE pg_extension SET extversion = least(extversion, '0.6.2') WHERE extname = 'vector'")
+        with log_lines() as lines:
+            foreseen = copy(source, dry_run=True).estimate
+            report = copy(source, verify=True)
+        said = [line for line in lines if "no HNSW index" in line]
+        assert len(said) == 2
+        assert all(line.startswith("WARNING") and "Version 0.7 or newer" in line for line in said)
+        assert foreseen is not None
+        assert foreseen.hnsw is None
+        assert_same(source, copy.database)
+        found = report.verification
+        assert found is not None
+        assert found.search is not None
+        assert (found.exit_code, found.missing_indexes) == (0, [])
+        assert found.search.no_recall == "the destination has no HNSW index"
+        nearest = (
+            b"SELECT count(*) FROM knowledge_nodes AS n, vestige_search(NULL, n.embedding, 1) AS f WHERE f.id = n.id"
+        )
+        assert connection.execute(nearest).fetchone() == (MEMORIES - MEMORIES // 25,)
+        connection.execute("UPDATE pg_extension SET extversion = %s WHERE extname = 'vector'", (real,))
+        copy(source)
+        index = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (HNSW_INDEX,)).fetchone()
+        assert index == (bool(forms(2001, real)),)
+
+
+@pytest.mark.usefixtures("halves")
 @pytest.mark.parametrize(
     ("dimension", "form", "nearest"),
     [
@@ -71,8 +116,18 @@ def test_long_vectors_are_indexed_in_another_form_and_found_through_it(
         query = f"EXPLAIN SELECT id FROM knowledge_nodes ORDER BY {nearest.format(vector=vector[0])} LIMIT 10"
         plan = "\n".join(line for (line,) in connection.execute(query.encode()))
         assert f"Index Scan using {HNSW_INDEX}" in plan
+    with psycopg.connect(copy.database) as connection:
+        found_by = connection.execute(
+            "SELECT count(*), pg_stat_get_xact_numscans(%s::regclass) FROM"
+            " (SELECT * FROM knowledge_nodes WHERE embedding IS NOT NULL OFFSET 0) AS n,"
+            " vestige_search(NULL, n.embedding, 1) AS f WHERE f.id = n.id",
+            (HNSW_INDEX,),
+        ).fetchone()
+        vectors = MEMORIES - MEMORIES // 25
+        assert found_by == (vectors, vectors)
 
 
+@pytest.mark.usefixtures("halves")
 def test_an_index_that_a_long_vector_lost_or_that_is_not_its_own_is_named_and_built_again(
     tmp_path: Path, copy: Copier, database: str
 ) -> None:
@@ -93,6 +148,7 @@ def test_an_index_that_a_long_vector_lost_or_that_is_not_its_own_is_named_and_bu
     assert (found.exit_code, found.missing_indexes) == (0, [])
 
 
+@pytest.mark.usefixtures("halves")
 def test_a_number_that_has_no_half_precision_is_kept_and_the_signs_are_indexed(tmp_path: Path, copy: Copier) -> None:
     """Where the index is of halves already, the vector stays behind, and the report says so."""
     source = long_source(tmp_path / "vestige.db", 2048)

@@ -14,7 +14,7 @@ from enum import Enum
 from psycopg import sql
 
 from vestige_migrate.destination.connect import Connection
-from vestige_migrate.destination.ours import qualified
+from vestige_migrate.destination.ours import qualified, relation
 from vestige_migrate.plan import MAX_DIMENSION
 
 SHORTLIST = 200
@@ -23,6 +23,13 @@ dimensions without clusters the ten nearest were all among them (99 of 100 among
 MOST_FROM_INDEX = 1000
 """The largest hnsw.ef_search: one search gets no more out of an index."""
 
+_INDEXES = sql.SQL(
+    "SELECT (SELECT array_agg(pg_get_indexdef(i.indexrelid, at, true) ORDER BY at)"
+    "   FROM generate_series(1, i.indnkeyatts) AS at), o.opcname::text"
+    " FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS m ON m.oid = c.relam"
+    " JOIN pg_opclass AS o ON o.oid = i.indclass[0]"
+    " WHERE i.indrelid = {} AND m.amname = 'hnsw' AND i.indisvalid AND i.indisready AND i.indpred IS NULL"
+).format(relation("'knowledge_nodes'"))
 _HALVES_FROM = (0, 7)
 """The first pgvector with halfvec and binary_quantize."""
 
@@ -98,26 +105,44 @@ def indexed(form: Form, dimension: int | None, schema: str) -> sql.Composable:
     return what.format(_expression(form, sql.Identifier("embedding"), dimension, schema)) + operators
 
 
+def existing_form(connection: Connection, dimension: int | None) -> Form | None:
+    """What the HNSW index that is there has of the vectors; None where there is none that every search can go through.
+
+    `dimension` is that of the column.
+    """
+    found = connection.execute(_INDEXES).fetchall()
+    for form in Form:
+        if any(form.matches(columns, operators, dimension) for columns, operators in found):
+            return form
+    return None
+
+
 def select_nearest(
-    form: Form, dimension: int | None, schema: str, table: sql.Composable, vector: sql.Composable, limit: sql.Composable
+    form: Form | None,
+    dimension: int | None,
+    schema: str,
+    table: sql.Composable,
+    vector: sql.Composable,
+    limit: sql.Composable,
 ) -> sql.Composed:
-    """A SELECT of `id` and `distance` (by cosine) of the `limit` memories that are nearest to the vector by the index,
-    in no order."""
+    """A SELECT of `id` and `distance` (by cosine) of the `limit` memories that are nearest to the vector, in no order.
+
+    As an index of this form finds them; with None through no index. For a vector that is NULL there is none.
+    """
     column = sql.Identifier("n", "embedding")
     cosine = sql.SQL(" OPERATOR({}.<=>) ").format(qualified(schema))
-    hamming = sql.SQL(" OPERATOR({}.<~>) ").format(qualified(schema))
-    by = hamming if form is Form.BITS else cosine
+    found = sql.SQL("SELECT n.id, {} AS distance FROM {} AS n WHERE n.embedding IS NOT NULL AND {} IS NOT NULL").format(
+        column + cosine + vector, table, vector
+    )
+    if form is None:  # the OFFSET keeps PostgreSQL from computing each distance twice
+        every = sql.SQL("SELECT every.id, every.distance FROM ({} OFFSET 0) AS every ORDER BY every.distance LIMIT {}")
+        return every.format(found, limit)
+    by = sql.SQL(" OPERATOR({}.<~>) ").format(qualified(schema)) if form is Form.BITS else cosine
     theirs = vector
     if form is Form.HALVES:  # whose numbers end at 65,504; the direction is all that counts
         theirs = sql.SQL("{}.l2_normalize({})").format(qualified(schema), vector)
-    return sql.SQL(
-        "SELECT n.id, {} AS distance FROM {} AS n WHERE n.embedding IS NOT NULL ORDER BY {} LIMIT {}"
-    ).format(
-        column + cosine + vector,
-        table,
-        _expression(form, column, dimension, schema) + by + _expression(form, theirs, dimension, schema),
-        limit,
-    )
+    order = _expression(form, column, dimension, schema) + by + _expression(form, theirs, dimension, schema)
+    return found + sql.SQL(" ORDER BY {} LIMIT {}").format(order, limit)
 
 
 def _expression(form: Form, vector: sql.Composable, dimension: int | None, schema: str) -> sql.Composable:

@@ -17,6 +17,7 @@ from loguru import logger
 from vestige_migrate.destination import registry, schema
 from vestige_migrate.destination.archive import create_archive
 from vestige_migrate.destination.faults import describe, is_session_lost
+from vestige_migrate.destination.search_function import keep_search_function
 from vestige_migrate.errors import SourceIncomplete
 from vestige_migrate.plan import OnConflict, SqliteToPostgresPlan
 from vestige_migrate.report import MigrationReport, ModelInfo, RowError
@@ -220,6 +221,7 @@ class Run:
         with self._phase("indexes"):
             if self._turn.last:
                 self._indexes.after_load(changed)
+                keep_search_function(self._destination.main)
             else:
                 self._indexes.between_loads(changed)
 

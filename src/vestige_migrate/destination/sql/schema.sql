@@ -1,4 +1,5 @@
 -- The destination's tables. Every statement may run again; indexes are in indexes.sql.
+-- The defaults of ids, and domains.metadata, are for those who write here after the copy, which has values for all ids.
 -- Names are not qualified: they land in the first schema of the session's search_path, which is the target (target.py).
 
 CREATE TABLE IF NOT EXISTS embedding_model (
@@ -10,7 +11,7 @@ CREATE TABLE IF NOT EXISTS embedding_model (
 );
 
 CREATE TABLE IF NOT EXISTS users (
-    id uuid PRIMARY KEY,
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     handle text NOT NULL UNIQUE,
     display_name text,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -18,7 +19,7 @@ CREATE TABLE IF NOT EXISTS users (
 );
 
 CREATE TABLE IF NOT EXISTS groups (
-    id uuid PRIMARY KEY,
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     handle text NOT NULL UNIQUE,
     display_name text,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -39,7 +40,8 @@ CREATE TABLE IF NOT EXISTS domains (
     centroid vector,
     top_terms text[] NOT NULL DEFAULT '{}',
     memory_count integer NOT NULL DEFAULT 0,
-    created_at timestamptz NOT NULL DEFAULT now()
+    created_at timestamptz NOT NULL DEFAULT now(),
+    metadata jsonb NOT NULL DEFAULT '{}'
 );
 
 -- array_to_string is STABLE (an element's output function may depend on settings), and a generated column takes
@@ -53,7 +55,7 @@ CREATE OR REPLACE FUNCTION vestige_tags_text(tags text[]) RETURNS text
 -- characters are 256 KiB of UTF-8 at the most; positions and hyphenated compounds can make that about 2.5 times as
 -- large (each distinct word takes up to 8 bytes beside its letters), which stays below the limit.
 CREATE TABLE IF NOT EXISTS knowledge_nodes (
-    id uuid PRIMARY KEY,
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     content text NOT NULL,
     node_type text NOT NULL DEFAULT 'fact',
     tags text[] NOT NULL DEFAULT '{}',
@@ -96,7 +98,7 @@ CREATE TABLE IF NOT EXISTS edges (
 );
 
 CREATE TABLE IF NOT EXISTS review_events (
-    id uuid PRIMARY KEY,
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     memory_id uuid NOT NULL REFERENCES knowledge_nodes (id) ON DELETE CASCADE,
     occurred_at timestamptz NOT NULL,
     retrievability_before double precision,
