@@ -147,7 +147,7 @@ def found_source(plan: SqliteToPostgresPlan, wanted: ModelSignature | None = Non
     with ExitStack() as opened:
         portable = opened.enter_context(unpacked(path)) if is_json(path) else None
         unpinned, damage, oddities = opened.enter_context(
-            find_source(portable.file if portable else path, by_key=plan.on_conflict is OnConflict.NEWER)
+            find_source(portable.file if portable else path, plan.on_conflict is OnConflict.NEWER, name=path)
         )
         file = _pinned(unpinned, path)
         layout = _inspect(file, path, wanted)
@@ -211,8 +211,15 @@ def _portable_info(path: Path, portable: Portable, layout: Layout) -> PortableIn
         info.vestige_version or "of no known version",
         info.exported_at or "at no known time",
     )
-    for line in info.lines:
-        logger.warning("{}: {}", shown(path), line)
+    left_out = len(info.lacks) + len(info.lacks_unplaced)
+    if left_out:
+        logger.warning(
+            "{}: a file of this version has {} tables that no portable archive holds: the report names them",
+            shown(path),
+            left_out,
+        )
+    if info.missing:
+        logger.warning("{} lacks tables that an archive holds: {}", shown(path), ", ".join(info.missing))
     return info
 
 

@@ -43,18 +43,19 @@ class Found(NamedTuple):
 
 
 @contextmanager
-def find_source(path: Path, by_key: bool = False) -> Iterator[Found]:
+def find_source(path: Path, by_key: bool = False, name: Path | None = None) -> Iterator[Found]:
     """The file, looked at and opened once. Raises `SourceUnusable` with the reason where that cannot be done.
 
     SQLite reads a file in WAL mode with the help of a `-shm` file, and one that a crash left in the middle of a write
     only after repairing it. Where the folder or the file is read-only it can do neither. Then a file with nothing
     beside it is opened as one that nobody is writing, and one with changes in its `-wal` or `-journal` is read from
     a private copy, so that those are neither lost nor half read. `by_key` says that single rows will be looked up by
-    their ids, so that those of the indexes are looked over, too.
+    their ids, so that those of the indexes are looked over, too. `name` is how the operator knows a file of our own.
     """
     kind = check_kind(path)
     _check_names(path)
     file = SourceFile(path.resolve())
+    path = name or path  # in messages from here on
     file = replace(file, immutable=_would_shut_out_its_owner(file.path))
     if kind is Kind.ENCRYPTED:
         file = replace(file, cipher=_find_cipher(file, path))

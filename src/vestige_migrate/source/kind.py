@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import math
 import os
+import re
 import shlex
 import stat
 from collections import Counter
@@ -76,6 +77,9 @@ NO_ARCHIVE = (
 )
 """What is said of JSON that is something else."""
 
+_LIST_OF_OBJECTS = re.compile(rb"\s*\[\s*[{\]]")
+"""How what `vestige export` writes begins."""
+
 _PACKED = (
     (b"\x1f\x8b", "gzip -dc"),
     (b"BZh", "bzip2 -dc"),
@@ -111,8 +115,8 @@ def _check_encrypted(path: Path, start: bytes, size: int) -> None:
             f"{path} is packed: unpack it, and give what comes out ({packed} {shlex.quote(shown(path))} > NEW-FILE)"
         )
     if _is_text(start):
-        is_list = start.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
-        raise SourceUnusable(f"{path} is a text file, and no SQLite database: {NO_ARCHIVE if is_list else _GIVE}")
+        is_export = _LIST_OF_OBJECTS.match(start.removeprefix(codecs.BOM_UTF8)) is not None
+        raise SourceUnusable(f"{path} is a text file, and no SQLite database: {NO_ARCHIVE if is_export else _GIVE}")
     explained = vestige4.explain(path)
     if explained is not None or not _looks_like_noise(start):
         raise SourceUnusable(f"{path} is no SQLite database: {explained or _GIVE}")

@@ -47,8 +47,8 @@ _MIB = 1024 * 1024
 
 @dataclass(frozen=True)
 class Portable:
-    """What an archive was made into: the private file, and what the archive says of itself. `lost` are rows, and cells
-    of rows, that could not be read."""
+    """What an archive was made into: the private file, and what the archive says of itself. `tables` are in lower case;
+    `lost` are rows, and cells of rows, that could not be read."""
 
     file: Path
     vestige_version: str | None
@@ -166,7 +166,7 @@ class _Archive:
             self.copy,
             _word(self._facts.get("vestigeVersion")),
             _word(self._facts.get("exportedAt")),
-            frozenset(self._names),
+            frozenset(self._names.values()),
             tuple(self.lost),
         )
 
