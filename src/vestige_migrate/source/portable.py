@@ -254,7 +254,9 @@ class _Archive:
             )
         try:
             writer = TableWriter(connection, name, columns)
-        except sqlite3.Error as error:
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+                raise
             raise self._refused(
                 f"has a table {name} that SQLite does not take ({error}), and so was written by no Vestige: export "
                 f"again with {EXPORT}"
