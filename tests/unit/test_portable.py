@@ -152,8 +152,8 @@ def test_a_memory_without_one_of_its_values_is_there_and_a_vector_without_one_is
     rows, lost = read(path, "knowledge_nodes")
     assert rows == [("a", "x", None)]
     assert [(row.table, row.rowid, row.column, dict(row.known)) for row in lost] == [
-        ("knowledge_nodes", 1, "s", {"id": "a", "content": "x"}),
-        ("knowledge_nodes", 2, None, {"content": "y", "s": 1.5}),
+        ("knowledge_nodes", 1, "s", {"id": "a"}),
+        ("knowledge_nodes", 2, None, {}),
         ("node_embeddings", 1, None, {"node_id": "a"}),
     ]
 

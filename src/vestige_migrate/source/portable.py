@@ -103,7 +103,13 @@ def unpacked(path: Path) -> Iterator[Portable]:
 def _no_copy(path: Path, folder: Path, error: OSError | sqlite3.Error) -> SourceUnusable:
     if isinstance(error, OSError) and (error.filename is None or Path(str(error.filename)).parent != folder):
         return SourceUnusable(f"{path} cannot be read: {error.strerror}")
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_FULL) & 0xFF
     reason = error.strerror if isinstance(error, OSError) else getattr(error, "sqlite_errorname", None) or error
+    if code not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
+        return SourceUnusable(
+            f"{path} cannot be made into an SQLite file ({reason}), and so was written by no Vestige: export again "
+            f"with {EXPORT}"
+        )
     return SourceUnusable(
         f"no private copy of {path} could be made in {folder} ({reason}): free space there, or set TMPDIR to a folder "
         "with room for a copy of the file"
@@ -248,7 +254,9 @@ class _Archive:
             )
         try:
             writer = TableWriter(connection, name, columns)
-        except sqlite3.Error as error:
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+                raise
             raise self._refused(
                 f"has a table {name} that SQLite does not take ({error}), and so was written by no Vestige: export "
                 f"again with {EXPORT}"

@@ -124,8 +124,14 @@ class RowReader:
 
     def _checked(self, values: Values, number: int) -> Values | None:
         bad = {name: cell for name, cell in zip(self._columns, values, strict=True) if isinstance(cell, BadCell)}
-        known = tuple((name, cell) for name, cell in zip(self._columns, values, strict=True) if name not in bad)
-        if not self._keeps_cells or bad.keys() & set(KEYS.get(self._table, ())):
+        key = KEYS.get(self._table, ())
+        # What the row is named by, and no more of it: there may be many.
+        known = tuple(
+            (name, cell)
+            for name, cell in zip(self._columns, values, strict=True)
+            if name in key and not isinstance(cell, BadCell)
+        )
+        if not self._keeps_cells or bad.keys() & set(key):
             name, cell = next(iter(bad.items()))
             self.lost.append(LostRow(self._table, number, known, f"column {name}: {cell.reason}"))
             return None
