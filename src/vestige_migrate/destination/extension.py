@@ -67,12 +67,10 @@ _FUNCTION_GRANTS = _GRANTS.format(
         " ('vector', 'vector_dims', 'vector_out', 'vector_send', 'cosine_distance')"
     )
 )
-_INDEX_GRANTS = {
-    Form.HALVES: _GRANTS.format(
-        sql.SQL("t.typname = 'vector' AND p.proname = 'vector_to_halfvec' OR p.proname = 'halfvec'")
-    ),
-    Form.BITS: _GRANTS.format(sql.SQL("t.typname = 'vector' AND p.proname = 'binary_quantize'")),
-}
+_HALVES_GRANTS = _GRANTS.format(
+    sql.SQL("t.typname = 'vector' AND p.proname = 'vector_to_halfvec' OR p.proname = 'halfvec'")
+)
+_BITS_GRANTS = _GRANTS.format(sql.SQL("t.typname = 'vector' AND p.proname = 'binary_quantize'"))
 """An index on an expression calls as the role that writes, and not as it pleases itself."""
 _ALLOWED = sql.SQL(
     "SELECT name, current_setting(name, true) FROM"
@@ -166,7 +164,10 @@ def _check_usable(connection: _Connection) -> None:
 
 def check_index(connection: _Connection, form: Form | None) -> None:
     """Raises `DestinationUnusable` where the role may not call what an index of this form calls for each vector."""
-    grants = [grant for (grant,) in connection.execute(_INDEX_GRANTS[form])] if form in _INDEX_GRANTS else []
+    if form is None or form is Form.WHOLE:
+        return
+    rows = connection.execute(_HALVES_GRANTS if form is Form.HALVES else _BITS_GRANTS)
+    grants = [grant for (grant,) in rows]
     if grants:
         raise DestinationUnusable(
             "this role may not call what the HNSW index of so long vectors calls: let pgvector's owner or a superuser "
