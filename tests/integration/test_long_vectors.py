@@ -12,8 +12,10 @@ from loguru import logger
 
 from tests.conftest import Copier
 from tests.support.compare import assert_same
+from tests.support.guest import Guest
 from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.verifying import Verifier
+from vestige_migrate import DestinationUnusable
 from vestige_migrate.destination.indexes import HNSW_INDEX
 from vestige_migrate.destination.vector_index import Form, forms
 
@@ -172,6 +174,27 @@ def test_a_number_that_has_no_half_precision_is_kept_and_the_signs_are_indexed(t
     assert report.verification is not None
     assert report.verification.search is not None
     assert report.verification.search.ef_search == 200
+
+
+@pytest.mark.usefixtures("halves")
+def test_a_role_that_does_not_own_the_tables_copies_without_the_index_and_needs_what_it_calls(
+    tmp_path: Path, copy: Copier, guest: Guest
+) -> None:
+    source = long_source(tmp_path / "vestige.db", 2049)
+    copy(source)
+    guest.owner(
+        "GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO {role}", "DELETE FROM knowledge_nodes",
+        "REVOKE EXECUTE ON FUNCTION vector_to_halfvec FROM PUBLIC",
+    )  # fmt: skip
+    for dry_run in (True, False):
+        with pytest.raises(DestinationUnusable, match="what the HNSW index of so long vectors calls") as refused:
+            Copier(guest.url)(source, dry_run=dry_run)
+    guest.follow(str(refused.value))
+    assert Copier(guest.url)(source).tables["knowledge_nodes"].inserted == MEMORIES
+    guest.owner(f"DROP INDEX {HNSW_INDEX}", "DELETE FROM knowledge_nodes")
+    with log_lines() as lines:
+        assert Copier(guest.url)(source).tables["knowledge_nodes"].inserted == MEMORIES
+    assert [line for line in lines if "belong to another role, who gets it" in line] != []
 
 
 def test_vectors_that_pgvector_cannot_store_are_announced_and_then_reported_one_by_one(

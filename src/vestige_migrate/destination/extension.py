@@ -20,6 +20,7 @@ from vestige_migrate.destination import event_triggers
 from vestige_migrate.destination.faults import is_transient, server_words
 from vestige_migrate.destination.ours import relation
 from vestige_migrate.destination.target import Target, enter
+from vestige_migrate.destination.vector_index import Form
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.report import USUAL_SCHEMA
 
@@ -49,7 +50,7 @@ _FIND = sql.SQL(
     " JOIN pg_type AS t ON t.typname = 'vector' AND t.typnamespace = n.oid WHERE e.extname = 'vector'"
 ).format(relation("'knowledge_nodes'"))
 # What is called by the role itself: of what an index or COPY calls, the server asks no right.
-_FUNCTION_GRANTS = sql.SQL(
+_GRANTS = sql.SQL(
     "SELECT format('GRANT EXECUTE ON FUNCTION %I.%I(%s) TO %I', n.nspname, p.proname, (SELECT"
     "   string_agg(format('%I.%I', s.nspname, a.typname), ', ' ORDER BY u.ordinal)"
     "   FROM unnest(p.proargtypes) WITH ORDINALITY AS u(id, ordinal) JOIN pg_type AS a ON a.oid = u.id"
@@ -58,11 +59,19 @@ _FUNCTION_GRANTS = sql.SQL(
     " AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e' JOIN pg_proc AS p ON p.oid = d.objid"
     " JOIN pg_namespace AS n ON n.oid = p.pronamespace"
     " JOIN pg_type AS t ON t.oid = p.proargtypes[0]"
-    " WHERE e.extname = 'vector' AND (p.proname IN ('vector_in', 'vector_recv', 'vector_typmod_in')"
-    "   OR t.typname = 'vector' AND p.proname IN ('vector', 'vector_dims', 'vector_out', 'vector_send',"
-    "     'cosine_distance'))"
-    " AND NOT has_function_privilege(p.oid, 'EXECUTE') ORDER BY 1"
+    " WHERE e.extname = 'vector' AND ({}) AND NOT has_function_privilege(p.oid, 'EXECUTE') ORDER BY 1"
 )
+_FUNCTION_GRANTS = _GRANTS.format(
+    sql.SQL(
+        "p.proname IN ('vector_in', 'vector_recv', 'vector_typmod_in') OR t.typname = 'vector' AND p.proname IN"
+        " ('vector', 'vector_dims', 'vector_out', 'vector_send', 'cosine_distance')"
+    )
+)
+_HALVES_GRANTS = _GRANTS.format(
+    sql.SQL("t.typname = 'vector' AND p.proname = 'vector_to_halfvec' OR p.proname = 'halfvec'")
+)
+_BITS_GRANTS = _GRANTS.format(sql.SQL("t.typname = 'vector' AND p.proname = 'binary_quantize'"))
+"""An index on an expression calls as the role that writes, and not as it pleases itself."""
 _ALLOWED = sql.SQL(
     "SELECT name, current_setting(name, true) FROM"
     " unnest(ARRAY['azure.extensions', 'rds.allowed_extensions', 'extwlist.extensions']) AS n(name)"
@@ -150,6 +159,19 @@ def _check_usable(connection: _Connection) -> None:
             f"pgvector is in the schema {found.schema} of the destination, and another type called vector, in the "
             f"schema {found.shadowed_by}, comes before it on the search_path: rename that one, or take its schema from "
             f"the path (ALTER ROLE {found.role} SET search_path = ...), then run this command again"
+        )
+
+
+def check_index(connection: _Connection, form: Form | None) -> None:
+    """Raises `DestinationUnusable` where the role may not call what an index of this form calls for each vector."""
+    if form is None or form is Form.WHOLE:
+        return
+    rows = connection.execute(_HALVES_GRANTS if form is Form.HALVES else _BITS_GRANTS)
+    grants = [grant for (grant,) in rows]
+    if grants:
+        raise DestinationUnusable(
+            "this role may not call what the HNSW index of so long vectors calls: let pgvector's owner or a superuser "
+            f"run: {'; '.join(grants)}"
         )
 
 

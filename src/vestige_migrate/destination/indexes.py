@@ -140,6 +140,17 @@ def plain_builds(wanted: list[tuple[str, LiteralString]]) -> list[Build]:
 
 def needs_hnsw(connection: Connection, dimension: int | None) -> bool:
     """Whether the HNSW index is wanted (there is a dimension, and pgvector can index it) and not there."""
+    return _lacks_hnsw(connection, dimension) and not waits_for_owner(connection, dimension)
+
+
+def waits_for_owner(connection: Connection, dimension: int | None) -> bool:
+    """Whether it is not there, of vectors for which earlier versions of this program made none, and only the tables'
+    owner, who is another role, could make it: a copy goes on without it, as it did before."""
+    is_new = dimension is not None and dimension > Form.WHOLE.longest
+    return is_new and _lacks_hnsw(connection, dimension) and not _owns_memories(connection)
+
+
+def _lacks_hnsw(connection: Connection, dimension: int | None) -> bool:
     return dimension is not None and bool(forms_here(connection, dimension)) and HNSW_INDEX not in _existing(connection)
 
 

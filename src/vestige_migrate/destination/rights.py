@@ -9,9 +9,11 @@ from psycopg import sql
 from vestige_migrate.destination import indexes, registry
 from vestige_migrate.destination.archive import ARCHIVE
 from vestige_migrate.destination.connect import Connection
+from vestige_migrate.destination.extension import check_index
 from vestige_migrate.destination.ours import relation, target_of
 from vestige_migrate.destination.shape import REGISTRY
 from vestige_migrate.destination.target import check_skipped
+from vestige_migrate.destination.vector_index import existing_form, forms_here
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.plan import MAX_DIMENSION, Indexes, ModelSignature, OnConflict, SqliteToPostgresPlan
 from vestige_migrate.tables import TABLES
@@ -88,11 +90,15 @@ def check_owning(
     """Raises `DestinationUnusable` where only the owner of a table could do what is left to be done to it."""
     if model is not None and registered is None:
         _refuse(_table_grants(connection, {REGISTRY: ("INSERT",)}))
+    declared = registry.column_dimension(connection)
+    form = existing_form(connection, declared)
+    if form is None and plan.indexes is not Indexes.NONE and indexes.needs_hnsw(connection, dimension):
+        form = forms_here(connection, dimension or 0)[0]
+    check_index(connection, form)
     row = connection.execute(_FOREIGN, ("knowledge_nodes",)).fetchone()
     if row is None:
         return
     schema, owner, role = row
-    declared = registry.column_dimension(connection)
     if declared is None and dimension is not None and dimension <= MAX_DIMENSION:
         statement = sql.SQL("ALTER TABLE {}.knowledge_nodes ALTER COLUMN embedding TYPE vector({})").format(
             sql.Identifier(schema), sql.Literal(dimension)

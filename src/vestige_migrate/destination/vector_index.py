@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import re
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.ours import qualified, relation
 from vestige_migrate.plan import MAX_DIMENSION
+
+if TYPE_CHECKING:
+    from vestige_migrate.destination.connect import Connection
 
 SHORTLIST = 200
 """So many memories are asked of an index of bits, and put in order by their vectors. Of 5,000 made-up vectors of 4,096

@@ -87,6 +87,12 @@ class IndexPhase:
 
     def _build_hnsw(self) -> None:
         dimension = registry.column_dimension(self._destination.main)
+        if indexes.waits_for_owner(self._destination.main, dimension):
+            logger.warning(
+                "no HNSW index: vectors of {:,} dimensions lack it in a destination of an earlier version, and its "
+                "tables belong to another role, who gets it from a run of this command",
+                dimension,
+            )
         if dimension is None or not indexes.needs_hnsw(self._destination.main, dimension):
             return
         memory = indexes.hnsw_memory(self._destination.main, dimension)

@@ -66,7 +66,7 @@ def _conditions(plan: SqliteToPostgresPlan, destination: ReadyDestination, dimen
     known = destination.model.dimension if destination.model else None
     wanted = dimension or registry.column_dimension(main) or known
     found = forms_here(main, wanted) if wanted is not None else ()
-    indexable = wanted if found else None
+    indexable = wanted if found and not indexes.waits_for_owner(main, wanted) else None
     hnsw_lacks = indexes.needs_hnsw(main, indexable)
     absent = indexes.missing_share(main)
     built = 0.0 if plan.indexes in (Indexes.NONE, Indexes.NOW) else absent
