@@ -12,12 +12,20 @@ from loguru import logger
 
 from tests.conftest import Copier
 from tests.support.compare import assert_same
+from tests.support.databases import new_enough
 from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.verifying import Verifier
 from vestige_migrate.destination.indexes import HNSW_INDEX
 from vestige_migrate.destination.vector_index import Form, forms
 
 MEMORIES = 30
+
+
+@pytest.fixture
+def database(database: str) -> Iterator[str]:
+    """One with halves and signs (`test_old_pgvector` has what an older pgvector does)."""
+    with new_enough(database, pgvector=(0, 7)) as url:
+        yield url
 
 
 def long_source(path: Path, dimension: int) -> Path:
