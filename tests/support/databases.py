@@ -25,16 +25,22 @@ def new_database(server_url: str) -> Iterator[str]:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
+def pgvector_version(database: str) -> tuple[int, ...]:
+    """The version that the server has."""
+    with psycopg.connect(database) as connection:
+        row = connection.execute(
+            "SELECT string_to_array(default_version, '.')::int[] FROM pg_available_extensions WHERE name = 'vector'"
+        ).fetchone()
+    assert row is not None
+    return tuple(row[0])
+
+
 @contextmanager
 def new_enough(database: str, *, postgresql: int = 0, pgvector: tuple[int, ...] = ()) -> Iterator[str]:
     """This database, or one of the bundled server where the suite runs on an older one than these versions."""
     with psycopg.connect(database) as connection:
         major = connection.info.server_version // 10_000
-        row = connection.execute(
-            "SELECT string_to_array(default_version, '.')::int[] FROM pg_available_extensions WHERE name = 'vector'"
-        ).fetchone()
-    assert row is not None
-    if major >= postgresql and tuple(row[0]) >= pgvector:
+    if major >= postgresql and pgvector_version(database) >= pgvector:
         yield database
         return
     with fresh_server() as own:
