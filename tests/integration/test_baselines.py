@@ -14,7 +14,7 @@ from psycopg import sql
 from bench.baselines import executemany, pgloader, row_by_row
 from bench.check import TABLES, expected, problems_of_copy, problems_of_indexes
 from bench.source import source_file
-from tests.support.own_server import fresh_server
+from tests.support.databases import new_enough
 
 ROWS, DIMENSION = 120, 16
 
@@ -40,13 +40,8 @@ def test_executemany_makes_every_row_and_index(database: str, bench_source: Path
 @pytest.fixture
 def newest(database: str) -> Iterator[str]:
     """A database of PostgreSQL 18, which has the functions that pgloader's baseline turns vectors around with."""
-    with psycopg.connect(database) as connection:
-        version = connection.info.server_version
-    if version >= 180000:
-        yield database
-        return
-    with fresh_server() as own:
-        yield own.database()
+    with new_enough(database, postgresql=18) as url:
+        yield url
 
 
 def test_the_sql_after_pgloader_makes_every_row(newest: str, bench_source: Path) -> None:

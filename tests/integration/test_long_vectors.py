@@ -12,6 +12,7 @@ from loguru import logger
 
 from tests.conftest import Copier
 from tests.support.compare import assert_same
+from tests.support.databases import new_enough
 from tests.support.guest import Guest
 from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.verifying import Verifier
@@ -20,6 +21,13 @@ from vestige_migrate.destination.indexes import HNSW_INDEX
 from vestige_migrate.destination.vector_index import Form, forms
 
 MEMORIES = 30
+
+
+@pytest.fixture
+def database(database: str) -> Iterator[str]:
+    """One with halves and signs (`test_old_pgvector` has what an older pgvector does)."""
+    with new_enough(database, pgvector=(0, 7)) as url:
+        yield url
 
 
 def long_source(path: Path, dimension: int) -> Path:
@@ -37,17 +45,6 @@ def log_lines() -> Iterator[list[str]]:
         logger.remove(sink)
 
 
-@pytest.fixture
-def halves(database: str) -> None:
-    """Indexes in other forms need pgvector 0.7; what an older one gets is tested on every server."""
-    with psycopg.connect(database) as connection:
-        row = connection.execute("SELECT default_version FROM pg_available_extensions WHERE name = 'vector'").fetchone()
-    assert row is not None
-    if not forms(2001, row[0]):
-        pytest.skip(f"pgvector {row[0]} has no such index")
-
-
-@pytest.mark.old_server
 def test_an_older_pgvector_has_no_index_for_them_which_is_said_and_an_update_is_enough(
     tmp_path: Path, copy: Copier
 ) -> None:
@@ -81,7 +78,6 @@ def test_an_older_pgvector_has_no_index_for_them_which_is_said_and_an_update_is_
         assert index == (bool(forms(2001, real)),)
 
 
-@pytest.mark.usefixtures("halves")
 @pytest.mark.parametrize(
     ("dimension", "form", "nearest"),
     [
@@ -129,7 +125,6 @@ def test_long_vectors_are_indexed_in_another_form_and_found_through_it(
         assert found_by == (vectors, vectors)
 
 
-@pytest.mark.usefixtures("halves")
 def test_an_index_that_a_long_vector_lost_or_that_is_not_its_own_is_named_and_built_again(
     tmp_path: Path, copy: Copier, database: str
 ) -> None:
@@ -150,7 +145,6 @@ def test_an_index_that_a_long_vector_lost_or_that_is_not_its_own_is_named_and_bu
     assert (found.exit_code, found.missing_indexes) == (0, [])
 
 
-@pytest.mark.usefixtures("halves")
 def test_a_number_that_has_no_half_precision_is_kept_and_the_signs_are_indexed(tmp_path: Path, copy: Copier) -> None:
     """Where the index is of halves already, the vector stays behind, and the report says so."""
     source = long_source(tmp_path / "vestige.db", 2048)
@@ -176,7 +170,6 @@ def test_a_number_that_has_no_half_precision_is_kept_and_the_signs_are_indexed(t
     assert report.verification.search.ef_search == 200
 
 
-@pytest.mark.usefixtures("halves")
 def test_a_role_that_does_not_own_the_tables_copies_without_the_index_and_needs_what_it_calls(
     tmp_path: Path, copy: Copier, guest: Guest
 ) -> None:

@@ -87,11 +87,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsServer]:
             "ssl_ca_file": str(folder / "ca.pem"),
         }  # fmt: skip
         with running(with_tls(Path(programs)), folder, settings) as url:
-            with psycopg.connect(make_conninfo(url, port=port), autocommit=True) as connection:
+            with psycopg.connect(url, autocommit=True) as connection:
                 connection.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{PASSWORD}'")
                 connection.execute(f"CREATE ROLE {BY_CERTIFICATE} LOGIN IN ROLE {ROLE}")
                 connection.execute(f"CREATE DATABASE memory OWNER {ROLE}")
-            made = TlsServer(make_conninfo(url, port=port), port, files)
+            made = TlsServer(url, port, files)
             with psycopg.connect(made.memory) as connection:
                 connection.execute("CREATE EXTENSION vector")
             yield made

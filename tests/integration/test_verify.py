@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,38 +109,44 @@ COLUMN_CHANGES: list[tuple[str, str, str]] = [
 ]
 
 
-def change_one(verify: Verifier, table: str, column: str, value: str) -> tuple[str, str]:
-    """Changes the column in one row; returns the row's key, and the statement that takes it back."""
+def change_one(verify: Verifier, table: str, column: str, value: str, changed: Sequence[str]) -> tuple[str, str]:
+    """Changes the column in one row, and not in one of these; returns its key, and the statement that takes it back."""
     keys = {"group_memberships": "user_id, group_id", "edges": "source_id, target_id", "scheduling": "memory_id"}
     key = keys.get(table, "id")
     # A row that the change changes, and not the user `local`, whom each side has of its own.
     others = f"{column}::text IS DISTINCT FROM ({value})::text" + (" AND handle <> 'local'" if table == "users" else "")
+    name = f"concat_ws(' -> ', {key})"
+    others += "".join(f" AND {name} <> '{id_}'" for id_ in changed)
     chosen = f"({key}) = (SELECT {key} FROM {table} WHERE {others} ORDER BY {key} LIMIT 1)"
-    id_ = verify.one(f"SELECT concat_ws(' -> ', {key}) FROM {table} WHERE {chosen}")
+    id_ = verify.one(f"SELECT {name} FROM {table} WHERE {chosen}")
+    kept = f"kept_{table}_{len(changed)}"
     verify.tamper(
-        f"DROP TABLE IF EXISTS kept_{table}",
-        f"CREATE TABLE kept_{table} AS SELECT {key}, {column} AS old FROM {table} WHERE {chosen}",
+        f"DROP TABLE IF EXISTS {kept}",
+        f"CREATE TABLE {kept} AS SELECT {key}, {column} AS old FROM {table} WHERE {chosen}",
         f"UPDATE {table} SET {column} = {value} WHERE {chosen}",
     )
     same = " AND ".join(f"t.{part} = kept.{part}" for part in key.split(", "))
-    return id_, f"UPDATE {table} AS t SET {column} = kept.old FROM kept_{table} AS kept WHERE {same}"
+    return id_, f"UPDATE {table} AS t SET {column} = kept.old FROM {kept} AS kept WHERE {same}"
 
 
 def test_every_changed_column_is_named_with_its_row(source: Path, copy: Copier, verify: Verifier) -> None:
-    """One change a table at a time, in all tables at once: fifteen comparisons instead of fifty."""
+    """Two rows of every table at a time: eight comparisons instead of fifty."""
     edit(source, ("UPDATE knowledge_nodes SET metadata = '{\"x\": 1}', domains = '[\"d\"]'", ()))
     copy(source)
     changes = {table: [change for change in COLUMN_CHANGES if change[0] == table] for table, *_ in COLUMN_CHANGES}
-    for number in range(max(map(len, changes.values()))):
-        found, back = [], []
-        for table, column, value in (of_table[number] for of_table in changes.values() if number < len(of_table)):
-            id_, statement = change_one(verify, table, column, value)
+    for first in range(0, max(map(len, changes.values())), 2):
+        found, back, changed = [], [], dict[str, list[str]]()
+        for table, column, value in (change for of_table in changes.values() for change in of_table[first : first + 2]):
+            rows = changed.setdefault(table, [])
+            id_, statement = change_one(verify, table, column, value, rows)
+            rows.append(id_)
             found.append((table, id_, "different", (column,)))
             back.append(statement)
         report = verify(source)
         assert named(report) == sorted(found)
         assert report.exit_code == 1
-        assert {name for name, table in report.tables.items() if table.different == 1} == {item[0] for item in found}
+        counted = {name: table.different for name, table in report.tables.items() if table.different}
+        assert counted == {table: len(rows) for table, rows in changed.items()}
         assert balanced(report)
         verify.tamper(*back)
     assert verify(source).same

@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import Copier
 from tests.integration.test_destination_as_found import EARLIER
+from tests.support.databases import pgvector_version
 from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.verifying import Verifier, named
 from vestige_migrate import VerifyReport
@@ -86,7 +87,7 @@ VECTOR_INDEXES = {
     "USING hnsw (embedding vector_ip_ops)": "over another distance (vector_ip_ops",
     "USING hnsw (embedding vector_cosine_ops) WHERE owner_user_id IS NOT NULL": "a part of the vectors only",
     "USING hnsw ((embedding::halfvec(256)) halfvec_cosine_ops)": "over another distance (halfvec_cosine_ops",
-    "USING hnsw ((subvector(embedding, 1, 9)::vector(9)) vector_cosine_ops)": "over another expression",
+    "USING hnsw (((embedding::real[])[1:9]::vector(9)) vector_cosine_ops)": "over another expression",
     "(id)": "is no HNSW index (btree)",
 }
 
@@ -94,7 +95,10 @@ VECTOR_INDEXES = {
 def test_an_hnsw_index_that_searches_by_cosine_cannot_use_is_named(
     copied: Path, verify: Verifier, database: str
 ) -> None:
+    has_halves = pgvector_version(database) >= (0, 7)
     for definition, said in VECTOR_INDEXES.items():
+        if "halfvec" in definition and not has_halves:
+            continue
         alter(database, f"DROP INDEX {HNSW}", f"CREATE INDEX {HNSW} ON knowledge_nodes {definition}")
         [(place, detail)] = wrong(report := verify(copied)).items()
         assert place == ("knowledge_nodes", HNSW)
@@ -216,7 +220,7 @@ def test_the_registry_and_the_column_are_compared_with_the_source(
     alter(database, "DELETE FROM embedding_model")
     assert named(verify(copied)) == [("embedding_model", "1", "missing", ())]
     alter(database, "DROP TABLE embedding_model", f"DROP INDEX {HNSW}")
-    alter(database, "ALTER TABLE knowledge_nodes ALTER embedding TYPE vector USING subvector(embedding, 1, 3)")
+    alter(database, "ALTER TABLE knowledge_nodes ALTER embedding TYPE vector USING (embedding::real[])[1:3]::vector")
     found = named(report := verify(copied))
     assert ("embedding_model", "1", "missing", ()) in found
     assert ("knowledge_nodes", "embedding", "schema", ()) in found

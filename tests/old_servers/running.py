@@ -16,6 +16,7 @@ from vestige_migrate.destination.embedded.programs import environment
 
 _SETTINGS = {
     "listen_addresses": "",
+    "port": "5432",
     "fsync": "off",  # nothing on it has to outlive the machine
     "full_page_writes": "off",
     "max_connections": "100",
@@ -45,11 +46,12 @@ def running(root: Path, folder: Path, settings: Mapping[str, str] | None = None)
             assert done.returncode == 0, f"{program} failed: {said.read()}"
 
     run("initdb", "-D", data, "-U", "postgres", "--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
+    every = _SETTINGS | {"unix_socket_directories": str(data)} | dict(settings or {})
     with (data / "postgresql.conf").open("a") as file:
-        every = _SETTINGS | {"unix_socket_directories": str(data)} | dict(settings or {})
         file.writelines(f"{name} = '{value}'\n" for name, value in every.items())
     run("pg_ctl", "-D", data, "-l", log / "server.log", "-w", "-t", "60", "start")
     try:
-        yield make_conninfo(host=str(data), user="postgres", dbname="postgres")
+        # With the port: where libpq chooses one, it is said, in one line more than the tests expect.
+        yield make_conninfo(host=str(data), port=every["port"], user="postgres", dbname="postgres")
     finally:
         run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")

@@ -10,6 +10,8 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
+from tests.support.own_server import fresh_server
+
 
 @contextmanager
 def new_database(server_url: str) -> Iterator[str]:
@@ -21,3 +23,25 @@ def new_database(server_url: str) -> Iterator[str]:
             yield make_conninfo(server_url, dbname=name)
         finally:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def pgvector_version(database: str) -> tuple[int, ...]:
+    """The version that the server has."""
+    with psycopg.connect(database) as connection:
+        row = connection.execute(
+            "SELECT string_to_array(default_version, '.')::int[] FROM pg_available_extensions WHERE name = 'vector'"
+        ).fetchone()
+    assert row is not None
+    return tuple(row[0])
+
+
+@contextmanager
+def new_enough(database: str, *, postgresql: int = 0, pgvector: tuple[int, ...] = ()) -> Iterator[str]:
+    """This database, or one of the bundled server where the suite runs on an older one than these versions."""
+    with psycopg.connect(database) as connection:
+        major = connection.info.server_version // 10_000
+    if major >= postgresql and pgvector_version(database) >= pgvector:
+        yield database
+        return
+    with fresh_server() as own:
+        yield own.database()

@@ -45,8 +45,8 @@ def _say_form(dimension: int, pgvector: str, dry_run: bool) -> None:
     if not found:
         logger.warning(
             "no HNSW index: pgvector {} indexes at most {:,} dimensions, the vectors have {:,}, and a search has to "
-            "read them all. Version 0.7 or newer indexes them: update it (ALTER EXTENSION vector UPDATE), then run "
-            "this command again",
+            "read them all. Version 0.7 or newer indexes them: install it on the server, run ALTER EXTENSION vector "
+            "UPDATE, then this command again",
             pgvector,
             Form.WHOLE.longest,
             dimension,
