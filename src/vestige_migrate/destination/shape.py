@@ -17,7 +17,7 @@ from vestige_migrate.destination.ours import relation
 from vestige_migrate.destination.trial import UNIQUE
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.tables import TABLES, edges, review_events
-from vestige_migrate.tables.base import Stored, Table
+from vestige_migrate.tables.base import Table
 from vestige_migrate.tables.shapes import Shapes
 from vestige_migrate.wire import field
 
@@ -132,9 +132,10 @@ def check_shape(connection: Connection) -> Shapes:
 def _find_shapes(catalog: _Catalog) -> Shapes:
     """Which of the shapes each table comes nearest to."""
     events = catalog.columns.get(review_events.TABLE.name, {})
-    stored = review_events.AS_STATES.stored
+    table = review_events.AS_STATES
+    stored = table.stored
     assert stored is not None, "that is what this shape is"
-    as_states = "occurred_at" not in events and all(column.name in events for column in stored.columns)
+    as_states = "occurred_at" not in events and all(name in events for name in (*table.stored_columns, *stored.own))
     name = edges.TABLE.name
     # A unique constraint on the two memories keeps a second edge out, whatever its type.
     pair_is_key = (name, frozenset(edges.KEY)) in catalog.uniques
@@ -169,8 +170,6 @@ def _refuse(problems: list[str]) -> None:
 
 def _judge_columns(table: Table, columns: dict[str, _Column]) -> Iterator[str]:
     wanted = table.stored_columns
-    if table.stored is not None:
-        yield from _judge_filled(table.name, table.stored, columns)
     yield from _judge_types(table.name, wanted, columns)
     for column in table.columns:
         found = columns.get(column.name)
@@ -185,14 +184,6 @@ def _judge_columns(table: Table, columns: dict[str, _Column]) -> Iterator[str]:
         elif search.type != "tsvector" or not search.generated:
             yield f"{table.name}.{SEARCH_VECTOR} is no generated tsvector"
     yield from _judge_additions(table.name, ours, columns)
-
-
-def _judge_filled(table: str, stored: Stored, columns: dict[str, _Column]) -> Iterator[str]:
-    """Columns that the destination has to fill by itself."""
-    for column in stored.columns:
-        found = columns.get(column.name)
-        if column.written is None and found is not None and found.not_null and not found.has_default:
-            yield f"{table}.{column.name} is NOT NULL and without a default: the source has nothing for it"
 
 
 def _judge_types(table: str, wanted: dict[str, str], columns: dict[str, _Column]) -> Iterator[str]:

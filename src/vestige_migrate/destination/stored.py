@@ -80,9 +80,10 @@ def go_by_index(connection: Connection) -> None:
 
 
 def _insert(into: sql.Identifier, stored: Stored) -> sql.Composed:
-    written = [(column.name, column.written) for column in stored.columns if column.written is not None]
     return sql.SQL("INSERT INTO {} ({}) SELECT {}").format(
-        into, _names([name for name, _ in written]), sql.SQL(", ").join(_expression(value) for _, value in written)
+        into,
+        _names([column.name for column in stored.columns]),
+        sql.SQL(", ").join(_expression(column.written) for column in stored.columns),
     )
 
 

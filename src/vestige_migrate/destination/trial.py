@@ -59,10 +59,9 @@ class Trial:
                 "CREATE TEMP TABLE {} (LIKE {} INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY) ON COMMIT DROP; "
             ).format(name, ours(connection, table.name)) + sql.SQL("; ").join(
                 sql.SQL("ALTER TABLE {0} ALTER COLUMN {1} DROP DEFAULT, ALTER COLUMN {1} DROP NOT NULL").format(
-                    name, sql.Identifier(column.name)
+                    name, sql.Identifier(own)
                 )
-                for column in table.stored.columns
-                if column.written is None
+                for own in table.stored.own
             )
 
     def refused(self, rows: Sequence[tuple[bytes, ...]]) -> dict[int, psycopg.Error]:

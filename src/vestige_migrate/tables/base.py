@@ -91,26 +91,24 @@ class Refresh:
 
 @dataclass(frozen=True)
 class StoredColumn:
-    """A column of a table that somebody else made: what fills it, an SQL expression over our columns (of `s`).
-
-    None where the destination fills it by itself.
-    """
+    """A column of a table that somebody else made: what fills it, an SQL expression over our columns (of `s`)."""
 
     name: LiteralString
     pg_type: str
-    written: LiteralString | None
+    written: LiteralString
 
 
 @dataclass(frozen=True)
 class Stored:
     """How a destination that somebody else made keeps the rows of a table, where that is not column by column.
 
-    `columns` are what it has in the place of ours, `read` the SQL expression over them (of `o`) that gives back each
-    of ours, in the order of `Table.columns`. No constraint keeps two rows of one key apart there: whoever inserts asks
-    first. A column of ours that is indexed is `renamed` in the statement of the index.
+    `columns` are what it has in the place of ours, `own` those that it fills by itself, `read` the SQL expression over
+    them (of `o`) that gives back each of ours, in the order of `Table.columns`. No constraint keeps two rows of one key
+    apart there: whoever inserts asks first. A column of ours that is indexed is `renamed` in its statement.
     """
 
     columns: tuple[StoredColumn, ...]
+    own: tuple[LiteralString, ...]
     read: tuple[LiteralString, ...]
     renamed: tuple[tuple[LiteralString, LiteralString], ...] = ()
 

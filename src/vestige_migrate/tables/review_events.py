@@ -66,13 +66,13 @@ def _without_negative_zero(column: Column, layout: Layout) -> Encoder:
     return encode_numbers
 
 
-# What Vestige's program itself writes there has no id of this form: such a row is named by the number it has, in a UUID
-# of a form that nobody makes.
+# What Vestige's program itself writes there has no id of this form: such a row is named by the number it has (or by the
+# end of what it has instead), in a UUID of a form that nobody makes.
+_NUMBER = "right(lpad(regexp_replace(o.id::text, '[^0-9a-f]', '', 'g'), 32, '0'), 16)"
 _ID = (
     "CASE WHEN o.prior_state ->> 'id' ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'"
     " THEN (o.prior_state ->> 'id')::uuid"
-    " ELSE ('ffffffff-ffff-ffff-' || substr(lpad(to_hex(o.id), 16, '0'), 1, 4)"
-    " || '-' || substr(lpad(to_hex(o.id), 16, '0'), 5))::uuid END"
+    f" ELSE ('ffffffffffffffff' || {_NUMBER})::uuid END"
 )
 _BEFORE = (
     "CASE jsonb_typeof(o.prior_state -> 'retrievability')"
@@ -92,7 +92,6 @@ AS_STATES = replace(
     find_source=find_source_by_memory,
     stored=Stored(
         columns=(
-            StoredColumn("id", "int8", None),
             StoredColumn("memory_id", "uuid", "s.memory_id"),
             StoredColumn("timestamp", "timestamptz", "s.occurred_at"),
             StoredColumn("rating", "int2", "s.rating"),
@@ -107,6 +106,7 @@ AS_STATES = replace(
                 "jsonb_build_object('retrievability', s.retrievability_after, 'metadata', s.metadata)",
             ),
         ),
+        own=("id",),
         read=(
             _ID,
             "o.memory_id",
