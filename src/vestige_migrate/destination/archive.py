@@ -190,7 +190,7 @@ class ArchiveWriter:
             [wire.jsonb(row.row) for row in rows],
         ]
         copy_into(self._connection, _COPY_STAGE, columns)
-        wanted = self._absent() if self._triggers.own else set(range(len(rows)))
+        wanted = self._absent() if self._triggers.on_insert else set(range(len(rows)))
         if not wanted:
             return 0, set(), 0
         there = [at for at in range(len(rows)) if at not in wanted]
@@ -199,10 +199,10 @@ class ArchiveWriter:
             inserted += self._connection.execute(self._insert_beside, (self._table, there)).rowcount
         if self._triggers.at_commit:
             check_now(self._connection)
-        if inserted == len(rows) and not self._triggers.own:
+        if inserted == len(rows) and not self._triggers.on_insert:
             return inserted, set(), 0
         dropped = self._absent()
-        return inserted, dropped, inserted - len(wanted) + len(dropped) if self._triggers.own else 0
+        return inserted, dropped, inserted - len(wanted) + len(dropped) if self._triggers.on_insert else 0
 
     def _absent(self) -> set[int]:
         """The ordinals of the staged rows that are not in the archive as they are."""

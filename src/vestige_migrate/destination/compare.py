@@ -16,7 +16,8 @@ from psycopg import sql
 from vestige_migrate.destination.arrays import binary_array, register_arrays
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.faults import is_row_fault
-from vestige_migrate.destination.ours import ours, relation
+from vestige_migrate.destination.ours import relation
+from vestige_migrate.destination.stored import go_by_index, has_key_index, rows_of
 from vestige_migrate.tables.base import Table
 
 DIGEST_BYTES = 16
@@ -41,7 +42,7 @@ class TableComparer:
     def __init__(self, connection: Connection, table: Table, columns: Sequence[str]) -> None:
         self._connection = connection
         self._table = table
-        self._indexed = _has_key_index(connection, table)
+        self._indexed = has_key_index(connection, table)
         register_arrays(connection)
         self._columns = columns
         parts = [sql.SQL("t.{}").format(sql.Identifier(name)) for name in columns]
@@ -55,7 +56,7 @@ class TableComparer:
             wanted,
             sql.SQL(", ").join([sql.Placeholder()] * len(names)),
             sql.SQL(", ").join(names),
-            ours(self._connection, self._table.name),
+            rows_of(self._connection, self._table),
             sql.SQL(" AND ").join(
                 sql.SQL("t.{} = k.{}").format(sql.Identifier(key), name)
                 for key, name in zip(self._table.key, names, strict=True)
@@ -64,13 +65,21 @@ class TableComparer:
 
     def type_oids(self) -> list[int]:
         """The OID of each compared column's type."""
-        rows = self._connection.execute(
-            sql.SQL("SELECT attname, atttypid FROM pg_attribute WHERE attrelid = {} AND attnum > 0").format(
-                relation("%s")
-            ),
-            (self._table.name,),
-        ).fetchall()
-        found: dict[str, int] = dict(rows)
+        if self._table.stored is not None:
+            kinds = [self._table.columns[self._table.index(name)].pg_type for name in self._columns]
+            rows = self._connection.execute(
+                "SELECT to_regtype(kind)::oid::int8 FROM unnest(%s::text[]) WITH ORDINALITY AS k(kind, at) ORDER BY at",
+                (kinds,),
+            )
+            return [oid for (oid,) in rows]
+        found: dict[str, int] = dict(
+            self._connection.execute(
+                sql.SQL("SELECT attname, atttypid FROM pg_attribute WHERE attrelid = {} AND attnum > 0").format(
+                    relation("%s")
+                ),
+                (self._table.name,),
+            ).fetchall()
+        )
         return [found[name] for name in self._columns]
 
     def row_digests(self, keys: Sequence[Fields]) -> bytes:
@@ -104,9 +113,7 @@ class TableComparer:
         """
         with self._connection.transaction():
             if self._indexed:
-                self._connection.execute(
-                    "SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)"
-                )
+                go_by_index(self._connection)
             yield
 
     def column_digests(self, keys: Sequence[Fields]) -> list[list[bytes]]:
@@ -181,19 +188,6 @@ def oid_prefix(oid: int) -> bytes:
     return struct.pack(">I", oid)
 
 
-def _has_key_index(connection: Connection, table: Table) -> bool:
-    """Whether an index leads to a row by the first column of its key."""
-    row = connection.execute(
-        sql.SQL(
-            "SELECT EXISTS (SELECT FROM pg_index AS i JOIN pg_attribute AS a"
-            " ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
-            " WHERE i.indrelid = {} AND i.indisvalid AND i.indpred IS NULL AND a.attname = %s)"
-        ).format(relation("%s")),
-        (table.name, table.key[0]),
-    ).fetchone()
-    return row == (True,)
-
-
 @contextmanager
 def _past_indexes(connection: Connection) -> Iterator[None]:
     """The table itself is read: an index that lacks rows, or has ones that are gone, would count them wrong."""
@@ -214,12 +208,12 @@ def count_and_sum(connection: Connection, table: Table) -> tuple[int, int]:
 def _count_and_sum(connection: Connection, table: Table) -> tuple[int, int]:
     numbers = [number for name, kind in zip(table.key, table.key_types, strict=True) for number in _numbers(name, kind)]
     row = connection.execute(
-        sql.SQL("SELECT count(*), {} FROM {}").format(
+        sql.SQL("SELECT count(*), {} FROM {} AS t").format(
             sql.SQL(" + ").join(
                 sql.SQL("COALESCE(sum({}), 0) * {}").format(number, sql.Literal(2 ** (SUM_BITS * at)))
                 for at, number in enumerate(numbers)
             ),
-            ours(connection, table.name),
+            rows_of(connection, table),
         )
     ).fetchone()
     assert row is not None
@@ -241,7 +235,7 @@ def read_keys(connection: Connection, table: Table, part: int, parts: int) -> It
 
     The parts are by the first byte of a first key column that is a UUID; a text key has one part only.
     """
-    query = sql.SQL("SELECT {} FROM {}").format(_key_payloads(table), ours(connection, table.name))
+    query = sql.SQL("SELECT {} FROM {} AS t").format(_key_payloads(table), rows_of(connection, table))
     if parts > 1:
         query += sql.SQL(" WHERE get_byte(uuid_send({}), 0) % {} = {}").format(
             sql.Identifier(table.key[0]), sql.Literal(parts), sql.Literal(part)
@@ -255,8 +249,8 @@ def read_keys(connection: Connection, table: Table, part: int, parts: int) -> It
 
 def repeated_keys(connection: Connection, table: Table) -> Iterator[tuple[bytes, ...]]:
     """Keys that more than one row of the table has, as `read_keys` has them: no key keeps them apart any more."""
-    query = sql.SQL("SELECT {} FROM {} GROUP BY {} HAVING count(*) > 1").format(
-        _key_payloads(table), ours(connection, table.name), sql.SQL(", ").join(map(sql.Identifier, table.key))
+    query = sql.SQL("SELECT {} FROM {} AS t GROUP BY {} HAVING count(*) > 1").format(
+        _key_payloads(table), rows_of(connection, table), sql.SQL(", ").join(map(sql.Identifier, table.key))
     )
     with _past_indexes(connection):
         for row in connection.execute(query, binary=True).fetchall():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import LiteralString
 
@@ -16,9 +17,10 @@ from vestige_migrate.destination.memory import HnswMemory, choose_memory, read_l
 from vestige_migrate.destination.ours import ours, relation
 from vestige_migrate.destination.registry import column_dimension
 from vestige_migrate.destination.schema import read_sql, statements
-from vestige_migrate.destination.vector_index import Form, forms_here, indexed, schema_of_pgvector
+from vestige_migrate.destination.vector_index import Form, existing_form, forms_here, indexed, schema_of_pgvector
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.tables import TABLES
+from vestige_migrate.tables.shapes import OURS, Shapes
 
 HNSW_INDEX = "idx_knowledge_nodes_embedding_hnsw"
 SCOPE_INDEX = "idx_knowledge_nodes_scope"
@@ -26,6 +28,9 @@ _ANALYZE_SHARE = 0.1
 """autovacuum_analyze_scale_factor's default."""
 
 _NAME = re.compile(r"CREATE INDEX IF NOT EXISTS (\w+)")
+STATEMENT = re.compile(r"CREATE INDEX IF NOT EXISTS (\w+) ON (\w+)(?: USING (\w+))? \((\w+|\(.+?\))\)( WHERE .*)?")
+"""A statement of indexes.sql: name, table, method, column or expression, condition."""
+_DECORATION = re.compile(r'[()\s"]|::text\[\]')
 _PARALLEL_FROM_VECTORS = 5000
 """From here on parallel workers pay, however few pages the table itself has: long vectors are stored beside it, and
 PostgreSQL counts its own pages alone (5,000 x 768 built with one process 1.5 s, with three on two cores 0.9 s)."""
@@ -56,14 +61,18 @@ def drop_invalid(connection: Connection) -> list[str]:
     return found
 
 
-def missing(connection: Connection) -> list[tuple[str, LiteralString]]:
-    """(name, statement) of the plain indexes that do not exist.
+def missing(connection: Connection, shapes: Shapes = OURS) -> list[tuple[str, LiteralString]]:
+    """(name, statement) of the plain indexes that do not exist, under whatever name.
 
     Earlier versions made no index of scopes. Where their tables belong to another role, which alone could make it, a
     copy goes on without it, as it did before.
     """
     there = _existing(connection)
-    wanted = [(name, statement) for name, statement in plain() if name not in there]
+    wanted = [(name, statement) for name, statement in plain(shapes) if name not in there]
+    if wanted:
+        # Somebody else's, or renamed: a second one of the same definition would only cost.
+        others = _definitions(connection)
+        wanted = [(name, statement) for name, statement in wanted if _definition(statement) not in others]
     if not any(name == SCOPE_INDEX for name, _ in wanted) or _owns_memories(connection):
         return wanted
     return [(name, statement) for name, statement in wanted if name != SCOPE_INDEX]
@@ -79,9 +88,9 @@ def _owns_memories(connection: Connection) -> bool:
     return row is None or bool(row[0])
 
 
-def missing_share(connection: Connection) -> float:
+def missing_share(connection: Connection, shapes: Shapes = OURS) -> float:
     """Which share of the plain indexes does not exist, 0 to 1."""
-    return len(missing(connection)) / len(plain())
+    return len(missing(connection, shapes)) / len(plain())
 
 
 def check_names(connection: Connection) -> None:
@@ -115,18 +124,69 @@ def _existing(connection: Connection) -> set[str]:
     return {name for (name,) in rows}
 
 
+@dataclass(frozen=True)
+class _Definition:
+    """What an index is of; `operators` where they are not the default ones of the type."""
+
+    table: str
+    method: str
+    column: str
+    condition: str = ""
+    operators: str = ""
+
+
+def _definition(statement: LiteralString) -> _Definition:
+    """That of a statement of indexes.sql."""
+    match = STATEMENT.fullmatch(statement)
+    assert match is not None
+    return _Definition(
+        match[2], match[3] or "btree", _plain(match[4]), _plain((match[5] or "").removeprefix(" WHERE "))
+    )
+
+
+def _definitions(connection: Connection) -> set[_Definition]:
+    """Those of all whole indexes of one column or expression on our tables, whoever made them."""
+    rows = connection.execute(
+        sql.SQL(
+            "SELECT name, amname::text, pg_get_indexdef(i.indexrelid, 1, true),"
+            " coalesce(pg_get_expr(i.indpred, i.indrelid), ''), CASE WHEN o.opcdefault THEN '' ELSE o.opcname::text END"
+            " FROM unnest(%s::text[]) AS t(name) JOIN pg_index AS i ON i.indrelid = {}"
+            " JOIN pg_class AS c ON c.oid = i.indexrelid JOIN pg_am AS m ON m.oid = c.relam"
+            " JOIN pg_opclass AS o ON o.oid = i.indclass[0]"
+            " WHERE i.indisvalid AND i.indisready AND i.indnkeyatts = 1"
+        ).format(relation("t.name")),
+        (list(TABLES),),
+    )
+    return {
+        _Definition(table, method, _plain(column), _plain(condition), operators)
+        for table, method, column, condition, operators in rows
+    }
+
+
+def _plain(expression: str) -> str:
+    """An expression without what the server writes into it: brackets, spaces, quotes, the type of a constant."""
+    return _DECORATION.sub("", expression)
+
+
 def _names() -> list[str]:
     return [name for name, _ in plain()] + [HNSW_INDEX]
 
 
-def plain() -> list[tuple[str, LiteralString]]:
+def plain(shapes: Shapes = OURS) -> list[tuple[str, LiteralString]]:
     """(name, statement) of every plain index."""
     found = []
     for statement in statements(read_sql("indexes.sql")):
         match = _NAME.match(statement)
         assert match is not None
-        found.append((match.group(1), statement))
+        found.append((match.group(1), _for_shape(statement, shapes)))
     return found
+
+
+def _for_shape(statement: LiteralString, shapes: Shapes) -> LiteralString:
+    stored = shapes.table(_table(statement)).stored
+    for ours_, theirs in stored.renamed if stored is not None else ():
+        statement = statement.replace(f"({ours_})", f"({theirs})")
+    return statement
 
 
 def plain_builds(wanted: list[tuple[str, LiteralString]]) -> list[Build]:
@@ -151,7 +211,9 @@ def waits_for_owner(connection: Connection, dimension: int | None) -> bool:
 
 
 def _lacks_hnsw(connection: Connection, dimension: int | None) -> bool:
-    return dimension is not None and bool(forms_here(connection, dimension)) and HNSW_INDEX not in _existing(connection)
+    if dimension is None or not forms_here(connection, dimension) or HNSW_INDEX in _existing(connection):
+        return False
+    return existing_form(connection, dimension) is None
 
 
 def hnsw_memory(connection: Connection, dimension: int) -> HnswMemory:

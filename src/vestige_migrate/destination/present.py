@@ -12,8 +12,8 @@ from psycopg import sql
 
 from vestige_migrate.destination.arrays import binary_array, register_arrays
 from vestige_migrate.destination.connect import Connection
-from vestige_migrate.destination.ours import ours
 from vestige_migrate.destination.replace import outdated
+from vestige_migrate.destination.stored import go_by_index, has_key_index, rows_of
 from vestige_migrate.tables.base import Refresh, Table
 
 
@@ -33,6 +33,8 @@ class PresenceCheck:
     def __init__(self, connection: Connection, table: Table, refresh: Refresh | None = None) -> None:
         self._connection = connection
         self._types = table.key_types
+        # A key that is no column of the table: what is compared is costly, and no plan of the server's knows that.
+        self._by_index = table.stored is not None and has_key_index(connection, table)
         register_arrays(connection)
         names = [sql.Identifier(f"k{at}") for at in range(len(table.key))]
         given = list(names)
@@ -53,7 +55,7 @@ class PresenceCheck:
             verdict,
             sql.SQL(", ").join([sql.Placeholder()] * len(given)),
             sql.SQL(", ").join(given),
-            ours(connection, table.name),
+            rows_of(connection, table),
             sql.SQL(" AND ").join(matches),
             sql.Identifier(table.key[0]),
             verdict,
@@ -64,9 +66,16 @@ class PresenceCheck:
 
         `keys` holds one sequence of fields for each key column, then with `refresh` the values that decide.
         """
-        found = Presence([], [])
         if not len(keys[0]):
-            return found
+            return Presence([], [])
+        if self._by_index:
+            with self._connection.transaction():
+                go_by_index(self._connection)
+                return self._find(keys)
+        return self._find(keys)
+
+    def _find(self, keys: Sequence[Sequence[bytes]]) -> Presence:
+        found = Presence([], [])
         arrays = [binary_array(kind, fields) for kind, fields in zip(self._types, keys, strict=True)]
         for ordinal, is_outdated in self._connection.execute(self._query, arrays, binary=True):
             (found.outdated if is_outdated else found.absent).append(ordinal - 1)

@@ -17,6 +17,7 @@ from vestige_migrate.destination.vector_index import existing_form, forms_here
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.plan import MAX_DIMENSION, Indexes, ModelSignature, OnConflict, SqliteToPostgresPlan
 from vestige_migrate.tables import TABLES
+from vestige_migrate.tables.shapes import Shapes
 
 _TABLE_GRANTS = sql.SQL(
     "SELECT format('GRANT %%s ON %%s TO %%I', string_agg(w.privilege, ', ' ORDER BY w.ordinal),"
@@ -37,6 +38,15 @@ _OTHER_GRANTS = sql.SQL(
     " WHERE NOT coalesce(has_function_privilege("
     "   to_regprocedure(quote_ident(current_schema()) || '.vestige_tags_text(text[])'), 'EXECUTE'), true)"
 )
+# A column that takes its value from a sequence (serial): nextval() needs a right of its own.
+_SEQUENCE_GRANTS = sql.SQL(
+    "SELECT DISTINCT format('GRANT USAGE ON SEQUENCE %%I.%%I TO %%I', n.nspname, s.relname, current_user)"
+    " FROM unnest(%s::text[]) AS w(name) JOIN pg_attrdef AS d ON d.adrelid = {}"
+    " JOIN pg_depend AS p ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid"
+    "   AND p.refclassid = 'pg_class'::regclass"
+    " JOIN pg_class AS s ON s.oid = p.refobjid JOIN pg_namespace AS n ON n.oid = s.relnamespace"
+    " WHERE CASE s.relkind WHEN 'S' THEN NOT has_sequence_privilege(s.oid, 'USAGE, UPDATE') END"
+).format(relation("w.name"))
 # Active for this role: of whatever policies there are, and also where there are none (then no row is seen).
 _FILTERED = sql.SQL(
     "SELECT w.name, pg_has_role(c.relowner, 'USAGE'), format('%%I.%%I', n.nspname, c.relname)"
@@ -69,7 +79,7 @@ def check_writing(connection: Connection, plan: SqliteToPostgresPlan) -> None:
     wanted[REGISTRY] = ("SELECT",)
     if plan.archive:
         wanted[ARCHIVE] = ("SELECT", "INSERT")
-    grants = _table_grants(connection, wanted)
+    grants = _table_grants(connection, wanted) + _texts(connection, _SEQUENCE_GRANTS, (list(TABLES),))
     if connection.execute(_MISSING, (list(wanted),)).fetchone() is not None:
         may_not = _texts(connection, _SCHEMA_GRANTS)
         target = target_of(connection)
@@ -86,6 +96,7 @@ def check_owning(
     model: ModelSignature | None,
     registered: ModelSignature | None,
     dimension: int | None,
+    shapes: Shapes,
 ) -> None:
     """Raises `DestinationUnusable` where only the owner of a table could do what is left to be done to it."""
     if model is not None and registered is None:
@@ -109,7 +120,7 @@ def check_owning(
         )
     if plan.indexes is Indexes.NONE:
         return
-    absent = [name for name, _ in indexes.missing(connection)] + indexes.invalid(connection)
+    absent = [name for name, _ in indexes.missing(connection, shapes)] + indexes.invalid(connection)
     if indexes.needs_hnsw(connection, declared):
         absent.append(indexes.HNSW_INDEX)
     if absent:

@@ -16,8 +16,9 @@ from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.ours import relation
 from vestige_migrate.destination.trial import UNIQUE
 from vestige_migrate.errors import DestinationUnusable
-from vestige_migrate.tables import TABLES
+from vestige_migrate.tables import TABLES, edges, review_events
 from vestige_migrate.tables.base import Table
+from vestige_migrate.tables.shapes import Shapes
 from vestige_migrate.wire import field
 
 REGISTRY = "embedding_model"
@@ -98,9 +99,13 @@ class _Catalog:
         self.same_texts = {(table, name): collation for table, name, collation in ask(_SAME_TEXTS)}
 
 
-def check_shape(connection: Connection) -> None:
-    """Raises `DestinationUnusable` with every difference where a table that is there is not as ours."""
+def check_shape(connection: Connection) -> Shapes:
+    """The shapes of the tables that are there; those that are missing will be ours.
+
+    Raises `DestinationUnusable` with every difference where one is of no shape that this program fills.
+    """
     catalog = _Catalog(connection)
+    shapes = _find_shapes(catalog)
     problems = [f"{name} is not a table" for name in sorted(map(str, catalog.no_tables))]
     problems += [
         f"{table} has the rule {rule} for INSERT or UPDATE"
@@ -111,7 +116,7 @@ def check_shape(connection: Connection) -> None:
         f"{name} is UNLOGGED: a crash of the server empties it (ALTER TABLE ... SET LOGGED)"
         for name in catalog.unlogged
     ]
-    for table in TABLES.values():
+    for table in shapes.tables().values():
         if table.name in catalog.columns and table.name not in catalog.no_tables:
             problems += _judge_columns(table, catalog.columns[table.name])
             problems += _judge_constraints(table, catalog)
@@ -121,21 +126,38 @@ def check_shape(connection: Connection) -> None:
         problems += _judge_additions(REGISTRY, {*_REGISTRY_COLUMNS, "created_at"}, registry)
         problems += _judge_key(REGISTRY, ("id",), catalog)
     _refuse(problems)
+    return shapes
 
 
-def check_columns(connection: Connection) -> None:
+def _find_shapes(catalog: _Catalog) -> Shapes:
+    """Which of the shapes each table comes nearest to."""
+    events = catalog.columns.get(review_events.TABLE.name, {})
+    table = review_events.AS_STATES
+    stored = table.stored
+    assert stored is not None, "that is what this shape is"
+    as_states = "occurred_at" not in events and all(name in events for name in (*table.stored_columns, *stored.own))
+    name = edges.TABLE.name
+    # A unique constraint on the two memories keeps a second edge out, whatever its type.
+    pair_is_key = (name, frozenset(edges.KEY)) in catalog.uniques
+    by_type = not pair_is_key and (name, frozenset(edges.BY_TYPE.key)) in catalog.uniques
+    return Shapes(edges_by_type=by_type, events_as_states=as_states)
+
+
+def check_columns(connection: Connection) -> Shapes:
     """The same for a destination that is only read: what cannot be compared. What else was altered shows there."""
     problems: list[str] = []
-    columns = _Catalog(connection).columns
-    for table in TABLES.values():
+    catalog = _Catalog(connection)
+    columns, shapes = catalog.columns, _find_shapes(catalog)
+    for table in shapes.tables().values():
         if table.name in columns:
-            wanted = {column.name: column.pg_type for column in table.columns}
+            wanted = table.stored_columns
             found = {
                 name: replace(item, type=item.type.partition("(")[0], generated=False)
                 for name, item in columns[table.name].items()
             }
             problems += _judge_types(table.name, wanted, found)
     _refuse(problems)
+    return shapes
 
 
 def _refuse(problems: list[str]) -> None:
@@ -147,7 +169,7 @@ def _refuse(problems: list[str]) -> None:
 
 
 def _judge_columns(table: Table, columns: dict[str, _Column]) -> Iterator[str]:
-    wanted = {column.name: column.pg_type for column in table.columns}
+    wanted = table.stored_columns
     yield from _judge_types(table.name, wanted, columns)
     for column in table.columns:
         found = columns.get(column.name)
@@ -185,7 +207,8 @@ def _judge_additions(table: str, ours: set[str], columns: dict[str, _Column]) ->
 
 
 def _judge_constraints(table: Table, catalog: _Catalog) -> Iterator[str]:
-    yield from _judge_key(table.name, table.key, catalog)
+    if table.stored is None:
+        yield from _judge_key(table.name, table.key, catalog)
     for name in table.key:
         collation = catalog.same_texts.get((table.name, name))
         if collation is not None:

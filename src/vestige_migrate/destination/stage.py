@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from vestige_migrate.destination.connect import Connection
-from vestige_migrate.destination.ours import ours, temporary
+from vestige_migrate.destination.ours import temporary
+from vestige_migrate.destination.stored import rows_of
 from vestige_migrate.tables.base import Table
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ class Stage:
         self.name = temporary(f"vestige_stage_{table.name}")
         columns = sql.SQL(", ").join(map(sql.Identifier, table.column_names))
         self._make = sql.SQL(
-            "CREATE TEMP TABLE IF NOT EXISTS {} AS SELECT 0 AS ordinal, {} FROM {} WITH NO DATA"
-        ).format(self.name, columns, ours(connection, table.name))
+            "CREATE TEMP TABLE IF NOT EXISTS {} AS SELECT 0 AS ordinal, {} FROM {} AS t WITH NO DATA"
+        ).format(self.name, columns, rows_of(connection, table))
         self._empty = sql.SQL("TRUNCATE {}").format(self.name)
         self._copy = sql.SQL("COPY {} (ordinal, {}) FROM STDIN (FORMAT BINARY)").format(self.name, columns)
 

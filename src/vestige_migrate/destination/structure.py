@@ -7,7 +7,6 @@ these: `copy --indexes none` is a choice. What somebody added is theirs.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
@@ -24,6 +23,7 @@ from vestige_migrate.destination.trial import UNIQUE
 from vestige_migrate.destination.vector_index import Form, forms_here
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Table
+from vestige_migrate.tables.shapes import OURS, Shapes
 from vestige_migrate.wire import field
 
 MEMORIES = "knowledge_nodes"
@@ -79,7 +79,6 @@ _INDEXES: LiteralString = (
     " JOIN pg_am AS m ON m.oid = c.relam JOIN pg_opclass AS o ON o.oid = i.indclass[0]"
 )
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
-_STATEMENT = re.compile(r"CREATE INDEX IF NOT EXISTS (\w+) ON (\w+)(?: USING (\w+))? \((\w+|\(.+?\))\)( WHERE .*)?")
 _ARRAY_CAST = "::text[]"
 """How PostgreSQL writes out the type of a constant in an expression that is indexed."""
 
@@ -124,8 +123,10 @@ class _Column:
 class Structure:
     """The catalog's account of our tables, which must be there."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, shapes: Shapes = OURS) -> None:
         self._connection = connection
+        self._shapes = shapes
+        self._tables = shapes.tables()
 
         def ask(query: LiteralString) -> list[tuple[Any, ...]]:
             return connection.execute(_OURS + sql.SQL(query), ([*TABLES, REGISTRY],)).fetchall()
@@ -147,7 +148,7 @@ class Structure:
     def flaws(self) -> list[Flaw]:
         """All that is wrong, table by table."""
         found = [*self._judge_relations(), *self._judge_columns()]
-        for table in TABLES.values():
+        for table in self._tables.values():
             found += self._judge_keys(table)
             found += self._judge_references(table)
         if REGISTRY in {name for name, *_ in self._relations}:
@@ -164,6 +165,11 @@ class Structure:
         return column is not None and column.type == "tsvector"
 
     @property
+    def makes_search_as_ours(self) -> bool:
+        """Whether the column to search in has to be what this program makes; one of somebody else's is theirs."""
+        return self._shapes == OURS
+
+    @property
     def vector_index(self) -> Form | None:
         """What the HNSW index has of the vectors that searches for the nearest by cosine can go through; None where
         there is no such index, or none that is valid."""
@@ -174,7 +180,7 @@ class Structure:
 
     def missing_indexes(self) -> list[str]:
         """Names of our indexes that are not there."""
-        wanted = [name for name, _ in indexes.missing(self._connection)]
+        wanted = [name for name, _ in indexes.missing(self._connection, self._shapes)]
         return wanted + ([indexes.HNSW_INDEX] if indexes.needs_hnsw(self._connection, self.dimension) else [])
 
     def _judge_relations(self) -> Iterator[Flaw]:
@@ -188,8 +194,8 @@ class Structure:
 
     def _judge_columns(self) -> Iterator[Flaw]:
         not_valid = {place for place, holds in self._constraints.items() if not holds}
-        for table in TABLES.values():
-            for column in table.columns:
+        for table in self._tables.values():
+            for column in () if table.stored is not None else table.columns:
                 found = self._columns.get((table.name, column.name))
                 if found is None:
                     continue
@@ -198,7 +204,7 @@ class Structure:
                 if not nullable and (not found.not_null or place in not_valid):
                     yield Flaw(table.name, column.name, "is not NOT NULL any more")
         for name, wanted in _DEFAULTS.items():
-            for part, value in wanted.items():
+            for part, value in () if self._tables[name].stored is not None else wanted.items():
                 found = self._columns.get((name, part))
                 if found is not None and found.default is None:
                     yield Flaw(name, part, "has no default any more")
@@ -206,7 +212,8 @@ class Structure:
                     yield Flaw(name, part, f"has another default than {value}")
 
     def _judge_keys(self, table: Table) -> Iterator[Flaw]:
-        yield from self._judge_key(table.name, table.key)
+        if table.stored is None:
+            yield from self._judge_key(table.name, table.key)
         if table.name in UNIQUE:
             yield from self._judge_key(table.name, (UNIQUE[table.name],))
 
@@ -239,19 +246,19 @@ class Structure:
             yield Flaw(MEMORIES, SEARCH_VECTOR, "is missing: full text finds nothing")
         elif column.type != "tsvector" or column.generated != "s":
             yield Flaw(MEMORIES, SEARCH_VECTOR, "is no stored generated tsvector any more: what changes is not found")
-        elif not _is_generated_as_ours(self._connection):
+        elif self.makes_search_as_ours and not _is_generated_as_ours(self._connection):
             yield Flaw(MEMORIES, SEARCH_VECTOR, "is generated otherwise: full text does not find what it should")
 
     def _judge_indexes(self) -> Iterator[Flaw]:
         wanted = {}
-        for name, statement in indexes.plain():
-            match = _STATEMENT.fullmatch(statement)
+        for name, statement in indexes.plain(self._shapes):
+            match = indexes.STATEMENT.fullmatch(statement)
             assert match is not None
             wanted[name] = (match[2], match[3] or "btree", match[4], match[5] is not None)
         for index in self._indexes:
             if index.name in wanted:
                 table, method, column, partial = wanted[index.name]
-                columns = [each.replace(_ARRAY_CAST, "") for each in index.columns]
+                columns = [each.replace(_ARRAY_CAST, "").strip('"') for each in index.columns]
                 same = (index.table, index.method, columns, index.partial) == (table, method, [column], partial)
                 if not same:
                     yield Flaw(index.table, index.name, f"is no {method} index on {table} ({column}) any more")

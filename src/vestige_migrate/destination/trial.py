@@ -14,7 +14,8 @@ from vestige_migrate.destination.arrays import binary_array, register_arrays
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.faults import describe, is_row_fault
 from vestige_migrate.destination.ours import TEMPORARY, ours, temporary
-from vestige_migrate.destination.stage import copy_into
+from vestige_migrate.destination.stage import Stage, copy_into
+from vestige_migrate.destination.stored import insert_all
 from vestige_migrate.tables.base import Parent, Table
 
 _UNASKABLE = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction, errors.FeatureNotSupported)
@@ -48,6 +49,20 @@ class Trial:
         )
         """A row where an event trigger forces row-level security on it: COPY would refuse every row."""
         self._copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(name, columns)
+        self._stage: Stage | None = None
+        self._insert = sql.SQL("").format()
+        if table.stored is not None:
+            self._stage = Stage(connection, table)
+            self._insert = sql.SQL("{}").format(insert_all(name, table.stored, self._stage.name))
+            # What the destination fills by itself is none of the rows' and would take numbers from its sequence.
+            self._make = sql.SQL(
+                "CREATE TEMP TABLE {} (LIKE {} INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY) ON COMMIT DROP; "
+            ).format(name, ours(connection, table.name)) + sql.SQL("; ").join(
+                sql.SQL("ALTER TABLE {0} ALTER COLUMN {1} DROP DEFAULT, ALTER COLUMN {1} DROP NOT NULL").format(
+                    name, sql.Identifier(own)
+                )
+                for own in table.stored.own
+            )
 
     def refused(self, rows: Sequence[tuple[bytes, ...]]) -> dict[int, psycopg.Error]:
         """The positions of the rows that PostgreSQL refuses by themselves (types, checks, limits), and why.
@@ -71,8 +86,7 @@ class Trial:
     def _try(self, rows: list[tuple[int, tuple[bytes, ...]]], found: dict[int, psycopg.Error]) -> None:
         try:
             with self._connection.transaction(force_rollback=True):
-                columns = list(zip(*(fields for _, fields in rows), strict=True))
-                copy_into(self._connection, self._copy, columns)
+                self._place(rows)
         except psycopg.Error as error:
             if not is_row_fault(error):
                 raise
@@ -82,6 +96,15 @@ class Trial:
             middle = len(rows) // 2
             self._try(rows[:middle], found)
             self._try(rows[middle:], found)
+
+    def _place(self, rows: Sequence[tuple[int, tuple[bytes, ...]]]) -> None:
+        if self._stage is None:
+            columns = list(zip(*(fields for _, fields in rows), strict=True))
+            copy_into(self._connection, self._copy, columns)
+        else:
+            self._stage.make()
+            self._stage.fill(rows)
+            self._connection.execute(self._insert)
 
     def orphans(self, parent: Parent, values: Sequence[bytes]) -> set[int]:
         """The positions of the values that no row of the parent table has."""

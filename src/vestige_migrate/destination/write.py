@@ -9,6 +9,7 @@ A trigger of the destination's own may drop rows without a word: where fewer are
 asks which of them are not there, and they are refused like any other. It may also store them under another key, which
 no count shows: a table that has triggers is always staged, and always asked.
 Rows that are known to be outdated in the destination are staged at once and updated there (replace.py).
+So are the rows of a table that the destination keeps otherwise than ours (stored.py).
 """
 
 from __future__ import annotations
@@ -25,9 +26,18 @@ from vestige_migrate.destination.blame import Blame, place_by_halves
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.faults import describe, is_of_functions
 from vestige_migrate.destination.ours import ours
-from vestige_migrate.destination.replace import NOT_REPLACED, NOTHING, Replaced, Replacer
+from vestige_migrate.destination.replace import ALTERED, NOT_REPLACED, NOTHING, Replaced, Replacer
 from vestige_migrate.destination.spare import spare
 from vestige_migrate.destination.stage import RowFields, Stage, copy_into, copy_stream
+from vestige_migrate.destination.stored import (
+    go_by_index,
+    has_key_index,
+    insertion,
+    keep_others_from_inserting,
+    rows_of,
+    same_key,
+)
+from vestige_migrate.destination.touch import Touching, touching
 from vestige_migrate.destination.triggers import Triggers, check_now, triggers_of
 from vestige_migrate.report import Outcome, RowError
 from vestige_migrate.tables.base import Refresh, Table
@@ -129,10 +139,18 @@ class TableWriter:
     def _triggers(self) -> Triggers:
         return triggers_of(self._connection, self._table.name)
 
+    @cached_property
+    def _has_key_index(self) -> bool:
+        return has_key_index(self._connection, self._table)
+
+    @cached_property
+    def _touching(self) -> Touching:
+        return touching(self._connection, self._table.name)
+
     @property
     def is_direct(self) -> bool:
         """Whether no row of this table was found there already, and its rows are stored as they are sent."""
-        return not self._conflicts and not self._triggers.own
+        return not self._conflicts and not self._triggers.on_insert and self._table.stored is None
 
     def write_plain(self, stream: bytes, rows: int) -> bool:
         """Writes a COPY stream of so many rows without errors; False where they are not all there afterwards.
@@ -174,7 +192,7 @@ class TableWriter:
             self._replacer = Replacer(self._connection, self._table, refresh, self._stage, companion)
         replacer = self._replacer
         replacer.make_stage()
-        return self._write_staged(batch, lambda barred: replacer.apply(barred, companions))
+        return self._write_staged(batch, lambda barred: replacer.apply(barred, companions), updates=True)
 
     def _write_directly(self, batch: Batch) -> bool:
         """Whether all rows are there; where a trigger dropped some, those that it kept may be there."""
@@ -191,11 +209,11 @@ class TableWriter:
             self._before_commit(found)
         return stored == len(batch)
 
-    def _write_staged(self, batch: Batch, replace: Replace = _keep) -> Written:
+    def _write_staged(self, batch: Batch, replace: Replace = _keep, updates: bool = False) -> Written:
         self._stage.make()
         written = Written()
         rows = list(enumerate(batch.rows()))
-        with self._connection.transaction():
+        with self._connection.transaction(), self._touching.left_off(self._connection, updates):
             self._blame.begin()
             self._place(rows, batch, written, replace)
             self._place_late(batch, written, replace)
@@ -235,6 +253,7 @@ class TableWriter:
         self._refuse_absent(placed, batch, written)
         there = len(rows) - placed.absent
         written.add(there, placed)
+        self._name_altered(placed.replaced, batch, written)
         if there:
             self._blame.on_placed()
         return there
@@ -274,7 +293,11 @@ class TableWriter:
         for each in self._statements.orphans:
             orphans.update({ordinal: each.constraint for (ordinal,) in self._connection.execute(each.query)})
         barred = list(orphans)
-        if not self._triggers.own:
+        if self._table.stored is not None:
+            keep_others_from_inserting(self._connection)
+            if self._has_key_index:
+                go_by_index(self._connection)
+        if not self._triggers.on_insert:
             inserted = self._connection.execute(self._statements.insert, (barred,)).rowcount
             replaced = self._finish(replace(barred))
             some_absent = inserted < len(rows) - len(orphans)  # there already, nearly always
@@ -366,6 +389,13 @@ class TableWriter:
                 sqlstate=errors.ForeignKeyViolation.sqlstate,
             )
 
+    def _name_altered(self, replaced: Replaced, batch: Batch, written: Written) -> None:
+        column = self._table.refresh.decides if self._table.refresh is not None else None
+        written.altered += [
+            RowError(self._table.name, batch.id_of(ordinal), column, ALTERED, Outcome.COPIED_WITHOUT_VALUE)
+            for ordinal in sorted(replaced.altered)
+        ]
+
     def _refuse(self, ordinals: Iterable[int], message: str, batch: Batch, written: Written) -> None:
         for ordinal in ordinals:
             id_ = batch.id_of(ordinal)
@@ -389,21 +419,12 @@ class _Statements:
     """The SQL of one table, composed once."""
 
     def __init__(self, connection: Connection, table: Table, stage: sql.Identifier) -> None:
-        name = ours(connection, table.name)
         columns = sql.SQL(", ").join(map(sql.Identifier, table.column_names))
-        key = sql.SQL(", ").join(map(sql.Identifier, table.key))
-        self.copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(name, columns)
-        self.insert = sql.SQL(
-            "INSERT INTO {} ({}) SELECT {} FROM {} WHERE ordinal <> ALL(%s::int[]) ORDER BY ordinal"
-            " ON CONFLICT ({}) DO NOTHING"
-        ).format(name, columns, columns, stage, key)
+        self.copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(ours(connection, table.name), columns)
+        self.insert = sql.SQL("{}").format(insertion(connection, table, stage))
         self.absent = sql.SQL(
             "SELECT ordinal FROM {} AS s WHERE ordinal <> ALL(%s::int[]) AND NOT EXISTS (SELECT FROM {} AS t WHERE {})"
-        ).format(
-            stage,
-            name,
-            sql.SQL(" AND ").join(sql.SQL("t.{0} = s.{0}").format(sql.Identifier(part)) for part in table.key),
-        )
+        ).format(stage, rows_of(connection, table), same_key(table, "s"))
         self.orphans = [
             _OrphanQuery(
                 parent.constraint,

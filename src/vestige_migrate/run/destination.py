@@ -21,6 +21,7 @@ from vestige_migrate.destination.schema import ServerInfo
 from vestige_migrate.destination.server import Home
 from vestige_migrate.destination.shape import check_shape
 from vestige_migrate.destination.target import Target, other_copies
+from vestige_migrate.destination.touch import check_touching
 from vestige_migrate.errors import DestinationUnusable, PlanError, Refused
 from vestige_migrate.paths import shown
 from vestige_migrate.places import default_server_directory
@@ -29,6 +30,7 @@ from vestige_migrate.report import USUAL_SCHEMA, DestinationInfo
 from vestige_migrate.run.connections import CoordinatorPool
 from vestige_migrate.run.session import MainSession
 from vestige_migrate.source.layout import Layout
+from vestige_migrate.tables.shapes import OURS, Shapes
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class ReadyDestination:
     opened: MainSession | None
     model: ModelSignature | None
     fresh: bool
+    shapes: Shapes = OURS
 
     @property
     def made(self) -> bool:
@@ -206,8 +209,9 @@ def _ready(
                 # Before anything is asked about the data: what another run changes afterwards would not be seen.
                 schema.take_lock(main)
             _say_target(main, target, plan)
-            check_shape(main)
+            shapes = check_shape(main)
             rights.check_writing(main, plan)
+            check_touching(main, plan)
             registered = registry.read_registry(main)
             registry.check_models(layout.model, layout.dimension, embedder, registered, layout.other_models)
             model = layout.model or embedder or registered
@@ -220,11 +224,11 @@ def _ready(
                 check_archive(main)
             if plan.dry_run:
                 new_tables.look(main, bool(schema.missing_tables(main)))
-            rights.check_owning(main, plan, model, registered, dimension)
+            rights.check_owning(main, plan, model, registered, dimension, shapes)
             fresh = schema.is_fresh(main)
             check_second(session.home, f"{run_name} coordinator")
         pool.open()
         try:
-            yield ReadyDestination(info, server, pool, session, model, fresh)
+            yield ReadyDestination(info, server, pool, session, model, fresh, shapes)
         finally:
             pool.close()

@@ -66,7 +66,8 @@ def fill_updates(
     with destination.pool.connection() as connection, connection.transaction():
         connection.execute("SET TRANSACTION READ ONLY")
         for name, found in sources.items():
-            table, refresh = TABLES[name], TABLES[name].refresh_from(found)
+            table = destination.shapes.table(name)
+            refresh = table.refresh_from(found)
             if refresh is None or not _exists(connection, name):
                 continue
             asker = KeyAsker(table, found, refresh, source.layout)

@@ -60,7 +60,7 @@ class IndexPhase:
             )
 
     def _warn_of_missing(self) -> None:
-        absent = [name for name, _ in indexes.missing(self._destination.main)]
+        absent = [name for name, _ in indexes.missing(self._destination.main, self._destination.shapes)]
         if indexes.needs_hnsw(self._destination.main, registry.column_dimension(self._destination.main)):
             absent.append(indexes.HNSW_INDEX)
         if absent:
@@ -70,7 +70,7 @@ class IndexPhase:
             )
 
     def _build_plain(self) -> None:
-        wanted = indexes.missing(self._destination.main)
+        wanted = indexes.missing(self._destination.main, self._destination.shapes)
         if wanted:
             self._run(PLAIN, indexes.plain_builds(wanted))
 

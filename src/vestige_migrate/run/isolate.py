@@ -8,8 +8,8 @@ from vestige_migrate.report import NIL_UUID, Outcome, RowError
 from vestige_migrate.source.ranges import Range
 from vestige_migrate.source.read import list_keys, list_rowids
 from vestige_migrate.source.select import TableSource
-from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.names import name_key
+from vestige_migrate.tables.shapes import Shapes
 
 KILLS_OF_A_RANGE = 3
 KILLS_OF_A_ROW = 3
@@ -26,9 +26,10 @@ def kills_allowed(range_: Range) -> int:
 class Isolator:
     """Knows the source that the ranges are of."""
 
-    def __init__(self, connection: sqlite3.Connection, sources: dict[str, TableSource]) -> None:
+    def __init__(self, connection: sqlite3.Connection, sources: dict[str, TableSource], shapes: Shapes) -> None:
         self._connection = connection
         self._sources = sources
+        self._shapes = shapes
 
     def halves(self, range_: Range) -> list[Range]:
         """Two ranges that hold the rows of this one; one where it has a single row, none where its rows are gone."""
@@ -38,7 +39,7 @@ class Isolator:
 
     def verdict(self, range_: Range, reason: str) -> RowError:
         """The error of the one row of this range."""
-        table, source = TABLES[range_.table], self._sources[range_.table]
+        table, source = self._shapes.table(range_.table), self._sources[range_.table]
         rows = list_keys(self._connection, source, range_)
         id_ = name_key(table, rows[0][1:]) if rows else NIL_UUID
         rowid = range_.rowids[0] if range_.rowids else None

@@ -45,7 +45,7 @@ class Load:
         self._destination = destination
         self._sources = sources
         self._counts = counts
-        self._lost = errors_of_lost(source.lost, sources)
+        self._lost = errors_of_lost(source.lost, sources, destination.shapes)
         self._run_name = run_name
         self._run_start = run_start
         self._ranges: dict[str, list[Range]] = {}
@@ -57,7 +57,7 @@ class Load:
         """
         session = self._destination.session
         ask_first = again or not self._destination.fresh
-        plan, isolator = self._plan, Isolator(self._source.connection, self._sources)
+        plan, isolator = self._plan, self._isolator()
         pool = WriterPool(self.config(overrides), plan.workers, plan.retries, logger.warning, session, isolator)
         try:
             for name, tables in PHASES:
@@ -78,6 +78,9 @@ class Load:
             pool.kill(tally.handle_last)
             self._end_sessions()
             raise
+
+    def _isolator(self) -> Isolator:
+        return Isolator(self._source.connection, self._sources, self._destination.shapes)
 
     def _tell_lost(self, table: str, tally: Tally) -> None:
         """The rows that a damaged source has lost are dealt with by being named."""
@@ -118,4 +121,5 @@ class Load:
             run_start=self._run_start,
             on_conflict=self._plan.on_conflict,
             overrides=overrides,
+            shapes=self._destination.shapes,
         )

@@ -12,6 +12,7 @@ from vestige_migrate.source.connect import SourceFile
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.ranges import Range
 from vestige_migrate.tables.overrides import Overrides
+from vestige_migrate.tables.shapes import OURS, Shapes
 from vestige_migrate.verify.messages import BatchCompared, NeighboursFound, Queries
 
 NO_OVERRIDES = Overrides()
@@ -35,6 +36,8 @@ class WorkerConfig:
     overrides: Overrides = NO_OVERRIDES
     home: Home | None = None
     """Where its sessions have to be; None: wherever the URL leads."""
+    shapes: Shapes = OURS
+    """The shapes of the destination's tables."""
 
 
 @dataclass(frozen=True)

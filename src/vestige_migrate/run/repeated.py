@@ -70,7 +70,7 @@ class RepeatedRows:
         """Compares, after the load, and tells the tally. Raises psycopg.OperationalError where the session is lost."""
         for name, source in self._sources.items():
             if self._is_in_doubt(name, source, report.tables[name].skipped, name in tally.doubtful):
-                self._name_rows(TABLES[name], source, tally, config)
+                self._name_rows(self._destination.shapes.table(name), source, tally, config)
 
     def _is_in_doubt(self, name: str, source: TableSource, skipped: int, is_doubtful: bool) -> bool:
         connection = self._source.connection
@@ -113,7 +113,10 @@ class RepeatedRows:
             elif isinstance(message, (RangeFault, WorkerLost)):
                 found.pop(message.range, None)
 
-        session, isolator = self._destination.session, Isolator(connection, dict(self._sources))
+        session, isolator = (
+            self._destination.session,
+            Isolator(connection, dict(self._sources), self._destination.shapes),
+        )
         config = replace(config, verify=Queries())
         pool = WriterPool(config, self._plan.workers, self._plan.retries, logger.warning, session, isolator)
         try:

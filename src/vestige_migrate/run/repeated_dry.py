@@ -12,17 +12,19 @@ from vestige_migrate.run.repeated import other_content_kept
 from vestige_migrate.source.read import read_batches
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.source.unique import has_unique_key, has_unusual_key
-from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Table
+from vestige_migrate.tables.shapes import Shapes
 from vestige_migrate.wire import field
 
 _BOOTSTRAP = field.uuid(UUID(BOOTSTRAP_USER))
 
 
-def name_repeated(report: MigrationReport, source: PreparedSource, sources: Mapping[str, TableSource]) -> None:
+def name_repeated(
+    report: MigrationReport, source: PreparedSource, sources: Mapping[str, TableSource], shapes: Shapes
+) -> None:
     """Counts the rows whose key an earlier row of the same table has: failed with another content, else skipped."""
     for name, found in sources.items():
-        table = TABLES[name]
+        table = shapes.table(name)
         if has_unique_key(source.connection, found) and not has_unusual_key(source.connection, found, table.key_types):
             continue
         from vestige_migrate.run.same_keys import find_same_keys  # here: it needs numpy, which few files do

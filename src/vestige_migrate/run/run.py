@@ -41,7 +41,6 @@ from vestige_migrate.source.counts import count_dropped, count_rows, has_user, l
 from vestige_migrate.source.layout import Mislabelled
 from vestige_migrate.source.ranges import Range
 from vestige_migrate.source.select import TableSource
-from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import BOOTSTRAP_USER
 from vestige_migrate.tables.lost import NONE_LOST, errors_of_lost, tables_of_lost
 from vestige_migrate.tables.overrides import Overrides
@@ -99,7 +98,9 @@ class Run:
         self._start = datetime.now(UTC)
         self._indexes = indexes
         self._sources: dict[str, TableSource] = {
-            name: found for name, table in TABLES.items() if (found := table.find_source(source.layout))
+            name: found
+            for name, table in destination.shapes.tables().items()
+            if (found := table.find_source(source.layout))
         }
         model = destination.model
         self.report = MigrationReport(
@@ -118,7 +119,7 @@ class Run:
         self._log_start()
         connection = self._source.connection
         before = self._source.state()
-        lost = errors_of_lost(self._source.lost, self._sources)
+        lost = errors_of_lost(self._source.lost, self._sources, self._destination.shapes)
         counts = {
             name: count_rows(connection, source) + lost.get(name, NONE_LOST).rows
             for name, source in self._sources.items()
@@ -140,7 +141,7 @@ class Run:
                 fill_dry_run(self.report, counts, self._destination, has_local, lost)
                 if self._plan.on_conflict is OnConflict.NEWER and self._destination.made:
                     fill_updates(self.report, self._source, self._sources, self._destination)
-                name_repeated(self.report, self._source, self._sources)
+                name_repeated(self.report, self._source, self._sources, self._destination.shapes)
             with self._phase("estimate"):
                 self._estimate()
         else:

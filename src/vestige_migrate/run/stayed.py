@@ -64,9 +64,11 @@ class RowsThatStayed:
 
     def _any_trigger_fired(self, report: MigrationReport) -> bool:
         main = self._destination.main
-        counts = report.tables
-        written = [name for name in self._sources if counts[name].inserted or counts[name].updated]
-        return any(triggers_of(main, name).own for name in written)
+        for name in self._sources:
+            counts, triggers = report.tables[name], triggers_of(main, name)
+            if (counts.inserted and triggers.on_insert) or (counts.updated and triggers.on_update):
+                return True
+        return False
 
     def _find_missing(self, config: WorkerConfig) -> dict[str, set[str]]:
         """The ids of rows that could be there and are not, by table."""
@@ -79,7 +81,7 @@ class RowsThatStayed:
             elif isinstance(message, (RangeFault, WorkerLost)):
                 found.pop(message.range, None)
 
-        session, isolator = self._destination.session, Isolator(connection, self._sources)
+        session, isolator = self._destination.session, Isolator(connection, self._sources, self._destination.shapes)
         config = replace(config, verify=Queries())
         pool = WriterPool(config, self._plan.workers, self._plan.retries, logger.warning, session, isolator)
         try:

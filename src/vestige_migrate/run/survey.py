@@ -68,7 +68,7 @@ def _conditions(plan: SqliteToPostgresPlan, destination: ReadyDestination, dimen
     found = forms_here(main, wanted) if wanted is not None else ()
     indexable = wanted if found and not indexes.waits_for_owner(main, wanted) else None
     hnsw_lacks = indexes.needs_hnsw(main, indexable)
-    absent = indexes.missing_share(main)
+    absent = indexes.missing_share(main, destination.shapes)
     built = 0.0 if plan.indexes in (Indexes.NONE, Indexes.NOW) else absent
     row = main.execute(
         "SELECT LEAST(current_setting('max_parallel_workers')::int, current_setting('max_worker_processes')::int),"

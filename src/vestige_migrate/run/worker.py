@@ -49,7 +49,6 @@ from vestige_migrate.source.ranges import Range
 from vestige_migrate.source.read import Row, cover_rowids, read_batches
 from vestige_migrate.source.sample import draw_rowids
 from vestige_migrate.source.select import TableSource
-from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import Table
 from vestige_migrate.tables.encoder import BatchEncoder
 from vestige_migrate.tables.plain import PlainEncoder, PlainRows
@@ -228,7 +227,7 @@ class RangeCopier(RangeWorker):
 
     def _work(self, task: Task) -> None:
         range_ = task.range
-        table = self._config.overrides.apply(TABLES[range_.table])
+        table = self._config.overrides.apply(self._config.shapes.table(range_.table))
         source = table.find_source(self._config.layout)
         assert source is not None
         sqlite = self._open_sqlite()
@@ -245,7 +244,7 @@ class RangeCopier(RangeWorker):
                 self._tell(range_, batch, writer.write(batch))
         if refresh is None:
             return
-        companion = TABLES[refresh.companion] if refresh.companion is not None else None
+        companion = self._config.shapes.table(refresh.companion) if refresh.companion is not None else None
         for rows, batch in self._batches(table, source, [rowid for rowid, _ in answer.outdated]):
             companions = self._companions(companion, table, source, rows)
             self._tell(range_, batch, writer.replace(batch, refresh, companion, companions))

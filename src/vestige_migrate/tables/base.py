@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import LiteralString
 
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.select import TableSource
@@ -89,8 +90,36 @@ class Refresh:
 
 
 @dataclass(frozen=True)
+class StoredColumn:
+    """A column of a table that somebody else made: what fills it, an SQL expression over our columns (of `s`)."""
+
+    name: LiteralString
+    pg_type: str
+    written: LiteralString
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How a destination that somebody else made keeps the rows of a table, where that is not column by column.
+
+    `columns` are what it has in the place of ours, `own` those that it fills by itself, `read` the SQL expression over
+    them (of `o`) that gives back each of ours, in the order of `Table.columns`. No constraint keeps two rows of one key
+    apart there: whoever inserts asks first. A column of ours that is indexed is `renamed` in its statement.
+    """
+
+    columns: tuple[StoredColumn, ...]
+    own: tuple[LiteralString, ...]
+    read: tuple[LiteralString, ...]
+    renamed: tuple[tuple[LiteralString, LiteralString], ...] = ()
+
+
+@dataclass(frozen=True)
 class Table:
-    """One destination table. `columns` are in COPY order, key columns included."""
+    """One destination table. `columns` are in COPY order, key columns included.
+
+    `named_by` are the columns of the key by which a row is named to people; empty: all of them. `stored`: see there;
+    None where the table has the columns as they are.
+    """
 
     name: str
     columns: tuple[Column, ...]
@@ -98,6 +127,8 @@ class Table:
     find_source: Callable[[Layout], TableSource | None]
     parents: tuple[Parent, ...] = ()
     refresh: Refresh | None = None
+    named_by: tuple[str, ...] = ()
+    stored: Stored | None = None
 
     def refresh_from(self, source: TableSource) -> Refresh | None:
         """The refresh rule; None where there is none, or where the source lacks the column that decides."""
@@ -113,6 +144,17 @@ class Table:
     def column_names(self) -> tuple[str, ...]:
         """The names of `columns`."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def stored_columns(self) -> dict[str, str]:
+        """The columns that the destination has to have for this table, with their types."""
+        if self.stored is None:
+            return {column.name: column.pg_type for column in self.columns}
+        return {column.name: column.pg_type for column in self.stored.columns}
+
+    def names_rows_by(self, part: str) -> bool:
+        """Whether a row's name has this part of its key."""
+        return part in (self.named_by or self.key)
 
     @property
     def key_types(self) -> tuple[str, ...]:

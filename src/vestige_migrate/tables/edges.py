@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.select import TableSource
+from vestige_migrate.source.select import TableSource, quote_text
 from vestige_migrate.tables import columns
 from vestige_migrate.tables.base import Parent, Refresh, Table, plain_source
 
 KEY = ("source_id", "target_id")
+_NO_TYPE = "semantic"
+_TYPE = "edge_type"
 COLUMNS = (
     columns.uuid_key("source_id"),
     columns.uuid_key("target_id"),
-    columns.label("edge_type", "semantic"),
+    columns.label(_TYPE, _NO_TYPE),
     columns.float8("weight", 1.0),
     columns.time("created_at"),
 )
@@ -36,3 +40,17 @@ TABLE = Table(
     # An edge has no time of change: the source's weight counts.
     refresh=Refresh(decides="weight", later=False, columns=("weight",)),
 )
+
+
+def find_source_by_type(layout: Layout) -> TableSource | None:
+    """The same; the type that an edge without one gets is a part of its key."""
+    source = find_source(layout)
+    if source is None:
+        return None
+    type_ = source.values[TABLE.index(_TYPE)]
+    nothing = quote_text(_NO_TYPE)
+    return replace(source, key=(*source.key, nothing if type_ is None else f"ifnull({type_}, {nothing})"))
+
+
+BY_TYPE = replace(TABLE, key=(*KEY, _TYPE), find_source=find_source_by_type)
+"""Two memories may have several edges, one of each type: so in the database that Vestige's own plan makes."""

@@ -10,7 +10,9 @@ from vestige_migrate.source.salvage import LostRow
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.source.vectors import VECTOR_TABLES
 from vestige_migrate.tables import TABLES
+from vestige_migrate.tables.base import Table
 from vestige_migrate.tables.names import name_key
+from vestige_migrate.tables.shapes import OURS, Shapes
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,16 @@ LOST_INDEX = -2
 """The number of the range that the lost rows of a table make up."""
 
 
-def errors_of_lost(lost: Iterable[LostRow], sources: Mapping[str, TableSource]) -> dict[str, LostErrors]:
+def errors_of_lost(
+    lost: Iterable[LostRow], sources: Mapping[str, TableSource], shapes: Shapes = OURS
+) -> dict[str, LostErrors]:
     """By destination table. A table of the source may be read for several; one that is read for none is left out."""
     lost = list(lost)
     found: dict[str, LostErrors] = {}
     seen: set[str] = set()
     for name, source in sources.items():
         rows = [row for row in lost if row.table == source.base and row.column is None]
-        errors = [_error(name, source.key, row) for row in rows]
+        errors = [_error(shapes.table(name), source.key, row) for row in rows]
         if name == "knowledge_nodes":
             errors += [_without_vector(row) for row in lost if row.table in VECTOR_TABLES and row.table in source.joins]
         # Once, although the same row may be read for several tables.
@@ -43,7 +47,7 @@ def errors_of_lost(lost: Iterable[LostRow], sources: Mapping[str, TableSource]) 
             else []
         )
         seen.add(source.base)
-        errors += [_without_value(name, source.key, row) for row in values]
+        errors += [_without_value(shapes.table(name), source.key, row) for row in values]
         if errors:
             found[name] = LostErrors(len(rows), tuple(errors))
     return found
@@ -55,17 +59,17 @@ def tables_of_lost(lost: Iterable[LostRow], sources: Mapping[str, TableSource]) 
     return {row.table for row in lost} - read
 
 
-def _error(name: str, key: tuple[str, ...], row: LostRow) -> RowError:
+def _error(table: Table, key: tuple[str, ...], row: LostRow) -> RowError:
     values = row.evaluate(key)
-    id_ = name_key(TABLES[name], values) if values is not None else NIL_UUID
-    return RowError(name, id_, None, _message(row), Outcome.NOT_COPIED)
+    id_ = name_key(table, values) if values is not None else NIL_UUID
+    return RowError(table.name, id_, None, _message(row), Outcome.NOT_COPIED)
 
 
-def _without_value(name: str, key: tuple[str, ...], row: LostRow) -> RowError:
+def _without_value(table: Table, key: tuple[str, ...], row: LostRow) -> RowError:
     values = row.evaluate(key)
-    id_ = name_key(TABLES[name], values) if values is not None else NIL_UUID
+    id_ = name_key(table, values) if values is not None else NIL_UUID
     message = f"{row.column} of row {row.rowid} of the source's {row.table} cannot be read ({row.reason})"
-    return RowError(name, id_, row.column, message, Outcome.COPIED_WITHOUT_VALUE)
+    return RowError(table.name, id_, row.column, message, Outcome.COPIED_WITHOUT_VALUE)
 
 
 def _without_vector(row: LostRow) -> RowError:

@@ -42,6 +42,7 @@ from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Table
 from vestige_migrate.tables.lost import LOST_INDEX, NONE_LOST, errors_of_lost
 from vestige_migrate.tables.overrides import Overrides
+from vestige_migrate.tables.shapes import Shapes
 from vestige_migrate.verify.archive import ArchiveCheck
 from vestige_migrate.verify.archive_report import ArchiveDemand
 from vestige_migrate.verify.destination import OpenDestination, as_open, open_destination
@@ -165,8 +166,11 @@ class _Verification:
         self._sources = sources
         self._destination = destination
         self._run_name = run_name
-        self._tables = [_tables_of(source) for source in sources]
-        self._lost = [errors_of_lost(source.lost, tables) for source, tables in zip(sources, self._tables, strict=True)]
+        self._tables = [_tables_of(source, destination.shapes) for source in sources]
+        self._lost = [
+            errors_of_lost(source.lost, tables, destination.shapes)
+            for source, tables in zip(sources, self._tables, strict=True)
+        ]
         self._tally = VerifyTally(on_progress)
         self._demand = demand
         self._on_progress = on_progress
@@ -204,7 +208,7 @@ class _Verification:
         with self._phase("archive"):
             archive = self._compare_archive()
         with self._phase("schema"):
-            structure = Structure(self._destination.main)
+            structure = Structure(self._destination.main, self._destination.shapes)
             self._compare_schema(structure)
         with self._phase("search"):
             self._check_search(structure, sample, queries)
@@ -247,6 +251,7 @@ class _Verification:
             batch_bytes=BATCH_BYTES,
             run_start=datetime.now(UTC),
             overrides=self._overrides,
+            shapes=self._destination.shapes,
             verify=queries,
         )
 
@@ -276,7 +281,7 @@ class _Verification:
     def _compare_keys(self) -> None:
         """Looks for rows that only the destination has; where several rows of the source share an id, one is there."""
         main = self._destination.main
-        for name, table in TABLES.items():
+        for name, table in self._destination.shapes.tables().items():
             rows, total = count_and_sum(main, table)
             if (rows, total) == self._tally.matched(name):
                 continue
@@ -303,7 +308,7 @@ class _Verification:
 
     def _lost_ids(self, table: str) -> set[UUID]:
         """Rows that a damaged source has lost: the destination may have them from before."""
-        if TABLES[table].key_types != ("uuid",):
+        if self._destination.shapes.table(table).key_types != ("uuid",):
             return set()
         ids = {error.id for lost in self._lost for error in lost.get(table, NONE_LOST).errors}
         return {UUID(id_) for id_ in ids - {NIL_UUID}}
@@ -372,6 +377,7 @@ class _Verification:
         return timed(self.report.phases, name)
 
 
-def _tables_of(source: PreparedSource) -> dict[str, TableSource]:
+def _tables_of(source: PreparedSource, shapes: Shapes) -> dict[str, TableSource]:
     """By rowid, whatever the indexes hold by which the copy found its rows: it is not believed here."""
-    return {name: found.by_rowid() for name, table in TABLES.items() if (found := table.find_source(source.layout))}
+    tables = shapes.tables().items()
+    return {name: found.by_rowid() for name, table in tables if (found := table.find_source(source.layout))}

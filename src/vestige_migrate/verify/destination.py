@@ -17,6 +17,7 @@ from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.plan import ModelSignature, SqliteToPostgresPlan
 from vestige_migrate.report import DestinationInfo
 from vestige_migrate.run.destination import ReadyDestination, resolved_url
+from vestige_migrate.tables.shapes import OURS, Shapes
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class OpenDestination:
     main: Connection
     home: Home
     registered: ModelSignature | None
+    shapes: Shapes = OURS
 
     @property
     def url(self) -> str:
@@ -48,16 +50,16 @@ def open_destination(plan: SqliteToPostgresPlan, run_name: str) -> Iterator[Open
         assert target is not None, "a run's first session decides it"
         with looking_at(display):
             server = schema.probe(main)
-            _check(main, server, plan, target)
+            shapes = _check(main, server, plan, target)
             schema.take_shared_lock(main)
             held.callback(schema.release_shared_lock, main)
             registered = registry.read_registry(main)
             info = DestinationInfo(display, server.version, server.pgvector, target.schema)
             check_second(home, name)
-        yield OpenDestination(info, main, home, registered)
+        yield OpenDestination(info, main, home, registered, shapes)
 
 
-def _check(main: Connection, server: ServerInfo, plan: SqliteToPostgresPlan, target: Target) -> None:
+def _check(main: Connection, server: ServerInfo, plan: SqliteToPostgresPlan, target: Target) -> Shapes:
     absent = schema.missing_tables(main)
     if server.pgvector is None or absent:
         lacks = f"no table {absent[0]} in the schema {target.schema}" if absent else "no pgvector"
@@ -68,11 +70,12 @@ def _check(main: Connection, server: ServerInfo, plan: SqliteToPostgresPlan, tar
             "check the URL"
         )
     extension.check(main, server)
-    check_columns(main)
+    shapes = check_columns(main)
     rights.check_reading(main)
     schema.check_connections(server, plan.workers, 1)
+    return shapes
 
 
 def as_open(ready: ReadyDestination) -> OpenDestination:
     """A destination that was just copied into, and is still locked by that copy."""
-    return OpenDestination(ready.info, ready.main, ready.home, registry.read_registry(ready.main))
+    return OpenDestination(ready.info, ready.main, ready.home, registry.read_registry(ready.main), ready.shapes)

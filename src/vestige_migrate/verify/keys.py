@@ -52,6 +52,7 @@ def key_id(table: Table, payloads: Sequence[bytes]) -> str:
     """A key as reports write it, from COPY payloads without their length."""
     parts = [
         str(UUID(bytes=payload)) if kind == "uuid" else payload.decode()
-        for kind, payload in zip(table.key_types, payloads, strict=True)
+        for name, kind, payload in zip(table.key, table.key_types, payloads, strict=True)
+        if table.names_rows_by(name)
     ]
     return " -> ".join(parts)

@@ -48,7 +48,7 @@ def check_search(
         nearest = search.NearestSearch(connection, structure.vector_index, queries.dimension, NEIGHBOURS + 1)
         _check_vectors(nearest, sides, queries, exact, check)
     if structure.has_search:
-        _check_texts(connection, sample, check)
+        _check_texts(connection, sample, check, structure.makes_search_as_ours)
     return check
 
 
@@ -109,9 +109,10 @@ def _source_vectors(sides: Sequence[Side], ids: Sequence[UUID], dimension: int) 
     return found
 
 
-def _check_texts(connection: Connection, sample: Sample, check: SearchCheck) -> None:
+def _check_texts(connection: Connection, sample: Sample, check: SearchCheck, as_ours: bool) -> None:
     """What a memory's own row says is exact; what the index says of it is asked in the words that the row has."""
-    check.stale = sorted(map(str, search.stale(connection, [item.id for item in sample.memories])))
+    if as_ours:
+        check.stale = sorted(map(str, search.stale(connection, [item.id for item in sample.memories])))
     texts = [item.text for item in sample.memories] + sample.other_texts
     words = search.rare_words(connection, texts, len(sample.memories), _WORDS)
     for at, query in sorted(words.items()):

@@ -10,7 +10,6 @@ from vestige_migrate.run.worker import RangeWorker, Send
 from vestige_migrate.source.ranges import Range
 from vestige_migrate.source.read import list_rowids, read_batches
 from vestige_migrate.source.select import TableSource
-from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import Table
 from vestige_migrate.tables.encoder import BatchEncoder
 from vestige_migrate.verify.compare import BatchComparer, Verdict
@@ -37,7 +36,7 @@ class RangeVerifier(RangeWorker):
 
     def _work(self, task: Task) -> None:
         range_ = task.range
-        table = self._config.overrides.apply(TABLES[range_.table])
+        table = self._config.overrides.apply(self._config.shapes.table(range_.table))
         source = table.find_source(self._config.layout)
         assert source is not None
         source = source.by_rowid()
