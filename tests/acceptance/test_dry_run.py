@@ -47,7 +47,6 @@ def test_on_an_empty_destination(plain_source: Path, database: str, command: Com
     assert "250" in done.stderr.splitlines()[-1]
 
 
-@pytest.mark.old_server
 def test_on_a_half_filled_destination(plain_source: Path, copy: Copier, command: CommandLine) -> None:
     copy(plain_source)
     with psycopg.connect(copy.database) as connection:

@@ -146,7 +146,6 @@ def test_another_vector_dimension_is_refused(source: Path, made_by_owner: str, c
             copy(source)
 
 
-@pytest.mark.old_server
 def test_a_role_that_may_only_write_rows_copies_into_ready_tables(
     source: Path, made_by_owner: str, guest: Guest
 ) -> None:

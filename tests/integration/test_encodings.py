@@ -85,7 +85,6 @@ def test_the_command_works_where_the_server_has_another_locale(server_url: str) 
         assert "locale" not in make_command(host, port, user, "d", locale, 180_000)
 
 
-@pytest.mark.old_server
 def test_no_client_encoding_does_any_harm(source: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     edit(source, ("UPDATE knowledge_nodes SET content = 'naïve 数据库 🚀', tags = '[\"é\"]' WHERE rowid <= 3", ()))
     with psycopg.connect(database, autocommit=True) as connection:

@@ -43,7 +43,6 @@ def both(guest: Guest, source: Path) -> str:
     return said.pop()
 
 
-@pytest.mark.old_server
 @pytest.mark.parametrize("tags", ["'CREATE TABLE'", "'CREATE TABLE', 'CREATE TABLE AS'"])
 def test_row_security_that_an_event_trigger_forces_on_new_tables_is_named(
     tags: str, source: Path, guest: Guest

@@ -48,7 +48,6 @@ def test_every_index_is_there_at_the_end(source: Path, copy: Copier, when: Index
     assert_same(source, copy.database)
 
 
-@pytest.mark.old_server
 def test_none_builds_none_and_a_later_run_makes_up_for_it(source: Path, copy: Copier) -> None:
     copy(source, indexes=Indexes.NONE)
     assert valid_indexes(copy.database) == set()

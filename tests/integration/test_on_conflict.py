@@ -261,7 +261,6 @@ def test_a_schedule_whose_id_is_spelled_otherwise_is_found(source: Path, copy: C
     assert counts(copy(source, on_conflict="newer"), "scheduling") == (0, 1, 39, 0)
 
 
-@pytest.mark.old_server
 def test_dry_run_counts_what_would_be_updated_and_changes_nothing(source: Path, copy: Copier) -> None:
     assert counts(copy(source, on_conflict="newer", dry_run=True), "knowledge_nodes") == (40, 0, 0, 0)
     copy(source)

@@ -232,7 +232,6 @@ def test_the_command_line_takes_the_schema_and_reports_it(source: Path, database
     assert json.loads(report.read_text())["destination"]["schema"] == "agent 7"
 
 
-@pytest.mark.old_server
 def test_a_role_without_rights_on_the_schema_is_told_what_to_grant(source: Path, database: str, guest: Guest) -> None:
     """Each advice is followed, and the next thing that is missing is named, by dry run and copy alike."""
     guest.owner("CREATE EXTENSION vector", 'CREATE SCHEMA "Own"', "CREATE SCHEMA seen", "CREATE SCHEMA later")
