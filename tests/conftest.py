@@ -86,6 +86,11 @@ def remove_copies() -> None:
             folder.rmdir()
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """More processes than processors: many tests wait, for a server that restarts or a process that stands still."""
+    return (len(os.sched_getaffinity(0)) * 3 + 1) // 2 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
 def pytest_report_header() -> str:
     return f"postgres: {SERVER_VARIABLE if os.environ.get(SERVER_VARIABLE) else 'bundled (extra embedded)'}"
 
