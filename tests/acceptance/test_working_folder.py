@@ -74,7 +74,8 @@ def test_another_account_in_a_folder_that_it_may_not_enter(source: Path) -> None
         os.chdir(closed)
         os.seteuid(65534)
         try:
-            assert "--sqlite-path v.db is a relative path" in str(refusal("copy", "--sqlite-path", "v.db"))
+            relative = refusal("copy", "--sqlite-path", "v.db", "--postgres-url", NOWHERE)
+            assert "--sqlite-path v.db is a relative path" in str(relative)
             error = refusal("copy", "--dry-run", "--sqlite-path", moved, "--postgres-url", NOWHERE)
             assert "cannot connect to" in str(error)
             with processes._working_folder():

@@ -1,4 +1,8 @@
-"""A short campaign of faults at random moments; `just chaos` is the long one."""
+"""A short campaign of faults at random moments; `just chaos` is the long one.
+
+It has more kinds: a host that kills every worker, stopped processes and ended sessions have tests of their own here
+(test_hostile_host, test_faults), which are about nothing else.
+"""
 
 from __future__ import annotations
 
@@ -36,10 +40,6 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         (2, "restart immediate"),
         (3, "kill coordinator"),
         (4, "proxy drop"),
-        (5, "terminate any"),
-        (6, "kill every worker"),
-        (7, "stop worker"),
-        (8, "stop coordinator"),
         (9, "full log"),
     ],
 )
