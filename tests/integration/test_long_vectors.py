@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
 import pytest
-from loguru import logger
 
 from tests.conftest import Copier
 from tests.support.compare import assert_same
 from tests.support.databases import new_enough
 from tests.support.guest import Guest
+from tests.support.logged import log_lines
 from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.verifying import Verifier
 from vestige_migrate import DestinationUnusable
@@ -33,16 +32,6 @@ def database(database: str) -> Iterator[str]:
 def long_source(path: Path, dimension: int) -> Path:
     spec = SourceSpec(memories=MEMORIES, schedules=0, edges=0, events=0, dimension=dimension, model="long-model")
     return build_source(path, spec)
-
-
-@contextmanager
-def log_lines() -> Iterator[list[str]]:
-    lines: list[str] = []
-    sink = logger.add(lambda message: lines.append(str(message)), format="{level} {message}", level="INFO")
-    try:
-        yield lines
-    finally:
-        logger.remove(sink)
 
 
 def test_an_older_pgvector_has_no_index_for_them_which_is_said_and_an_update_is_enough(

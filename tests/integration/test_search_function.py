@@ -10,27 +10,17 @@ from uuid import UUID
 import numpy as np
 import psycopg
 import pytest
-from loguru import logger
 from pgvector.psycopg import register_vector
 from psycopg import sql
 
 from tests.conftest import Copier
 from tests.support.guest import Guest
+from tests.support.logged import log_lines
 from tests.support.verifying import Verifier
 from vestige_migrate.destination.indexes import HNSW_INDEX
 
 GIN_INDEX = "idx_knowledge_nodes_search_vec"
 Row = tuple[UUID, float, int | None, int | None]
-
-
-@contextmanager
-def log_lines() -> Iterator[list[str]]:
-    lines: list[str] = []
-    sink = logger.add(lambda message: lines.append(str(message)), format="{level} {message}", level="INFO")
-    try:
-        yield lines
-    finally:
-        logger.remove(sink)
 
 
 @contextmanager
