@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 
 from loguru import logger
@@ -21,7 +21,9 @@ from vestige_migrate.source.archive import AnyRow, AnyTable
 from vestige_migrate.source.connect import open_source
 from vestige_migrate.source.counts import CACHES
 from vestige_migrate.source.ranges import Range
+from vestige_migrate.source.select import TableSource
 from vestige_migrate.source.vectors import unplaced_condition
+from vestige_migrate.tables.lost import LOST_INDEX, errors_of_unplaced
 from vestige_migrate.wire.archive import row_json, row_key
 
 
@@ -34,6 +36,7 @@ class ArchivePhase:
         report: MigrationReport,
         source: PreparedSource,
         destination: ReadyDestination,
+        sources: Mapping[str, TableSource],
         on_progress: OnProgress | None,
     ) -> None:
         self._plan = plan
@@ -41,6 +44,9 @@ class ArchivePhase:
         self._source = source
         self._destination = destination
         self._on_progress = on_progress
+        self._lost = {
+            name: errors for name, errors in errors_of_unplaced(source.lost, sources).items() if name not in CACHES
+        }
         self._expected: dict[str, int] = {}
         self._read: dict[str, int] = {}
 
@@ -52,11 +58,15 @@ class ArchivePhase:
         self._expected = {name: rows for name, rows in left.items() if name not in CACHES}
         self._report.left_behind = {name: rows for name, rows in left.items() if name in CACHES}
         self._report.archived = dict(self._expected) if self._plan.dry_run else dict.fromkeys(self._expected, 0)
+        if self._plan.dry_run:
+            self._report.errors += [error for errors in self._lost.values() for error in errors]
 
     def run(self, tally: Tally) -> None:
         """Archives them. Raises `Stopped` where one cannot be read."""
         self._read = dict.fromkeys(self._expected, 0)
         self._report.archived = dict.fromkeys(self._expected, 0)
+        for name, errors in self._lost.items():
+            tally.handle(ErrorsFound(Range(name, LOST_INDEX), errors))
         for name in self._expected:
             inserted = 0
             for rows, archived in self._archive(name):

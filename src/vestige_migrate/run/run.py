@@ -112,7 +112,7 @@ class Run:
             mislabelled_vectors=_by_label(source.layout.mislabelled),
             shortened_vectors=source.layout.shortened,
         )
-        self._archive = ArchivePhase(plan, self.report, source, destination, on_progress)
+        self._archive = ArchivePhase(plan, self.report, source, destination, self._sources, on_progress)
 
     def execute(self) -> None:
         """The whole run. A failure leaves the report with what was done so far."""
