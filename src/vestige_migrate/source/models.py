@@ -42,7 +42,9 @@ def _with_model(connection: sqlite3.Connection, layout: Layout, wanted: ModelSig
         model = registered if own else of_profile
         layout = replace(layout, active_profile=profile, mirror_counts=_is_mirrored(connection, profile))
     else:
-        chosen = labels.choose(wanted) if registered is None or (wanted and not registered.matches(wanted)) else None
+        # A wanted hash that is not the registered one's chooses nothing: it is refused when the two are compared.
+        is_other = registered is None or (wanted is not None and not replace(registered, hash=None).matches(wanted))
+        chosen = labels.choose(wanted) if is_other else None
         own = registered is not None and chosen is None
         model = chosen or registered or labels.commonest()
     mislabelled = labels.mislabelled(model) if layout.mirror_counts else ()
