@@ -252,3 +252,20 @@ def test_a_long_vector_in_the_mirror_stands_in_for_the_legacy_profile(tmp_path: 
     found = vectors(copy.database)
     assert {id_: found[id_] for id_ in blobs(path, chosen)} == dict.fromkeys(blobs(path, chosen), b"\0" * 1024)
     assert Verifier(copy.database)(path).same
+
+
+@pytest.mark.parametrize(("version", "active"), [(28, True), (38, False)])
+def test_a_second_copy_of_another_profiles_vectors_is_told_what_to_say(
+    tmp_path: Path, copy: Copier, version: int, active: bool
+) -> None:
+    """Whichever of the two profiles is active, the other one can be chosen, and the refusal says how."""
+    spec = SourceSpec(line="released", version=version, memories=5, edges=1, dimension=8, model="example/model")
+    path = build_source(tmp_path / "vestige.db", spec)
+    if not active:
+        edit(path, ("UPDATE embedding_profile_state SET active_profile_id = ?", (LEGACY_PROFILE,)))
+        edit(path, ("DELETE FROM embedding_model", ()))
+    name, dimension = (NOMIC, 256) if active else ("example/model", 8)
+    assert copy_as(path, copy.database, name, dimension).errors == []
+    with pytest.raises(ModelMismatch, match=f"add --embedding-model {name} --embedding-dimension {dimension}"):
+        copy(path)
+    assert copy_as(path, copy.database, name, dimension).nothing_new
