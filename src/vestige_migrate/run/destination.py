@@ -20,6 +20,7 @@ from vestige_migrate.destination.reach import check_second, looking_at
 from vestige_migrate.destination.schema import ServerInfo
 from vestige_migrate.destination.server import Home
 from vestige_migrate.destination.shape import check_shape
+from vestige_migrate.destination.taken_names import check_taken
 from vestige_migrate.destination.target import Target, other_copies
 from vestige_migrate.destination.touch import check_touching
 from vestige_migrate.errors import DestinationUnusable, PlanError, Refused
@@ -220,6 +221,7 @@ def _ready(
             dimension = layout.dimension or (model.dimension if model else None)
             registry.check_column(main, dimension)
             indexes.check_names(main)
+            check_taken(main, plan.archive)
             if plan.archive:
                 check_archive(main)
             if plan.dry_run:
