@@ -283,3 +283,17 @@ def test_a_trigger_whose_source_does_not_show_it_is_named_row_by_row(source: Pat
     assert [(error.column, str(error.outcome)) for error in report.errors] == [
         ("updated_at", "copied_without_value")
     ] * 5
+
+
+def test_events_that_are_refused_by_what_was_added_are_compared_as_not_copied(tmp_path: Path, copy: Copier) -> None:
+    """Of several batches, each with some: verify asks the destination more than once what it says against them."""
+    source = build_source(tmp_path / "vestige.db", _SPEC)
+    edit(source, ("UPDATE review_events SET kind = CASE WHEN rowid % 3 = 0 THEN 'odd' ELSE 'even' END", ()))
+    make_plan_database(copy.database)
+    run_sql(copy.database, "ALTER TABLE review_events ADD CHECK (prior_state ->> 'kind' <> 'odd')")
+    report = copy(source, batch_size=4)
+    assert counts(report, "review_events") == (20, 0, 0, 10)
+    found = Verifier(copy.database)(source, batch_size=4)
+    assert (found.tables["review_events"].same, found.tables["review_events"].missing) == (20, 0)
+    assert {str(error.outcome) for error in found.not_copied} == {"not_copied"}
+    assert len(found.not_copied) == 10
