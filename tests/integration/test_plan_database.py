@@ -297,3 +297,21 @@ def test_events_that_are_refused_by_what_was_added_are_compared_as_not_copied(tm
     assert (found.tables["review_events"].same, found.tables["review_events"].missing) == (20, 0)
     assert {str(error.outcome) for error in found.not_copied} == {"not_copied"}
     assert len(found.not_copied) == 10
+
+
+def test_functions_that_only_states_ask_for_are_named_before_anything_is_written(
+    plain_source: Path, copy: Copier, guest: Guest
+) -> None:
+    make_plan_database(copy.database)
+    run_sql(copy.database, "ALTER TABLE knowledge_nodes ALTER embedding TYPE vector(256)")
+    guest.owner(
+        "GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO {role}",
+        "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}",
+        'REVOKE EXECUTE ON FUNCTION pg_advisory_xact_lock(bigint), jsonb_build_object(VARIADIC "any") FROM PUBLIC',
+    )
+    for dry_run in (True, False):
+        with pytest.raises(DestinationUnusable, match="may not call what") as caught:
+            Copier(guest.url)(plain_source, indexes="none", dry_run=dry_run)
+    assert ask(copy.database, "SELECT count(*) FROM knowledge_nodes") == [(0,)]
+    guest.follow(str(caught.value), "in this database: ")
+    assert Copier(guest.url)(plain_source, indexes="none", verify=True).exit_code == 0

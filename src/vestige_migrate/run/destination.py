@@ -16,6 +16,7 @@ from vestige_migrate.destination.connect import (
     display_reached,
     parse_url,
 )
+from vestige_migrate.destination.functions import check_functions_for
 from vestige_migrate.destination.reach import check_second, looking_at
 from vestige_migrate.destination.schema import ServerInfo
 from vestige_migrate.destination.server import Home
@@ -211,6 +212,7 @@ def _ready(
                 schema.take_lock(main)
             _say_target(main, target, plan)
             shapes = check_shape(main)
+            check_functions_for(main, shapes)
             rights.check_writing(main, plan)
             check_touching(main, plan)
             registered = registry.read_registry(main)
