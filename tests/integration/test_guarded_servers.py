@@ -116,6 +116,21 @@ def test_functions_that_the_role_may_not_call_are_named_with_their_grants(
     assert Copier(guest.url)(source, verify=True).exit_code == 0
 
 
+def test_a_reader_who_may_not_try_a_row_is_told_that_it_is_missing(source: Path, database: str, guest: Guest) -> None:
+    """What generates search_vec is called where a row is put in, and not where rows are read."""
+    Copier(database)(source)
+    guest.owner(
+        "DELETE FROM scheduling",
+        "DELETE FROM knowledge_nodes WHERE id = (SELECT memory_id FROM review_events LIMIT 1)",
+        "GRANT USAGE ON SCHEMA public TO {role}",
+        "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
+        "REVOKE EXECUTE ON FUNCTION vestige_tags_text(text[]) FROM PUBLIC",
+    )
+    found = Verifier(guest.url)(source)
+    assert found.exit_code == 1
+    assert found.tables["knowledge_nodes"].missing == 1
+
+
 def test_a_function_that_rights_are_asked_with_is_named_too(source: Path, guest: Guest) -> None:
     guest.owner("REVOKE EXECUTE ON FUNCTION has_function_privilege(oid, text) FROM PUBLIC")
     assert "permission denied for function has_function_privilege" in both(guest, source)
