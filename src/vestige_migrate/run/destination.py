@@ -205,8 +205,7 @@ def _ready(
             info = DestinationInfo(display, server.version, server.pgvector or server.pgvector_available, target.schema)
             schema.check_server(server)
             extension.check(main, server, only_look=plan.dry_run)
-            if not plan.dry_run:
-                schema.check_connections(server, plan.workers, plan.max_connections)
+            schema.check_connections(server, plan.workers, plan.max_connections)
             if not plan.dry_run:
                 # Before anything is asked about the data: what another run changes afterwards would not be seen.
                 schema.take_lock(main)
