@@ -18,6 +18,7 @@ from vestige_migrate.destination.connect import (
 )
 from vestige_migrate.destination.functions import check_functions_for
 from vestige_migrate.destination.reach import check_second, looking_at
+from vestige_migrate.destination.refused_commands import check_commands
 from vestige_migrate.destination.schema import ServerInfo
 from vestige_migrate.destination.server import Home
 from vestige_migrate.destination.shape import check_shape
@@ -227,6 +228,7 @@ def _ready(
                 check_archive(main)
             if plan.dry_run:
                 new_tables.look(main, bool(schema.missing_tables(main)))
+            check_commands(main, plan, dimension, shapes)
             rights.check_owning(main, plan, model, registered, dimension, shapes)
             fresh = schema.is_fresh(main)
             check_second(session.home, f"{run_name} coordinator")
