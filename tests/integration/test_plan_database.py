@@ -293,8 +293,15 @@ def test_events_that_are_refused_by_what_was_added_are_compared_as_not_copied(tm
     run_sql(copy.database, "ALTER TABLE review_events ADD CHECK (prior_state ->> 'kind' <> 'odd')")
     report = copy(source, batch_size=4)
     assert counts(report, "review_events") == (20, 0, 0, 10)
+    # Somebody else's, with numbers that no float8 holds.
+    run_sql(
+        copy.database,
+        "INSERT INTO review_events (memory_id, rating, prior_state, new_state)"
+        " SELECT memory_id, 3, '{\"retrievability\": 1e-999}', '{\"retrievability\": -1e999}' FROM scheduling LIMIT 1",
+    )
     found = Verifier(copy.database)(source, batch_size=4)
-    assert (found.tables["review_events"].same, found.tables["review_events"].missing) == (20, 0)
+    events = found.tables["review_events"]
+    assert (events.same, events.missing, events.extra) == (20, 0, 1)
     assert {str(error.outcome) for error in found.not_copied} == {"not_copied"}
     assert len(found.not_copied) == 10
 
