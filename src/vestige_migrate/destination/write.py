@@ -332,7 +332,7 @@ class TableWriter:
         """The ordinals of staged rows, of those that were just inserted, that are there with other values."""
         if not inserted:
             return {}
-        return dict(self._connection.execute(self._statements.altered, (list(inserted),)).fetchall())
+        return dict(self._connection.execute(self._statements.find_changed, (list(inserted),)).fetchall())
 
     def _try_without_rows(self) -> None:
         """The statement with no row, for what PostgreSQL says against that."""
@@ -447,7 +447,7 @@ class _Statements:
             )
             for name in table.column_names
         ]
-        self.altered = sql.SQL(
+        self.find_changed = sql.SQL(
             "SELECT ordinal, names FROM (SELECT s.ordinal, array_remove(ARRAY[{}]::text[], NULL) AS names"
             " FROM {} AS s JOIN {} AS t ON {} WHERE s.ordinal = ANY(%s::int[])) AS found WHERE names <> '{{}}'"
         ).format(sql.SQL(", ").join(changed), stage, rows_of(connection, table), same_key(table, "s"))
