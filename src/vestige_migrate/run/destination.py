@@ -16,10 +16,13 @@ from vestige_migrate.destination.connect import (
     display_reached,
     parse_url,
 )
+from vestige_migrate.destination.functions import check_functions_for
 from vestige_migrate.destination.reach import check_second, looking_at
+from vestige_migrate.destination.refused_commands import check_commands
 from vestige_migrate.destination.schema import ServerInfo
 from vestige_migrate.destination.server import Home
 from vestige_migrate.destination.shape import check_shape
+from vestige_migrate.destination.taken_names import check_taken
 from vestige_migrate.destination.target import Target, other_copies
 from vestige_migrate.destination.touch import check_touching
 from vestige_migrate.errors import DestinationUnusable, PlanError, Refused
@@ -203,13 +206,13 @@ def _ready(
             info = DestinationInfo(display, server.version, server.pgvector or server.pgvector_available, target.schema)
             schema.check_server(server)
             extension.check(main, server, only_look=plan.dry_run)
-            if not plan.dry_run:
-                schema.check_connections(server, plan.workers, plan.max_connections)
+            schema.check_connections(server, plan.workers, plan.max_connections)
             if not plan.dry_run:
                 # Before anything is asked about the data: what another run changes afterwards would not be seen.
                 schema.take_lock(main)
             _say_target(main, target, plan)
             shapes = check_shape(main)
+            check_functions_for(main, shapes)
             rights.check_writing(main, plan)
             check_touching(main, plan)
             registered = registry.read_registry(main)
@@ -220,10 +223,12 @@ def _ready(
             dimension = layout.dimension or (model.dimension if model else None)
             registry.check_column(main, dimension)
             indexes.check_names(main)
+            check_taken(main, plan.archive)
             if plan.archive:
                 check_archive(main)
             if plan.dry_run:
                 new_tables.look(main, bool(schema.missing_tables(main)))
+            check_commands(main, plan, dimension, shapes)
             rights.check_owning(main, plan, model, registered, dimension, shapes)
             fresh = schema.is_fresh(main)
             check_second(session.home, f"{run_name} coordinator")

@@ -11,7 +11,7 @@ from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.memory import is_local, read_limits
 from vestige_migrate.destination.ours import ours, relation
 from vestige_migrate.destination.pace import measure_pace
-from vestige_migrate.destination.vector_index import Form, forms_here
+from vestige_migrate.destination.vector_index import Form, forms_here, numbers
 from vestige_migrate.estimate import Estimate
 from vestige_migrate.plan import Indexes, SqliteToPostgresPlan, usable_cpus
 from vestige_migrate.report import MigrationReport
@@ -84,7 +84,7 @@ def _conditions(plan: SqliteToPostgresPlan, destination: ReadyDestination, dimen
         local=is_local(main),
         pace=measure_pace(main),
         limits=read_limits(main),
-        parallel=row[0] if tuple(int(part) for part in version.split(".")[:2]) >= _PARALLEL_HNSW else 0,
+        parallel=row[0] if numbers(version) >= _PARALLEL_HNSW else 0,
         wal_bytes=row[1],
         dimension=indexable,
         form=found[0] if found else Form.WHOLE,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from vestige_migrate.destination import extension, registry, rights, schema
 from vestige_migrate.destination.connect import Connection, display_reached
+from vestige_migrate.destination.functions import check_functions_for
 from vestige_migrate.destination.reach import check_second, looking_at, reach
 from vestige_migrate.destination.schema import ServerInfo
 from vestige_migrate.destination.server import Home
@@ -71,6 +72,7 @@ def _check(main: Connection, server: ServerInfo, plan: SqliteToPostgresPlan, tar
         )
     extension.check(main, server)
     shapes = check_columns(main)
+    check_functions_for(main, shapes)
     rights.check_reading(main)
     schema.check_connections(server, plan.workers, 1)
     return shapes
