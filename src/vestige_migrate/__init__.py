@@ -8,7 +8,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from vestige_migrate.combined import CombinedReport
 from vestige_migrate.errors import (
     DestinationBusy,
     DestinationUnusable,
@@ -26,11 +25,14 @@ from vestige_migrate.errors import (
     TooManyErrors,
     UnsupportedPair,
 )
-from vestige_migrate.estimate import Estimate, HnswEstimate
-from vestige_migrate.plan import Embedder, Indexes, ModelSignature, OnConflict, SqliteToPostgresPlan
-from vestige_migrate.report import MigrationReport, Outcome, RowError, TableReport
-from vestige_migrate.run.progress import Progress
-from vestige_migrate.verify.report import Difference, SearchCheck, TableComparison, VerifyReport
+from vestige_migrate.model import Embedder, ModelSignature
+from vestige_migrate.plan import Indexes, OnConflict, SqliteToPostgresPlan
+from vestige_migrate.progress import Progress
+from vestige_migrate.report.combined import CombinedReport
+from vestige_migrate.report.estimate import Estimate, HnswEstimate
+from vestige_migrate.report.migration import MigrationReport
+from vestige_migrate.report.rows import Outcome, RowError, TableReport
+from vestige_migrate.report.verification import Difference, SearchCheck, TableComparison, VerifyReport
 
 if TYPE_CHECKING:
     from vestige_migrate.run.coordinator import run_sqlite_to_postgres

@@ -30,7 +30,7 @@ from vestige_migrate import (
     verify_sqlite_to_postgres,
 )
 from vestige_migrate.decode.text import tolerant_text
-from vestige_migrate.report import NIL_UUID
+from vestige_migrate.report.rows import NIL_UUID
 from vestige_migrate.source.inspect import inspect_source
 from vestige_migrate.tables import TABLES
 

@@ -14,7 +14,7 @@ from typing import Any
 from tests.fuzz.oracle import Raw, as_id, has_extras, is_kept, stored_value
 from tests.fuzz.values import MARKER, Values, bound, kind_of, placeholder
 from tests.support import rows as good_rows
-from vestige_migrate.report import RowError
+from vestige_migrate.report.rows import RowError
 from vestige_migrate.source.inspect import inspect_source
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.ranges import plan_ranges

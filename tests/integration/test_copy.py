@@ -11,7 +11,7 @@ from tests.conftest import Copier
 from tests.support.compare import assert_same, counts, stored
 from tests.support.sources import SourceSpec, build_source, edit
 from vestige_migrate import Progress, SqliteToPostgresPlan, run_sqlite_to_postgres
-from vestige_migrate.plan import BATCH_BYTES
+from vestige_migrate.limits import BATCH_BYTES
 
 FULL = {
     "memories_copied": 250,

@@ -16,8 +16,8 @@ from tests.support.sources import SourceSpec, build_source, edit
 from vestige_migrate import Indexes
 from vestige_migrate.destination.connect import connect
 from vestige_migrate.destination.pace import measure_pace
-from vestige_migrate.estimate import Estimate
-from vestige_migrate.report import MigrationReport
+from vestige_migrate.report.estimate import Estimate
+from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.source.select import TableSource, column
 from vestige_migrate.source.size import file_bytes, row_size
 

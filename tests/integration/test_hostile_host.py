@@ -28,6 +28,7 @@ from tests.support.running import RunningCopy, blocked_pids, blocked_sessions, h
 from tests.support.sources import SourceSpec, build_source
 from vestige_migrate import SqliteToPostgresPlan, run_sqlite_to_postgres, verify_sqlite_to_postgres
 from vestige_migrate.errors import HostKillsWorkers
+from vestige_migrate.report.migration import MigrationReport
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_a_host_that_kills_every_worker_is_named_and_no_row_is(
     assert "something on this machine ends the worker processes" in str(caught.value)
     assert "memory killer" in str(caught.value)
     if name == "copy":
-        assert caught.value.report is not None
+        assert isinstance(caught.value.report, MigrationReport)
         assert not caught.value.report.errors
     assert copy(prepared).memories_copied == 300
     assert_same(prepared, copy.database)

@@ -20,7 +20,7 @@ from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.triggers import MARKER, add_trigger, ask, run_sql
 from vestige_migrate import MigrationReport, SqliteToPostgresPlan, run_several_to_postgres
 from vestige_migrate.errors import DestinationUnusable, RangeFailed, WriteNotKept
-from vestige_migrate.report import Outcome, RowError
+from vestige_migrate.report.rows import Outcome, RowError
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import BOOTSTRAP_USER
 from vestige_migrate.tables.edges import KEY as EDGE_KEY

@@ -23,7 +23,7 @@ from tests.integration.test_bad_rows import node_id
 from tests.support.running import RunningCopy, blocked_sessions, held_row
 from tests.support.sources import SourceSpec, build_source
 from vestige_migrate import SourceUnusable
-from vestige_migrate.plan import BATCH_BYTES
+from vestige_migrate.limits import BATCH_BYTES
 from vestige_migrate.run.messages import Message, RangeDone, RangeFault, Sign, Task, WorkerConfig
 from vestige_migrate.run.worker import RangeCopier
 from vestige_migrate.source import connect

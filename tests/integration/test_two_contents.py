@@ -23,7 +23,7 @@ from vestige_migrate import (
     TooManyErrors,
     run_several_to_postgres,
 )
-from vestige_migrate.report import Outcome
+from vestige_migrate.report.rows import Outcome
 
 KEPT = Outcome.OTHER_CONTENT_KEPT
 MARKER = "quetzalcoatl"

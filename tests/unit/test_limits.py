@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from vestige_migrate.errors import HostUnusable
-from vestige_migrate.limits import describe_limit, limits_refuse
+from vestige_migrate.host_limits import describe_limit, limits_refuse
 from vestige_migrate.run import processes
 from vestige_migrate.run.evidence import INDEPENDENT_LOSSES, Evidence
 from vestige_migrate.run.standstill import AwakeClock

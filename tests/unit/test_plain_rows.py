@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.unit.test_decode_safety import raw_values
 from tests.unit.test_encoder import CREATED, GOOD, ID, RUN_START
 from vestige_migrate.decode.problem import Raw
-from vestige_migrate.plan import ModelSignature
+from vestige_migrate.model import ModelSignature
 from vestige_migrate.source import chunks
 from vestige_migrate.source.chunks import ChunkReader, can_read_chunks, text_columns
 from vestige_migrate.source.layout import Layout

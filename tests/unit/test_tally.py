@@ -11,17 +11,11 @@ from loguru import logger
 
 from tests.unit.test_encoder import encode
 from vestige_migrate.errors import TooManyErrors
-from vestige_migrate.report import (
-    NIL_UUID,
-    DestinationInfo,
-    MigrationReport,
-    Outcome,
-    RowError,
-    SourceInfo,
-    TableReport,
-)
+from vestige_migrate.progress import Progress
+from vestige_migrate.report.endpoints import DestinationInfo, SourceInfo
+from vestige_migrate.report.migration import MigrationReport
+from vestige_migrate.report.rows import NIL_UUID, Outcome, RowError, TableReport
 from vestige_migrate.run.messages import BatchDone, ErrorsFound, RangeDone, RangeFault, RangeSplit, WorkerLost
-from vestige_migrate.run.progress import Progress
 from vestige_migrate.run.tally import Tally
 from vestige_migrate.source.ranges import Range
 

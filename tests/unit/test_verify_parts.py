@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vestige_migrate.report import NIL_UUID, DestinationInfo, Outcome, RowError, SourceInfo
+from vestige_migrate.progress import Progress
+from vestige_migrate.report.endpoints import DestinationInfo, SourceInfo
+from vestige_migrate.report.rows import NIL_UUID, Outcome, RowError
+from vestige_migrate.report.verification import Difference, Kind, SearchCheck, VerifyReport
 from vestige_migrate.run.messages import RangeFault, WorkerLost
-from vestige_migrate.run.progress import Progress
 from vestige_migrate.source.ranges import Range
 from vestige_migrate.verify.keys import key_sum
 from vestige_migrate.verify.messages import BatchCompared, NeighboursFound, Queries
 from vestige_migrate.verify.neighbours import NEIGHBOURS, NeighbourSearch, merged, unit
-from vestige_migrate.verify.report import Difference, Kind, SearchCheck, VerifyReport
 from vestige_migrate.verify.sample import _whole_words
 from vestige_migrate.verify.tally import VerifyTally
 from vestige_migrate.wire import field

@@ -15,17 +15,11 @@ from vestige_migrate.cli.outputs import STANDARD_OUTPUT, Outputs, RunFacts
 from vestige_migrate.cli.progress import ProgressBars
 from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.cli.verify_output import print_verification
-from vestige_migrate.combined import CombinedReport
-from vestige_migrate.limits import limits_refuse
-from vestige_migrate.plan import (
-    Indexes,
-    ModelSignature,
-    OnConflict,
-    SqliteToPostgresPlan,
-    default_workers,
-    embedder_signature,
-)
-from vestige_migrate.report import MigrationReport
+from vestige_migrate.host_limits import limits_refuse
+from vestige_migrate.model import ModelSignature
+from vestige_migrate.plan import Indexes, OnConflict, SqliteToPostgresPlan, default_workers, embedder_signature
+from vestige_migrate.report.combined import CombinedReport
+from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.run.temporary import usual_folder
 
 _Text = Optional[str]  # noqa: UP045  # typer reads the annotation at run time

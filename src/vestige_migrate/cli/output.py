@@ -12,10 +12,12 @@ from vestige_migrate.cli.awaiting import awaiting_line
 from vestige_migrate.cli.counts import print_counts
 from vestige_migrate.cli.estimate_output import print_estimate
 from vestige_migrate.cli.streams import print_line
-from vestige_migrate.combined import CombinedReport
 from vestige_migrate.errors import PlanError
 from vestige_migrate.model_names import MINI_DIMENSION
-from vestige_migrate.report import USUAL_SCHEMA, DestinationInfo, MigrationReport, TableReport
+from vestige_migrate.report.combined import CombinedReport
+from vestige_migrate.report.endpoints import USUAL_SCHEMA, DestinationInfo
+from vestige_migrate.report.migration import MigrationReport
+from vestige_migrate.report.rows import TableReport
 from vestige_migrate.source.counts import CACHES
 from vestige_migrate.source.lineage import is_newer_than_known
 

@@ -20,7 +20,7 @@ from vestige_migrate.destination.schema import read_sql
 from vestige_migrate.destination.stage import copy_into
 from vestige_migrate.destination.triggers import check_now, triggers_of
 from vestige_migrate.errors import DestinationUnusable
-from vestige_migrate.report import Outcome, RowError
+from vestige_migrate.report.rows import Outcome, RowError
 from vestige_migrate.wire import field as wire
 
 ARCHIVE = "vestige_archive"

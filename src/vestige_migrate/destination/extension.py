@@ -22,7 +22,7 @@ from vestige_migrate.destination.ours import relation
 from vestige_migrate.destination.target import Target, enter
 from vestige_migrate.destination.vector_index import Form
 from vestige_migrate.errors import DestinationUnusable
-from vestige_migrate.report import USUAL_SCHEMA
+from vestige_migrate.report.endpoints import USUAL_SCHEMA
 
 if TYPE_CHECKING:
     from vestige_migrate.destination.schema import ServerInfo

@@ -11,7 +11,7 @@ from psycopg.rows import TupleRow
 
 from vestige_migrate.destination.target import Target
 from vestige_migrate.destination.watched import WatchedConnection
-from vestige_migrate.report import USUAL_SCHEMA
+from vestige_migrate.report.endpoints import USUAL_SCHEMA
 
 TEMPORARY = "pg_temp"
 

@@ -13,7 +13,8 @@ from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.ours import ours, relation
 from vestige_migrate.destination.read_back import naming, not_kept
 from vestige_migrate.errors import DestinationUnusable, ModelMismatch
-from vestige_migrate.plan import MAX_DIMENSION, ModelSignature
+from vestige_migrate.limits import MAX_DIMENSION
+from vestige_migrate.model import ModelSignature
 
 UNNAMED = "a model that the file does not name"
 """Stands for the name where a source has vectors and says nowhere which model made them."""

@@ -16,7 +16,7 @@ from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.ours import ours
 from vestige_migrate.destination.stage import Stage
 from vestige_migrate.destination.triggers import triggers_of
-from vestige_migrate.report import Outcome, RowError
+from vestige_migrate.report.rows import Outcome, RowError
 from vestige_migrate.tables.base import Refresh, Table
 
 if TYPE_CHECKING:

@@ -15,7 +15,9 @@ from vestige_migrate.destination.shape import REGISTRY
 from vestige_migrate.destination.target import check_skipped
 from vestige_migrate.destination.vector_index import existing_form, forms_here
 from vestige_migrate.errors import DestinationUnusable
-from vestige_migrate.plan import MAX_DIMENSION, Indexes, ModelSignature, OnConflict, SqliteToPostgresPlan
+from vestige_migrate.limits import MAX_DIMENSION
+from vestige_migrate.model import ModelSignature
+from vestige_migrate.plan import Indexes, OnConflict, SqliteToPostgresPlan
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.shapes import Shapes
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 
 from vestige_migrate.destination.ours import qualified, relation
-from vestige_migrate.plan import MAX_DIMENSION
+from vestige_migrate.limits import MAX_DIMENSION
 
 if TYPE_CHECKING:
     from vestige_migrate.destination.connect import Connection

@@ -39,7 +39,7 @@ from vestige_migrate.destination.stored import (
 )
 from vestige_migrate.destination.touch import Touching, touching
 from vestige_migrate.destination.triggers import Triggers, check_now, triggers_of
-from vestige_migrate.report import Outcome, RowError
+from vestige_migrate.report.rows import Outcome, RowError
 from vestige_migrate.tables.base import Refresh, Table
 
 if TYPE_CHECKING:

@@ -9,12 +9,13 @@ from loguru import logger
 
 from vestige_migrate.destination.archive import Archived, ArchiveRow, ArchiveWriter
 from vestige_migrate.errors import SourceIncomplete, Stopped
-from vestige_migrate.plan import BATCH_BYTES, SqliteToPostgresPlan
-from vestige_migrate.report import MigrationReport
+from vestige_migrate.limits import BATCH_BYTES
+from vestige_migrate.plan import SqliteToPostgresPlan
+from vestige_migrate.progress import OnProgress, Progress
+from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.run.destination import ReadyDestination
 from vestige_migrate.run.messages import ErrorsFound
 from vestige_migrate.run.prepare import PreparedSource
-from vestige_migrate.run.progress import OnProgress, Progress
 from vestige_migrate.run.tally import Tally
 from vestige_migrate.source import driver
 from vestige_migrate.source.archive import AnyRow, AnyTable

@@ -11,14 +11,15 @@ import psycopg
 
 from vestige_migrate.destination.faults import describe
 from vestige_migrate.errors import HostTooSmall, Interrupted, MigrationError, Stopped
-from vestige_migrate.limits import describe_limit, limits_refuse
-from vestige_migrate.plan import Embedder, ModelSignature, SqliteToPostgresPlan
-from vestige_migrate.report import MigrationReport
+from vestige_migrate.host_limits import describe_limit, limits_refuse
+from vestige_migrate.model import Embedder, ModelSignature
+from vestige_migrate.plan import SqliteToPostgresPlan
+from vestige_migrate.progress import OnProgress
+from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.run.destination import check_url, ready_destination
 from vestige_migrate.run.index_phase import IndexPhase
 from vestige_migrate.run.prepare import found_source, prepared_source
 from vestige_migrate.run.processes import warm_up
-from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.run.run import Run
 from vestige_migrate.source import driver
 from vestige_migrate.source.connect import SourceFile

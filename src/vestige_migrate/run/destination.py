@@ -23,10 +23,11 @@ from vestige_migrate.destination.shape import check_shape
 from vestige_migrate.destination.target import Target, other_copies
 from vestige_migrate.destination.touch import check_touching
 from vestige_migrate.errors import DestinationUnusable, PlanError, Refused
+from vestige_migrate.model import ModelSignature
 from vestige_migrate.paths import shown
 from vestige_migrate.places import default_server_directory
-from vestige_migrate.plan import ModelSignature, SqliteToPostgresPlan
-from vestige_migrate.report import USUAL_SCHEMA, DestinationInfo
+from vestige_migrate.plan import SqliteToPostgresPlan
+from vestige_migrate.report.endpoints import USUAL_SCHEMA, DestinationInfo
 from vestige_migrate.run.connections import CoordinatorPool
 from vestige_migrate.run.session import MainSession
 from vestige_migrate.source.layout import Layout

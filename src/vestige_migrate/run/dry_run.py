@@ -11,7 +11,8 @@ from vestige_migrate.decode.problem import Raw
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.ours import ours, relation
 from vestige_migrate.destination.present import PresenceCheck
-from vestige_migrate.report import MigrationReport, TableReport
+from vestige_migrate.report.migration import MigrationReport
+from vestige_migrate.report.rows import TableReport
 from vestige_migrate.run.ask import KeyAsker
 from vestige_migrate.run.companions import keys_of, read_companions
 from vestige_migrate.run.destination import ReadyDestination

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from vestige_migrate.destination.memory import HnswMemory, MemoryLimits, choose_memory
 from vestige_migrate.destination.pace import Pace
 from vestige_migrate.destination.vector_index import Form
-from vestige_migrate.estimate import Estimate, HnswEstimate, Span
+from vestige_migrate.report.estimate import Estimate, HnswEstimate, Span
 from vestige_migrate.run import rates
 
 _REMOTE_CORES = 2

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from vestige_migrate.limits import describe_limit
+from vestige_migrate.host_limits import describe_limit
 
 _COLLECT_EVERY = 20_000
 """Objects between two looks for garbage. A chunk of rows makes more than Python's 700, none of them garbage before it

@@ -9,9 +9,9 @@ from loguru import logger
 from vestige_migrate.destination import indexes, registry
 from vestige_migrate.destination.builds import Build, build_progress, run_builds
 from vestige_migrate.plan import Indexes, SqliteToPostgresPlan
+from vestige_migrate.progress import OnProgress, Progress
 from vestige_migrate.run.destination import ReadyDestination
 from vestige_migrate.run.heartbeat import Heartbeat
-from vestige_migrate.run.progress import OnProgress, Progress
 
 PLAIN = "indexes"
 HNSW = "HNSW index"

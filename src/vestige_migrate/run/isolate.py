@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from vestige_migrate.report import NIL_UUID, Outcome, RowError
+from vestige_migrate.report.rows import NIL_UUID, Outcome, RowError
 from vestige_migrate.source.ranges import Range
 from vestige_migrate.source.read import list_keys, list_rowids
 from vestige_migrate.source.select import TableSource

@@ -10,7 +10,8 @@ import psycopg
 from loguru import logger
 
 from vestige_migrate.destination.faults import describe
-from vestige_migrate.plan import BATCH_BYTES, SqliteToPostgresPlan
+from vestige_migrate.limits import BATCH_BYTES
+from vestige_migrate.plan import SqliteToPostgresPlan
 from vestige_migrate.run.destination import ReadyDestination
 from vestige_migrate.run.isolate import Isolator
 from vestige_migrate.run.messages import BatchDone, ErrorsFound, WorkerConfig

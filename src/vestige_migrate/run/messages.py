@@ -7,7 +7,7 @@ from datetime import datetime
 
 from vestige_migrate.destination.server import Home
 from vestige_migrate.plan import OnConflict
-from vestige_migrate.report import RowError
+from vestige_migrate.report.rows import RowError
 from vestige_migrate.source.connect import SourceFile
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.ranges import Range

@@ -17,8 +17,8 @@ from vestige_migrate.destination.ours import ours, relation
 from vestige_migrate.destination.read_back import naming, not_kept
 from vestige_migrate.destination.write import TableWriter
 from vestige_migrate.errors import WriteNotKept
-from vestige_migrate.plan import BATCH_BYTES
-from vestige_migrate.report import RowError
+from vestige_migrate.limits import BATCH_BYTES
+from vestige_migrate.report.rows import RowError
 from vestige_migrate.run.prepare import PreparedSource
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.read import read_batches

@@ -12,10 +12,11 @@ from pathlib import Path
 from loguru import logger
 
 from vestige_migrate.errors import SourceReplaced, SourceUnusable
+from vestige_migrate.model import ModelSignature
 from vestige_migrate.model_names import MINI_DIMENSION
 from vestige_migrate.paths import shown
-from vestige_migrate.plan import ModelSignature, OnConflict, SqliteToPostgresPlan
-from vestige_migrate.report import PortableInfo, ScopeInfo, SourceInfo
+from vestige_migrate.plan import OnConflict, SqliteToPostgresPlan
+from vestige_migrate.report.endpoints import PortableInfo, ScopeInfo, SourceInfo
 from vestige_migrate.shared_folders import is_root, others_can_exchange
 from vestige_migrate.source import driver
 from vestige_migrate.source.connect import SourceFile, open_source

@@ -17,7 +17,7 @@ from multiprocess import forkserver, resource_tracker, util
 from multiprocess import process as process_module
 
 from vestige_migrate.errors import HostUnusable
-from vestige_migrate.limits import describe_limit
+from vestige_migrate.host_limits import describe_limit
 from vestige_migrate.paths import can_enter_working_folder
 from vestige_migrate.run.fork_server import FOLDER_VARIABLE, last_words
 from vestige_migrate.run.temporary import LONGEST_FOLDER, usual_folder

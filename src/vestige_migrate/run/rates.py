@@ -7,7 +7,7 @@ Measured on 2 cores of an AMD EPYC (virtual), PostgreSQL 18.4, pgvector 0.8.5, 1
 from __future__ import annotations
 
 from vestige_migrate.destination.vector_index import Form
-from vestige_migrate.estimate import Span
+from vestige_migrate.report.estimate import Span
 
 _MICRO = 1e-6
 _NANO = 1e-9

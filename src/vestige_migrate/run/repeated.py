@@ -18,7 +18,9 @@ from vestige_migrate.decode.ids import spellings
 from vestige_migrate.decode.problem import Raw
 from vestige_migrate.destination.present import PresenceCheck
 from vestige_migrate.plan import OnConflict, SqliteToPostgresPlan
-from vestige_migrate.report import MigrationReport, Outcome, RowError
+from vestige_migrate.report.migration import MigrationReport
+from vestige_migrate.report.rows import Outcome, RowError
+from vestige_migrate.report.verification import Difference, Kind
 from vestige_migrate.run.destination import ReadyDestination
 from vestige_migrate.run.isolate import Isolator
 from vestige_migrate.run.messages import ErrorsFound, Message, RangeFault, WorkerConfig, WorkerLost
@@ -34,7 +36,6 @@ from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Refresh, Table
 from vestige_migrate.tables.names import name_key
 from vestige_migrate.verify.messages import BatchCompared, Queries
-from vestige_migrate.verify.report import Difference, Kind
 from vestige_migrate.wire.field import NULL
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from uuid import UUID
 
-from vestige_migrate.plan import BATCH_BYTES
-from vestige_migrate.report import MigrationReport, RowError, TableReport
+from vestige_migrate.limits import BATCH_BYTES
+from vestige_migrate.report.migration import MigrationReport
+from vestige_migrate.report.rows import RowError, TableReport
 from vestige_migrate.run.prepare import PreparedSource
 from vestige_migrate.run.repeated import other_content_kept
 from vestige_migrate.source.read import read_batches

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,9 @@ from vestige_migrate.destination.faults import describe, is_session_lost
 from vestige_migrate.destination.search_function import keep_search_function
 from vestige_migrate.errors import SourceIncomplete
 from vestige_migrate.plan import OnConflict, SqliteToPostgresPlan
-from vestige_migrate.report import MigrationReport, ModelInfo, RowError
+from vestige_migrate.progress import OnProgress, timed
+from vestige_migrate.report.migration import MigrationReport
+from vestige_migrate.report.rows import RowError
 from vestige_migrate.run.archive import ArchivePhase
 from vestige_migrate.run.awaiting import count_awaiting
 from vestige_migrate.run.backlog import backoff_seconds
@@ -29,9 +31,7 @@ from vestige_migrate.run.index_phase import IndexPhase
 from vestige_migrate.run.load import Load
 from vestige_migrate.run.messages import ErrorsFound
 from vestige_migrate.run.owner import make_owner
-from vestige_migrate.run.phases import timed
 from vestige_migrate.run.prepare import PreparedSource
-from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.run.repeated import RepeatedRows
 from vestige_migrate.run.stayed import RowsThatStayed
 from vestige_migrate.run.tally import Tally
@@ -106,7 +106,7 @@ class Run:
         self.report = MigrationReport(
             source=source.info,
             destination=destination.info,
-            model=ModelInfo(**asdict(model)) if model else None,
+            model=model,
             dry_run=plan.dry_run,
             on_conflict=plan.on_conflict,
             mislabelled_vectors=_by_label(source.layout.mislabelled),

@@ -5,23 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import combinations
 
-from vestige_migrate.combined import CombinedReport
 from vestige_migrate.destination.registry import UNNAMED
 from vestige_migrate.errors import MigrationError, PlanError, SourcesMismatch
-from vestige_migrate.estimate import Estimate
-from vestige_migrate.limits import limits_refuse
-from vestige_migrate.plan import Embedder, ModelSignature, SqliteToPostgresPlan
-from vestige_migrate.report import MigrationReport, ModelInfo
+from vestige_migrate.host_limits import limits_refuse
+from vestige_migrate.model import Embedder, ModelSignature
+from vestige_migrate.plan import SqliteToPostgresPlan
+from vestige_migrate.progress import OnProgress
+from vestige_migrate.report.combined import CombinedReport
+from vestige_migrate.report.estimate import Estimate
+from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.run.coordinator import as_migration_error, new_run_name, signature_of
 from vestige_migrate.run.destination import ReadyDestination, check_url, ready_destination
 from vestige_migrate.run.estimate import Work
 from vestige_migrate.run.index_phase import IndexPhase
 from vestige_migrate.run.prepare import FoundSource, PreparedSource, found_source, prepared_source
 from vestige_migrate.run.processes import warm_up
-from vestige_migrate.run.progress import OnProgress
 from vestige_migrate.run.run import Run, Turn
 from vestige_migrate.run.survey import survey
 from vestige_migrate.source.layout import Layout
@@ -51,7 +52,7 @@ def run_several_to_postgres(
             check_sources(found)
             destination = opened.enter_context(ready_destination(plans[0], telling_layout(found), wanted, run_name))
             sources = [opened.enter_context(prepared_source(plan, at)) for plan, at in zip(plans, found, strict=True)]
-        combined = CombinedReport(destination.info, _model_info(destination.model), len(plans), plans[0].dry_run)
+        combined = CombinedReport(destination.info, destination.model, len(plans), plans[0].dry_run)
         try:
             with as_migration_error(*(source.file for source in sources)):
                 works = []
@@ -113,10 +114,6 @@ def _estimate(
     """Of a dry run of all files together; None for a copy, and where one of them could not be sampled."""
     known = [work for work in works if work is not None]
     return survey(sum(known, Work()), plan, destination, layout.dimension) if len(known) == len(works) else None
-
-
-def _model_info(model: ModelSignature | None) -> ModelInfo | None:
-    return ModelInfo(**asdict(model)) if model else None
 
 
 def check_plans(plans: Sequence[SqliteToPostgresPlan]) -> None:

@@ -14,7 +14,9 @@ from loguru import logger
 
 from vestige_migrate.destination.triggers import triggers_of
 from vestige_migrate.plan import SqliteToPostgresPlan
-from vestige_migrate.report import MigrationReport, Outcome, RowError
+from vestige_migrate.report.migration import MigrationReport
+from vestige_migrate.report.rows import Outcome, RowError
+from vestige_migrate.report.verification import Kind
 from vestige_migrate.run.destination import ReadyDestination
 from vestige_migrate.run.isolate import Isolator
 from vestige_migrate.run.messages import Message, RangeFault, WorkerConfig, WorkerLost
@@ -24,7 +26,6 @@ from vestige_migrate.run.tally import Tally
 from vestige_migrate.source.ranges import Range, plan_ranges
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.verify.messages import BatchCompared, Queries
-from vestige_migrate.verify.report import Kind
 
 GONE_INDEX = -4
 """The number of the range that the rows of a table which did not stay make up."""

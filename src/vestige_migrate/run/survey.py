@@ -12,9 +12,9 @@ from vestige_migrate.destination.memory import is_local, read_limits
 from vestige_migrate.destination.ours import ours, relation
 from vestige_migrate.destination.pace import measure_pace
 from vestige_migrate.destination.vector_index import Form, forms_here
-from vestige_migrate.estimate import Estimate
 from vestige_migrate.plan import Indexes, SqliteToPostgresPlan, usable_cpus
-from vestige_migrate.report import MigrationReport
+from vestige_migrate.report.estimate import Estimate
+from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.run.destination import ReadyDestination
 from vestige_migrate.run.estimate import Conditions, Work, estimate
 from vestige_migrate.run.prepare import PreparedSource

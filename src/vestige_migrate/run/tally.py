@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from loguru import logger
 
 from vestige_migrate.errors import TooManyErrors
-from vestige_migrate.report import NIL_UUID, MigrationReport, Outcome, RowError, TableReport
+from vestige_migrate.progress import OnProgress, Progress
+from vestige_migrate.report.migration import MigrationReport
+from vestige_migrate.report.rows import NIL_UUID, Outcome, RowError, TableReport
 from vestige_migrate.run.messages import BatchDone, ErrorsFound, Message, RangeDone, RangeFault, RangeSplit, WorkerLost
-from vestige_migrate.run.progress import OnProgress, Progress
 from vestige_migrate.source.ranges import Range
 from vestige_migrate.tables import TABLES
 

@@ -20,7 +20,7 @@ from vestige_migrate.destination.connect import Connection, connect
 from vestige_migrate.destination.faults import describe, is_transient
 from vestige_migrate.destination.write import TableWriter, Written
 from vestige_migrate.plan import OnConflict
-from vestige_migrate.report import RowError
+from vestige_migrate.report.rows import RowError
 from vestige_migrate.run import channel
 from vestige_migrate.run.ask import Answer, KeyAsker
 from vestige_migrate.run.companions import keys_of, read_companions

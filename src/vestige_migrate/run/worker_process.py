@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vestige_migrate.limits import describe_limit
+from vestige_migrate.host_limits import describe_limit
 from vestige_migrate.run import channel
 
 if TYPE_CHECKING:

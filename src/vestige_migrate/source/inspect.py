@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from vestige_migrate.errors import SourceUnusable
-from vestige_migrate.plan import ModelSignature
+from vestige_migrate.model import ModelSignature
 from vestige_migrate.source import driver, schema
 from vestige_migrate.source.kind import begins_plain
 from vestige_migrate.source.known import NEEDED_COLUMNS, NEEDED_TABLE

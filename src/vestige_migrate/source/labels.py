@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from vestige_migrate.decode.text import is_storable
+from vestige_migrate.model import ModelSignature
 from vestige_migrate.model_names import SHORT_DIMENSION, can_shorten, families, is_mislabelled, same_model, spellings
-from vestige_migrate.plan import ModelSignature
 from vestige_migrate.source.layout import Layout, Mislabelled
 
 _FLOAT_BYTES = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vestige_migrate.plan import ModelSignature
+from vestige_migrate.model import ModelSignature
 
 
 @dataclass(frozen=True)

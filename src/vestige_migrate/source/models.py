@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from vestige_migrate.decode.text import is_storable, tolerant_text
-from vestige_migrate.plan import ModelSignature
+from vestige_migrate.model import ModelSignature
 from vestige_migrate.source.labels import Labels
 from vestige_migrate.source.layout import Layout, Mislabelled
 from vestige_migrate.source.select import quote_identifier

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from vestige_migrate.decode.ids import quote_id
 from vestige_migrate.decode.problem import UNSET, BadValue, Raw
-from vestige_migrate.report import Outcome, RowError
+from vestige_migrate.report.rows import Outcome, RowError
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables.base import Column, Null, Special, Table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from vestige_migrate.report import NIL_UUID, Outcome, RowError
+from vestige_migrate.report.rows import NIL_UUID, Outcome, RowError
 from vestige_migrate.source.salvage import LostRow
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.source.vectors import VECTOR_TABLES

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from vestige_migrate.decode.ids import decode_uuid
 from vestige_migrate.decode.problem import BadValue, Raw
 from vestige_migrate.decode.text import decode_text
-from vestige_migrate.report import NIL_UUID
+from vestige_migrate.report.rows import NIL_UUID
 from vestige_migrate.tables.base import Null, Table
 
 _LENGTH_BYTES = 4

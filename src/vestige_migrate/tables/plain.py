@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from vestige_migrate.decode.vector import FLOAT_BYTES
-from vestige_migrate.plan import MAX_DIMENSION
+from vestige_migrate.limits import MAX_DIMENSION
 from vestige_migrate.source.aggregates import (
     NULL,
     SEPARATOR,

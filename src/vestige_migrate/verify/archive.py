@@ -13,18 +13,18 @@ from vestige_migrate.destination.archive import ARCHIVE
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.ours import in_advice
 from vestige_migrate.errors import SourceIncomplete
-from vestige_migrate.plan import BATCH_BYTES
+from vestige_migrate.limits import BATCH_BYTES
+from vestige_migrate.progress import OnProgress, Progress
+from vestige_migrate.report.archive import ArchiveComparison, ArchiveDemand, ArchiveState
+from vestige_migrate.report.verification import Difference, Kind
 from vestige_migrate.run.archive import encode
 from vestige_migrate.run.prepare import PreparedSource
-from vestige_migrate.run.progress import OnProgress, Progress
 from vestige_migrate.source.archive import AnyTable
 from vestige_migrate.source.connect import open_source
 from vestige_migrate.source.counts import CACHES, left_behind
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.source.vectors import unplaced_condition
 from vestige_migrate.tables.lost import tables_of_lost
-from vestige_migrate.verify.archive_report import ArchiveComparison, ArchiveDemand, ArchiveState
-from vestige_migrate.verify.report import Difference, Kind
 
 _BATCH_ROWS = 2000
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)

@@ -10,13 +10,13 @@ import psycopg
 from vestige_migrate.destination.compare import ABSENT, DIGEST_BYTES, TableComparer
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.trial import objection
-from vestige_migrate.report import Outcome, RowError
+from vestige_migrate.report.rows import Outcome, RowError
+from vestige_migrate.report.verification import Difference, Kind
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Special, Table
 from vestige_migrate.verify.digest import Digester
 from vestige_migrate.verify.judge import Judge, is_unknown
 from vestige_migrate.verify.keys import key_sum
-from vestige_migrate.verify.report import Difference, Kind
 from vestige_migrate.wire import field as wire
 from vestige_migrate.wire.batch import Batch, Fields
 from vestige_migrate.wire.canonical import JsonbFields

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from secrets import token_hex
@@ -19,18 +19,20 @@ from vestige_migrate.destination.compare import count_and_sum, repeated_keys
 from vestige_migrate.destination.faults import describe
 from vestige_migrate.destination.structure import Structure
 from vestige_migrate.errors import HostTooSmall, Interrupted, MigrationError, SourceIncomplete, Stopped
-from vestige_migrate.limits import describe_limit, limits_refuse
-from vestige_migrate.plan import BATCH_BYTES, OnConflict, SqliteToPostgresPlan
-from vestige_migrate.report import NIL_UUID, ModelInfo
+from vestige_migrate.host_limits import describe_limit, limits_refuse
+from vestige_migrate.limits import BATCH_BYTES
+from vestige_migrate.plan import OnConflict, SqliteToPostgresPlan
+from vestige_migrate.progress import OnProgress, Progress, timed
+from vestige_migrate.report.archive import ArchiveDemand
+from vestige_migrate.report.rows import NIL_UUID
+from vestige_migrate.report.verification import Difference, Kind, VerifyReport
 from vestige_migrate.run.awaiting import count_awaiting
 from vestige_migrate.run.destination import ReadyDestination, check_url
 from vestige_migrate.run.messages import WorkerConfig
 from vestige_migrate.run.owner import find_owner
-from vestige_migrate.run.phases import timed
 from vestige_migrate.run.pool import WriterPool
 from vestige_migrate.run.prepare import PreparedSource, found_source, prepared_source
 from vestige_migrate.run.processes import warm_up
-from vestige_migrate.run.progress import OnProgress, Progress
 from vestige_migrate.run.repeated import other_content_kept
 from vestige_migrate.source import driver
 from vestige_migrate.source.counts import count_rows
@@ -44,13 +46,11 @@ from vestige_migrate.tables.lost import LOST_INDEX, NONE_LOST, errors_of_lost
 from vestige_migrate.tables.overrides import Overrides
 from vestige_migrate.tables.shapes import Shapes
 from vestige_migrate.verify.archive import ArchiveCheck
-from vestige_migrate.verify.archive_report import ArchiveDemand
 from vestige_migrate.verify.destination import OpenDestination, as_open, open_destination
 from vestige_migrate.verify.extras import Side, count_ids, find_extras
 from vestige_migrate.verify.keys import key_id
 from vestige_migrate.verify.messages import BatchCompared, Queries
 from vestige_migrate.verify.registry import registry_differences
-from vestige_migrate.verify.report import Difference, Kind, VerifyReport
 from vestige_migrate.verify.sample import Sample, draw_sample
 from vestige_migrate.verify.search import check_search
 from vestige_migrate.verify.tally import VerifyTally, log_findings
@@ -177,7 +177,7 @@ class _Verification:
         self._overrides = self._find_overrides()
         model = next((source.layout.model for source in sources if source.layout.model), destination.registered)
         infos = tuple(source.info for source in sources)
-        self.report = VerifyReport(infos, destination.info, ModelInfo(**asdict(model)) if model else None)
+        self.report = VerifyReport(infos, destination.info, model)
 
     def _find_overrides(self) -> Overrides:
         """What --codebase and --owner gave to memories that have only the default."""

@@ -13,7 +13,7 @@ from vestige_migrate.decode.ids import spellings
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.spare import spare
 from vestige_migrate.destination.trial import UNIQUE, Trial, objection
-from vestige_migrate.report import Outcome, RowError
+from vestige_migrate.report.rows import Outcome, RowError
 from vestige_migrate.source.counts import is_any_stale
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.read import read_by_key

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vestige_migrate.report import RowError
+from vestige_migrate.report.rows import RowError
+from vestige_migrate.report.verification import Difference
 from vestige_migrate.source.ranges import Range
-from vestige_migrate.verify.report import Difference
 
 
 @dataclass(frozen=True)

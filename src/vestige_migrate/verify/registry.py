@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from vestige_migrate.destination.registry import column_dimension
 from vestige_migrate.destination.shape import REGISTRY
+from vestige_migrate.limits import MAX_DIMENSION
 from vestige_migrate.model_names import same_model
-from vestige_migrate.plan import MAX_DIMENSION
+from vestige_migrate.report.verification import Difference, Kind
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.verify.destination import OpenDestination
-from vestige_migrate.verify.report import Difference, Kind
 
 _ROW = "1"
 """The one id that the registry has."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from vestige_migrate.destination import search as destination
 from vestige_migrate.destination.connect import Connection
-from vestige_migrate.plan import BATCH_BYTES
+from vestige_migrate.limits import BATCH_BYTES
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.read import read_batches
 from vestige_migrate.source.sample import draw_rowids

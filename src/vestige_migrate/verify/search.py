@@ -12,13 +12,13 @@ from vestige_migrate.destination import search
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.ours import in_advice
 from vestige_migrate.destination.structure import Structure
+from vestige_migrate.report.verification import SearchCheck
 from vestige_migrate.source.layout import Layout
 from vestige_migrate.source.read import read_by_key
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.encoder import BatchEncoder
 from vestige_migrate.verify.messages import Queries
 from vestige_migrate.verify.neighbours import NEIGHBOURS, Nearest, Vectors, to_vector, unit
-from vestige_migrate.verify.report import SearchCheck
 from vestige_migrate.verify.sample import Sample
 from vestige_migrate.wire import field
 

@@ -26,7 +26,7 @@ from vestige_migrate.decode.problem import UNSET, BadValue, Raw
 from vestige_migrate.decode.text import decode_label, decode_text
 from vestige_migrate.decode.time import decode_time
 from vestige_migrate.decode.vector import decode_vector
-from vestige_migrate.plan import MAX_DIMENSION
+from vestige_migrate.limits import MAX_DIMENSION
 from vestige_migrate.wire import field
 from vestige_migrate.wire.block import Block
 from vestige_migrate.wire.repeats import any_repeats_a_key

@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from vestige_migrate.report import COUNTERS, DestinationInfo, ModelInfo, RowError, SourceInfo
-from vestige_migrate.verify.archive_report import ArchiveComparison
+from vestige_migrate.model import ModelSignature
+from vestige_migrate.report.archive import ArchiveComparison
+from vestige_migrate.report.endpoints import DestinationInfo, SourceInfo
+from vestige_migrate.report.rows import COUNTERS, RowError
 
 RECALL_THRESHOLD = 0.9
 """Below this the search is worth a warning. It is no difference: an HNSW index is approximate by nature."""
@@ -157,7 +159,7 @@ class VerifyReport:
 
     sources: tuple[SourceInfo, ...]
     destination: DestinationInfo
-    model: ModelInfo | None = None
+    model: ModelSignature | None = None
     complete: bool = False
     tables: dict[str, TableComparison] = field(default_factory=lambda: {name: TableComparison() for name in COUNTERS})
     differences: list[Difference] = field(default_factory=list)

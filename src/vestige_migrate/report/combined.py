@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vestige_migrate.estimate import Estimate
-from vestige_migrate.report import DestinationInfo, MigrationReport, ModelInfo, RowError
-
-if TYPE_CHECKING:
-    from vestige_migrate.verify.report import VerifyReport
+from vestige_migrate.model import ModelSignature
+from vestige_migrate.report.endpoints import DestinationInfo
+from vestige_migrate.report.estimate import Estimate
+from vestige_migrate.report.migration import MigrationReport
+from vestige_migrate.report.rows import RowError
+from vestige_migrate.report.verification import VerifyReport
 
 
 @dataclass
@@ -17,7 +18,7 @@ class CombinedReport:
     """The result of `run_several_to_postgres`. `reports` has one report for each file that was begun, in order."""
 
     destination: DestinationInfo
-    model: ModelInfo | None
+    model: ModelSignature | None
     files: int
     dry_run: bool = False
     reports: list[MigrationReport] = field(default_factory=list)
