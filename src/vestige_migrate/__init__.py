@@ -35,8 +35,8 @@ from vestige_migrate.report.rows import Outcome, RowError, TableReport
 from vestige_migrate.report.verification import Difference, SearchCheck, TableComparison, VerifyReport
 
 if TYPE_CHECKING:
-    from vestige_migrate.run.coordinator import run_sqlite_to_postgres
-    from vestige_migrate.run.several import run_several_to_postgres
+    from vestige_migrate.copy.coordinator import run_sqlite_to_postgres
+    from vestige_migrate.copy.several import run_several_to_postgres
     from vestige_migrate.verify.coordinator import verify_several_to_postgres, verify_sqlite_to_postgres
 
 __version__ = "0.1.0"
@@ -81,8 +81,8 @@ __all__ = [
 ]
 
 _LATER = {
-    "run_several_to_postgres": "vestige_migrate.run.several",
-    "run_sqlite_to_postgres": "vestige_migrate.run.coordinator",
+    "run_several_to_postgres": "vestige_migrate.copy.several",
+    "run_sqlite_to_postgres": "vestige_migrate.copy.coordinator",
     "verify_several_to_postgres": "vestige_migrate.verify.coordinator",
     "verify_sqlite_to_postgres": "vestige_migrate.verify.coordinator",
 }

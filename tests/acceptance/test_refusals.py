@@ -113,7 +113,7 @@ def test_a_defect_is_told_by_its_type_alone(source: Path, tmp_path: Path, monkey
     def fail(*_arguments: object, **_named: object) -> None:
         raise ZeroDivisionError("geheim77")
 
-    monkeypatch.setattr("vestige_migrate.run.prepare.find_source", fail)
+    monkeypatch.setattr("vestige_migrate.prepare.source.find_source", fail)
     file = tmp_path / "report.json"
     with pytest.raises(ZeroDivisionError):
         called("copy", "--sqlite-path", source, "--postgres-url", NOWHERE, "--report", file)
@@ -187,7 +187,7 @@ def test_a_folder_that_another_takes_the_place_of_is_not_written_into(
         folder.symlink_to(precious)
         return real(*arguments, **named)
 
-    monkeypatch.setattr("vestige_migrate.run.session.reach", swap)
+    monkeypatch.setattr("vestige_migrate.prepare.session.reach", swap)
     arguments = ("copy", "--sqlite-path", source, "--postgres-url", NOWHERE, "--report", folder / "r.json")
     assert refusal(*arguments).exit_code == 3
     assert (precious / "r.json").read_text() == "precious"

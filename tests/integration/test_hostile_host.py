@@ -56,7 +56,7 @@ def waited_for(run: RunningCopy) -> Iterator[list[str]]:
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The run does not wait 15 seconds for the host to change its mind."""
-    monkeypatch.setattr("vestige_migrate.run.pool.CONTROL_PAUSES_SECONDS", (0.1, 0.1, 0.1, 0.1))
+    monkeypatch.setattr("vestige_migrate.workers.pool.CONTROL_PAUSES_SECONDS", (0.1, 0.1, 0.1, 0.1))
 
 
 @pytest.mark.usefixtures("short_pauses")
@@ -178,7 +178,7 @@ def test_a_process_that_does_not_even_die_of_sigkill_holds_nobody_up(
     """One that hangs in the kernel: here SIGKILL is not sent to a stopped one."""
     unkilled: list[Any] = []
     monkeypatch.setattr(multiprocess.process.BaseProcess, "kill", lambda process: unkilled.append(process))
-    monkeypatch.setattr("vestige_migrate.run.pool.STOP_SECONDS", 0.5)
+    monkeypatch.setattr("vestige_migrate.workers.pool.STOP_SECONDS", 0.5)
 
     def stop_workers(holder: psycopg.Connection[Any]) -> None:
         wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")
@@ -203,8 +203,8 @@ def test_a_process_that_does_not_even_die_of_sigkill_holds_nobody_up(
 def test_a_fork_server_that_stands_still_is_replaced(
     prepared: Path, copy: Copier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vestige_migrate.run.processes.START_SECONDS", 6.0)
-    monkeypatch.setattr("vestige_migrate.run.pool.STOP_SECONDS", 0.5)
+    monkeypatch.setattr("vestige_migrate.workers.processes.START_SECONDS", 6.0)
+    monkeypatch.setattr("vestige_migrate.workers.pool.STOP_SECONDS", 0.5)
 
     def stop(holder: psycopg.Connection[Any]) -> None:
         wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")

@@ -129,7 +129,7 @@ def test_a_row_for_which_a_trigger_fails_is_named_whatever_it_raises_and_the_oth
 def test_what_a_trigger_calls_transient_is_tried_again_before_its_row_is_blamed(
     source: Path, copy: Copier, made: str, said: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vestige_migrate.run.backlog.FIRST_BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr("vestige_migrate.workers.backlog.FIRST_BACKOFF_SECONDS", 0.01)
     run_sql(made, "CREATE SEQUENCE tries")
     add_trigger(
         made,

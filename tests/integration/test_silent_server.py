@@ -20,8 +20,8 @@ from tests.support.verifying import Verifier
 from vestige_migrate import DestinationBusy, Stopped
 from vestige_migrate.destination import schema, watched
 from vestige_migrate.destination.waits import SessionState
-from vestige_migrate.run import session
-from vestige_migrate.run.session import MainSession
+from vestige_migrate.prepare import session
+from vestige_migrate.prepare.session import MainSession
 
 SPEC = SourceSpec(memories=40, schedules=40, edges=10, events=10)
 

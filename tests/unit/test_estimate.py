@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from vestige_migrate.cli.estimate_output import describe, size, span
 from vestige_migrate.destination.memory import MemoryLimits
 from vestige_migrate.destination.pace import Pace
+from vestige_migrate.estimate import rates
+from vestige_migrate.estimate.figures import Conditions, Work, estimate
 from vestige_migrate.report.estimate import Estimate
-from vestige_migrate.run import rates
-from vestige_migrate.run.estimate import Conditions, Work, estimate
 
 MIB = 1024 * 1024
 MANY = settings(max_examples=60, deadline=None)

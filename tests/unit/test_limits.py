@@ -8,10 +8,11 @@ import pytest
 
 from vestige_migrate.errors import HostUnusable
 from vestige_migrate.host_limits import describe_limit, limits_refuse
-from vestige_migrate.run import processes
-from vestige_migrate.run.evidence import INDEPENDENT_LOSSES, Evidence
-from vestige_migrate.run.standstill import AwakeClock
 from vestige_migrate.source.ranges import Range
+from vestige_migrate.workers import processes
+from vestige_migrate.workers.engine import NotStarted
+from vestige_migrate.workers.evidence import INDEPENDENT_LOSSES, Evidence
+from vestige_migrate.workers.hang_watch import AwakeClock
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_a_fork_that_the_system_refuses_is_the_limit_on_processes() -> None:
         def start(self) -> None:
             raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
-    with pytest.raises(processes.NotStarted, match="no more processes or threads"):
+    with pytest.raises(NotStarted, match="no more processes or threads"):
         processes.start(Refused())
 
 

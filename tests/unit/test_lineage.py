@@ -12,7 +12,7 @@ from loguru import logger
 
 from tests.support.vestige_schemas import EVERY_VERSION, VERSIONS, Line, create_plain_v15, create_schema, make_fork
 from vestige_migrate import SourceTooOld, SqliteToPostgresPlan
-from vestige_migrate.run.prepare import found_source
+from vestige_migrate.prepare.source import found_source
 from vestige_migrate.source import lineage
 from vestige_migrate.source.inspect import inspect_source
 from vestige_migrate.source.layout import Layout

@@ -10,7 +10,7 @@ import pytest
 LOADS_WITHOUT_NUMPY = """
 import sys
 sys.modules["numpy"] = None  # importing it raises ImportError
-import vestige_migrate.cli.app, vestige_migrate.run.coordinator
+import vestige_migrate.cli.app, vestige_migrate.copy.coordinator
 """
 ENDS_AT_ONCE = """
 import atexit, sys

@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 from loguru import logger
 
 from tests.unit.test_encoder import encode
+from vestige_migrate.copy.messages import BatchDone, ErrorsFound
+from vestige_migrate.copy.tally import Tally
 from vestige_migrate.errors import TooManyErrors
 from vestige_migrate.progress import Progress
 from vestige_migrate.report.endpoints import DestinationInfo, SourceInfo
 from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.report.rows import NIL_UUID, Outcome, RowError, TableReport
-from vestige_migrate.run.messages import BatchDone, ErrorsFound, RangeDone, RangeFault, RangeSplit, WorkerLost
-from vestige_migrate.run.tally import Tally
 from vestige_migrate.source.ranges import Range
+from vestige_migrate.workers.messages import RangeDone, RangeFault, RangeSplit, WorkerLost
 
 NODES = Range("knowledge_nodes", 0)
 MORE = Range("knowledge_nodes", 1)

@@ -13,7 +13,6 @@ from vestige_migrate.progress import Progress
 from vestige_migrate.report.endpoints import DestinationInfo, SourceInfo
 from vestige_migrate.report.rows import NIL_UUID, Outcome, RowError
 from vestige_migrate.report.verification import Difference, Kind, SearchCheck, VerifyReport
-from vestige_migrate.run.messages import RangeFault, WorkerLost
 from vestige_migrate.source.ranges import Range
 from vestige_migrate.verify.keys import key_sum
 from vestige_migrate.verify.messages import BatchCompared, NeighboursFound, Queries
@@ -21,6 +20,7 @@ from vestige_migrate.verify.neighbours import NEIGHBOURS, NeighbourSearch, merge
 from vestige_migrate.verify.sample import _whole_words
 from vestige_migrate.verify.tally import VerifyTally
 from vestige_migrate.wire import field
+from vestige_migrate.workers.messages import RangeFault, WorkerLost
 
 NODES = Range("knowledge_nodes", 0)
 LOST = Difference("knowledge_nodes", NIL_UUID, Kind.MISSING)

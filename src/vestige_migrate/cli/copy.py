@@ -20,7 +20,7 @@ from vestige_migrate.model import ModelSignature
 from vestige_migrate.plan import Indexes, OnConflict, SqliteToPostgresPlan, default_workers, embedder_signature
 from vestige_migrate.report.combined import CombinedReport
 from vestige_migrate.report.migration import MigrationReport
-from vestige_migrate.run.temporary import usual_folder
+from vestige_migrate.workers.temporary_folder import usual_folder
 
 _Text = Optional[str]  # noqa: UP045  # typer reads the annotation at run time
 _Number = Optional[int]  # noqa: UP045
@@ -155,7 +155,7 @@ def _run(
     if len(plans) == 1:
         return run_with_progress(plans[0], embedder, console, show_progress)
     with limits_refuse():
-        from vestige_migrate.run.several import run_several_to_postgres
+        from vestige_migrate.copy.several import run_several_to_postgres
 
     with ProgressBars(console, show_progress) as bars:
         return run_several_to_postgres(plans, embedder, bars.update)
@@ -167,7 +167,7 @@ def run_with_progress(
     """Runs the plan with progress bars on `console`."""
     # Here and not above: what it loads would keep --help and a refused argument waiting.
     with limits_refuse():
-        from vestige_migrate.run.coordinator import run_sqlite_to_postgres
+        from vestige_migrate.copy.coordinator import run_sqlite_to_postgres
 
     with ProgressBars(console, show_progress) as bars:
         return run_sqlite_to_postgres(plan, embedder, bars.update)

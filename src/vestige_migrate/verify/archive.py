@@ -8,17 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+from vestige_migrate.copy.archive_phase import encode
 from vestige_migrate.destination import archived
 from vestige_migrate.destination.archive import ARCHIVE
 from vestige_migrate.destination.connect import Connection
 from vestige_migrate.destination.ours import in_advice
 from vestige_migrate.errors import SourceIncomplete
 from vestige_migrate.limits import BATCH_BYTES
+from vestige_migrate.prepare.source import PreparedSource
 from vestige_migrate.progress import OnProgress, Progress
 from vestige_migrate.report.archive import ArchiveComparison, ArchiveDemand, ArchiveState
 from vestige_migrate.report.verification import Difference, Kind
-from vestige_migrate.run.archive import encode
-from vestige_migrate.run.prepare import PreparedSource
 from vestige_migrate.source.archive import AnyTable
 from vestige_migrate.source.connect import open_source
 from vestige_migrate.source.counts import CACHES, left_behind

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 from secrets import token_hex
 from uuid import UUID, uuid4
@@ -22,18 +21,14 @@ from vestige_migrate.errors import HostTooSmall, Interrupted, MigrationError, So
 from vestige_migrate.host_limits import describe_limit, limits_refuse
 from vestige_migrate.limits import BATCH_BYTES
 from vestige_migrate.plan import OnConflict, SqliteToPostgresPlan
+from vestige_migrate.prepare.destination import ReadyDestination, check_url
+from vestige_migrate.prepare.owner import find_owner
+from vestige_migrate.prepare.reembed_count import count_awaiting
+from vestige_migrate.prepare.source import PreparedSource, found_source, prepared_source
 from vestige_migrate.progress import OnProgress, Progress, timed
 from vestige_migrate.report.archive import ArchiveDemand
 from vestige_migrate.report.rows import NIL_UUID
 from vestige_migrate.report.verification import Difference, Kind, VerifyReport
-from vestige_migrate.run.awaiting import count_awaiting
-from vestige_migrate.run.destination import ReadyDestination, check_url
-from vestige_migrate.run.messages import WorkerConfig
-from vestige_migrate.run.owner import find_owner
-from vestige_migrate.run.pool import WriterPool
-from vestige_migrate.run.prepare import PreparedSource, found_source, prepared_source
-from vestige_migrate.run.processes import warm_up
-from vestige_migrate.run.repeated import other_content_kept
 from vestige_migrate.source import driver
 from vestige_migrate.source.counts import count_rows
 from vestige_migrate.source.fate import which_fault
@@ -43,17 +38,22 @@ from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Table
 from vestige_migrate.tables.lost import LOST_INDEX, NONE_LOST, errors_of_lost
+from vestige_migrate.tables.other_content import other_content_kept
 from vestige_migrate.tables.overrides import Overrides
 from vestige_migrate.tables.shapes import Shapes
 from vestige_migrate.verify.archive import ArchiveCheck
 from vestige_migrate.verify.destination import OpenDestination, as_open, open_destination
 from vestige_migrate.verify.extras import Side, count_ids, find_extras
+from vestige_migrate.verify.job import CompareJob
 from vestige_migrate.verify.keys import key_id
 from vestige_migrate.verify.messages import BatchCompared, Queries
 from vestige_migrate.verify.registry import registry_differences
 from vestige_migrate.verify.sample import Sample, draw_sample
 from vestige_migrate.verify.search import check_search
 from vestige_migrate.verify.tally import VerifyTally, log_findings
+from vestige_migrate.workers.job import WorkerConfig
+from vestige_migrate.workers.pool import WorkerPool
+from vestige_migrate.workers.processes import warm_up
 
 
 def verify_sqlite_to_postgres(plan: SqliteToPostgresPlan, on_progress: OnProgress | None = None) -> VerifyReport:
@@ -83,7 +83,7 @@ def verify_several_to_postgres(
     """Compares a destination with all the sources it was copied from; the plans differ in `sqlite_path` alone."""
     started = time.monotonic()
     check_url(plans[0])
-    warm_up()
+    warm_up("vestige_migrate.verify.worker")
     run_name = f"vestige-migrate {token_hex(4)}"
     plans = [replace(plan, allow_source_upgrade=False) for plan in plans]
     with ExitStack() as opened:
@@ -223,7 +223,7 @@ class _Verification:
 
     def _compare_rows(self, number: int, queries: Queries) -> None:
         source = self._sources[number]
-        pool = WriterPool(self._worker_config(source, queries), self._plan.workers, self._plan.retries, logger.warning)
+        pool = WorkerPool(self._worker_config(source, queries), self._plan.workers, self._plan.retries, logger.warning)
         try:
             ranges: list[Range] = []
             # No table waits for another: the ranges of all of them are one queue.
@@ -240,19 +240,14 @@ class _Verification:
             raise
 
     def _worker_config(self, source: PreparedSource, queries: Queries) -> WorkerConfig:
+        job = CompareJob(source.layout, BATCH_BYTES, self._overrides, self._destination.shapes, queries)
         return WorkerConfig(
             source=source.file,
-            layout=source.layout,
             postgres_url=self._destination.url,
             home=self._destination.home,
             application_name=f"{self._run_name} worker",
             silence_seconds=self._plan.answer_timeout,
-            batch_rows=self._plan.batch_size,
-            batch_bytes=BATCH_BYTES,
-            run_start=datetime.now(UTC),
-            overrides=self._overrides,
-            shapes=self._destination.shapes,
-            verify=queries,
+            job=job,
         )
 
     def _compare_schema(self, structure: Structure) -> None:

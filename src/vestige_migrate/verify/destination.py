@@ -16,8 +16,8 @@ from vestige_migrate.destination.target import Target, other_copies
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.model import ModelSignature
 from vestige_migrate.plan import SqliteToPostgresPlan
+from vestige_migrate.prepare.destination import ReadyDestination, resolved_url
 from vestige_migrate.report.endpoints import DestinationInfo
-from vestige_migrate.run.destination import ReadyDestination, resolved_url
 from vestige_migrate.tables.shapes import OURS, Shapes
 
 

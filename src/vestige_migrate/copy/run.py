@@ -1,0 +1,309 @@
+"""One file's run: its phases in order, the barrier between them, and its report."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+import psycopg
+from loguru import logger
+
+from vestige_migrate.copy.archive_phase import ArchivePhase
+from vestige_migrate.copy.index_phase import IndexPhase
+from vestige_migrate.copy.load import Load
+from vestige_migrate.copy.long_vectors import say_outlook
+from vestige_migrate.copy.messages import ErrorsFound
+from vestige_migrate.copy.repeated_rows import RepeatedRows
+from vestige_migrate.copy.rows_deleted_later import RowsThatStayed
+from vestige_migrate.copy.tally import Tally
+from vestige_migrate.destination import registry, schema
+from vestige_migrate.destination.archive import create_archive
+from vestige_migrate.destination.faults import describe, is_session_lost
+from vestige_migrate.destination.search_function import keep_search_function
+from vestige_migrate.errors import SourceIncomplete
+from vestige_migrate.plan import OnConflict, SqliteToPostgresPlan
+from vestige_migrate.prepare.destination import ReadyDestination
+from vestige_migrate.prepare.owner import make_owner
+from vestige_migrate.prepare.reembed_count import count_awaiting
+from vestige_migrate.prepare.source import PreparedSource
+from vestige_migrate.progress import OnProgress, timed
+from vestige_migrate.report.migration import MigrationReport
+from vestige_migrate.report.rows import RowError
+from vestige_migrate.source import driver
+from vestige_migrate.source.counts import count_dropped, count_rows, has_user, left_behind
+from vestige_migrate.source.layout import Mislabelled
+from vestige_migrate.source.ranges import Range
+from vestige_migrate.source.select import TableSource
+from vestige_migrate.tables.base import BOOTSTRAP_USER
+from vestige_migrate.tables.lost import NONE_LOST, errors_of_lost, tables_of_lost
+from vestige_migrate.tables.overrides import Overrides
+from vestige_migrate.workers.backlog import backoff_seconds
+
+if TYPE_CHECKING:
+    from vestige_migrate.estimate.figures import Work
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A file's place among the files of a copy: which come before it and how many of their rows have errors, and which
+    come after it."""
+
+    first: bool = True
+    last: bool = True
+    errors_before: int = 0
+    others: tuple[PreparedSource, ...] = ()
+    earlier: tuple[PreparedSource, ...] = ()
+
+
+ALONE = Turn()
+
+
+def _by_label(mislabelled: Sequence[Mislabelled]) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for wrong in mislabelled:
+        found[wrong.name] += wrong.count
+    return dict(found)
+
+
+class Run:
+    """One run against an open source and a checked destination."""
+
+    def __init__(
+        self,
+        plan: SqliteToPostgresPlan,
+        source: PreparedSource,
+        destination: ReadyDestination,
+        indexes: IndexPhase,
+        run_name: str,
+        started: float,
+        on_progress: OnProgress | None,
+        turn: Turn = ALONE,
+    ) -> None:
+        self._plan = plan
+        self._turn = turn
+        self.rows_with_errors = turn.errors_before
+        self.work: Work | None = None
+        """What a dry run found to be done; None where the source could not be sampled."""
+        self._source = source
+        self._destination = destination
+        self._run_name = run_name
+        self._started = started
+        self._on_progress = on_progress
+        self._start = datetime.now(UTC)
+        self._indexes = indexes
+        self._sources: dict[str, TableSource] = {
+            name: found
+            for name, table in destination.shapes.tables().items()
+            if (found := table.find_source(source.layout))
+        }
+        model = destination.model
+        self.report = MigrationReport(
+            source=source.info,
+            destination=destination.info,
+            model=model,
+            dry_run=plan.dry_run,
+            on_conflict=plan.on_conflict,
+            mislabelled_vectors=_by_label(source.layout.mislabelled),
+            shortened_vectors=source.layout.shortened,
+        )
+        self._archive = ArchivePhase(plan, self.report, source, destination, on_progress)
+
+    def execute(self) -> None:
+        """The whole run. A failure leaves the report with what was done so far."""
+        self._log_start()
+        connection = self._source.connection
+        before = self._source.state()
+        lost = errors_of_lost(self._source.lost, self._sources, self._destination.shapes)
+        counts = {
+            name: count_rows(connection, source) + lost.get(name, NONE_LOST).rows
+            for name, source in self._sources.items()
+        }
+        self.report.left_behind = left_behind(
+            connection, self._source.layout, {source.base for source in self._sources.values()}
+        )
+        self._archive.plan()
+        self._log_dropped()
+        self._say_outlook()
+        for table in sorted(tables_of_lost(self._source.lost, self._sources)):
+            logger.warning("{}: it has no place in the destination, and not all of it can be read", table)
+        if self._plan.dry_run:
+            from vestige_migrate.copy.dry_run import fill_dry_run, fill_updates  # here: a copy has no use for it
+            from vestige_migrate.copy.repeated_rows_dry_run import name_repeated
+
+            with self._phase("count"):
+                has_local = "users" in counts and has_user(connection, BOOTSTRAP_USER)
+                fill_dry_run(self.report, counts, self._destination, has_local, lost)
+                if self._plan.on_conflict is OnConflict.NEWER and self._destination.made:
+                    fill_updates(self.report, self._source, self._sources, self._destination)
+                name_repeated(self.report, self._source, self._sources, self._destination.shapes)
+            with self._phase("estimate"):
+                self._estimate()
+        else:
+            self._copy(counts, before)
+        awaiting = count_awaiting(
+            connection, self._source.layout, None if self._plan.dry_run else self._destination.main
+        )
+        self.report.awaiting_reembed, self.report.awaiting_reasons = awaiting.total(), dict(awaiting)
+        self.report.complete = True
+        self._log_end()
+
+    def _estimate(self) -> None:
+        if not self._destination.made:
+            logger.info("no estimate: it is measured on the server, which a copy would make")
+            return
+        # Here and not above: a copy has no use for it.
+        from vestige_migrate.estimate.measure import survey, survey_work
+
+        try:
+            self.work = survey_work(self.report, self._source, self._sources, self._destination.fresh)
+        except driver.errors() as error:
+            name = getattr(error, "sqlite_errorname", None) or type(error).__name__
+            logger.warning("no estimate: a sample of the source could not be read ({})", name)
+            return
+        if self._turn.first and self._turn.last:
+            self.report.estimate = survey(self.work, self._plan, self._destination, self._source.layout.dimension)
+
+    def _copy(self, counts: dict[str, int], before: object) -> None:
+        tally = Tally(self.report, self._plan.max_errors, self._on_progress, self._turn.errors_before)
+        load = Load(self._plan, self._source, self._destination, self._sources, counts, self._run_name, self._start)
+        try:
+            for recoveries in itertools.count():
+                try:
+                    self._write(tally, load, again=recoveries > 0)
+                    break
+                except psycopg.Error as error:
+                    if not is_session_lost(error) or recoveries >= self._plan.retries:
+                        raise
+                    if recoveries:
+                        time.sleep(backoff_seconds(recoveries))
+                    self._recover(tally, error)
+        finally:
+            tally.settle()
+            self.rows_with_errors = tally.rows_with_errors
+        self.report.source_changed = self._source.changed_since(before)
+        self._source.check_same()
+        self._check_complete(counts)
+        self._archive.check_complete()
+
+    def _recover(self, tally: Tally, error: psycopg.Error) -> None:
+        """A new session with the lock; then everything is gone through again.
+
+        The workers' commits are not flushed one by one: a server that crashed may have lost the last ones, of a phase
+        that had ended too. So every range asks the destination what it has, and sends what is missing.
+        """
+        logger.warning("the coordinator lost its session ({}) and will begin again with another", describe(error))
+        self._destination.session.recover()
+        logger.info("connected again: what the destination has already is not sent a second time")
+        tally.start_over()
+
+    def _write(self, tally: Tally, load: Load, again: bool) -> None:
+        """Everything that writes to the destination; each step can be done a second time."""
+        with self._phase("prepare"):
+            self._prepare()
+        overrides = self._overrides(tally)
+        load.run(tally, overrides, again, self._phase)
+        tally.settle()
+        comparing = partial(load.comparing_pool, overrides)
+        repeated = RepeatedRows(self._plan, self._source, self._sources, self._destination, self._turn.earlier)
+        repeated.name(self.report, tally, comparing)
+        tally.settle()
+        stayed = RowsThatStayed(self._plan, self._source, self._sources, self._destination)
+        stayed.name(self.report, tally, comparing)
+        if self._plan.archive:
+            with self._phase("archive"):
+                self._archive.run(tally)
+        tally.settle()
+        changed = {name: table.inserted + table.updated for name, table in self.report.tables.items()}
+        with self._phase("indexes"):
+            if self._turn.last:
+                self._indexes.after_load(changed)
+                keep_search_function(self._destination.main)
+            else:
+                self._indexes.between_loads(changed)
+
+    def _prepare(self) -> None:
+        destination = self._destination
+        schema.create(destination.main, destination.server, needs_local=self._plan.owner is None)
+        if self._plan.archive:
+            create_archive(destination.main)
+        dimension = self._source.layout.dimension or (destination.model.dimension if destination.model else None)
+        registry.stamp(destination.main, destination.model, dimension)
+        if self._turn.first:
+            self._indexes.before_load()
+
+    def _overrides(self, tally: Tally) -> Overrides:
+        """What memories get that have only the default; makes the owner where there is none of that handle."""
+        plan = self._plan
+        if plan.owner is None:
+            return Overrides(plan.codebase)
+
+        def on_errors(errors: list[RowError]) -> None:
+            tally.handle(ErrorsFound(Range("users", -1), tuple(errors)))
+
+        main, others = self._destination.main, self._turn.others
+        return Overrides(plan.codebase, make_owner(main, plan.owner, self._source, others, self._start, on_errors))
+
+    def _check_complete(self, counts: dict[str, int]) -> None:
+        for name, expected in counts.items():
+            found = self.report.tables[name].source_rows
+            if found == expected:
+                continue
+            if self.report.source_changed:
+                logger.warning("{} had {} rows at the start and {} were read", name, expected, found)
+                continue
+            raise SourceIncomplete(
+                f"{found} rows of {name} were read, and the source holds {expected}: the copy is not complete. "
+                "Run again; if this stays, check the file with PRAGMA integrity_check"
+            )
+
+    def _phase(self, name: str) -> AbstractContextManager[None]:
+        return timed(self.report.phases, name)
+
+    def _log_start(self) -> None:
+        plan, info = self._plan, self.report.destination
+        logger.info(
+            "{} {} (V{}, {} line) to {} (PostgreSQL {}, pgvector {}, schema {})",
+            "dry run:" if plan.dry_run else "copying",
+            self.report.source.path,
+            self.report.source.schema_version,
+            self.report.source.lineage,
+            info.url,
+            info.server_version,
+            info.pgvector_version or "to be installed",
+            info.schema,
+        )
+        logger.info(
+            "workers {}, batches of {} rows, model {}",
+            plan.workers,
+            plan.batch_size,
+            self._destination.model or "none",
+        )
+
+    def _say_outlook(self) -> None:
+        layout, destination = self._source.layout, self._destination
+        dimension = layout.dimension or (destination.model.dimension if destination.model else None)
+        say_outlook(layout, dimension, destination.info.pgvector_version, self._plan)
+
+    def _log_dropped(self) -> None:
+        """One line a table: values that stay behind although their row comes over."""
+        for name, source in self._sources.items():
+            found = count_dropped(self._source.connection, source)
+            if found:
+                columns = ", ".join(f"{column} ({rows} rows)" for column, rows in found.items())
+                logger.info("{}: columns of {} with no place in the destination: {}", name, source.base, columns)
+
+    def _log_end(self) -> None:
+        report = self.report
+        counts = ", ".join(f"{name} {table.in_destination}" for name, table in report.tables.items())
+        # "0 errors" would be taken for "every row is there as it was", which a run that looked at none cannot say.
+        errors = "nothing new" if report.nothing_new else f"{len(report.errors)} errors"
+        logger.info("{}; {}; {:.1f} s", counts, errors, time.monotonic() - self._started)
+        if report.source_changed:
+            logger.warning("another program wrote to the source during the copy: run again to bring what is new")
