@@ -35,8 +35,7 @@ from vestige_migrate.report.rows import Outcome, RowError, TableReport
 from vestige_migrate.report.verification import Difference, SearchCheck, TableComparison, VerifyReport
 
 if TYPE_CHECKING:
-    from vestige_migrate.copy.coordinator import run_sqlite_to_postgres
-    from vestige_migrate.copy.several import run_several_to_postgres
+    from vestige_migrate.copy.coordinator import run_several_to_postgres, run_sqlite_to_postgres
     from vestige_migrate.verify.coordinator import verify_several_to_postgres, verify_sqlite_to_postgres
 
 __version__ = "0.1.0"
@@ -81,7 +80,7 @@ __all__ = [
 ]
 
 _LATER = {
-    "run_several_to_postgres": "vestige_migrate.copy.several",
+    "run_several_to_postgres": "vestige_migrate.copy.coordinator",
     "run_sqlite_to_postgres": "vestige_migrate.copy.coordinator",
     "verify_several_to_postgres": "vestige_migrate.verify.coordinator",
     "verify_sqlite_to_postgres": "vestige_migrate.verify.coordinator",

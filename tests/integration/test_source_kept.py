@@ -19,7 +19,7 @@ from tests.support.server_folder import server_folder
 from tests.support.sources import SourceSpec, build_source
 from tests.support.untouched import everything_below, files
 from vestige_migrate import SourceUnusable, SqliteToPostgresPlan
-from vestige_migrate.copy.several import run_several_to_postgres
+from vestige_migrate.copy.coordinator import run_several_to_postgres
 from vestige_migrate.source import names
 from vestige_migrate.source.connect import open_source
 from vestige_migrate.source.find import find_source

@@ -155,7 +155,7 @@ def _run(
     if len(plans) == 1:
         return run_with_progress(plans[0], embedder, console, show_progress)
     with limits_refuse():
-        from vestige_migrate.copy.several import run_several_to_postgres
+        from vestige_migrate.copy.coordinator import run_several_to_postgres
 
     with ProgressBars(console, show_progress) as bars:
         return run_several_to_postgres(plans, embedder, bars.update)

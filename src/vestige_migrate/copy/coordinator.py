@@ -1,24 +1,30 @@
-"""The coordinator's entry, `run_sqlite_to_postgres`: both ends are opened and judged, then `Run` copies."""
+"""A copy from start to report: `run_sqlite_to_postgres`, and `run_several_to_postgres` for several files.
+
+Both ends are opened and judged here, then each file is copied by a `FileCopy`. One file is a run of one.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from secrets import token_hex
 
 import psycopg
 
+from vestige_migrate.copy.file_copy import FileCopy, FilesOfRun
 from vestige_migrate.copy.index_phase import IndexPhase
-from vestige_migrate.copy.run import Run
 from vestige_migrate.destination.faults import describe
-from vestige_migrate.errors import HostTooSmall, Interrupted, MigrationError, Stopped
+from vestige_migrate.errors import HostTooSmall, Interrupted, MigrationError, PlanError, Stopped
 from vestige_migrate.host_limits import describe_limit, limits_refuse
 from vestige_migrate.model import Embedder, ModelSignature
 from vestige_migrate.plan import SqliteToPostgresPlan
 from vestige_migrate.prepare.destination import check_url, ready_destination
+from vestige_migrate.prepare.model import check_sources, telling_layout
 from vestige_migrate.prepare.source import found_source, prepared_source
 from vestige_migrate.progress import OnProgress
+from vestige_migrate.report.combined import CombinedReport
 from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.source import driver
 from vestige_migrate.source.connect import SourceFile
@@ -46,7 +52,26 @@ def run_sqlite_to_postgres(
         Stopped: stopped in the middle; what is committed stays, running again resumes.
         Interrupted: Ctrl-C. No process, transaction or lock is left behind.
     """
+    try:
+        return run_several_to_postgres([plan], embedder, on_progress).only
+    except MigrationError as error:
+        if isinstance(error.report, CombinedReport):
+            error.report = error.report.only if error.report.reports else None
+        raise
+
+
+def run_several_to_postgres(
+    plans: Sequence[SqliteToPostgresPlan], embedder: Embedder | None = None, on_progress: OnProgress | None = None
+) -> CombinedReport:
+    """Copies several sources into one destination; the plans differ in `sqlite_path` alone.
+
+    Every check of every file, the registries' against each other included, and every upgrade and snapshot come before
+    the first write to the destination. A memory that several files share is stored once: the first file's, with
+    `OnConflict.NEWER` the latest. Raises what `run_sqlite_to_postgres` raises.
+    """
     started = time.monotonic()
+    check_plans(plans)
+    plan = plans[0]
     check_url(plan)
     run_name = new_run_name()
     if not plan.dry_run:
@@ -54,26 +79,48 @@ def run_sqlite_to_postgres(
     # Every check that can refuse the run comes before the first write: an upgrade of the source is one.
     with ExitStack() as opened:
         with limits_refuse():
-            opened.enter_context(kept([plan.sqlite_path]))
+            opened.enter_context(kept(each.sqlite_path for each in plans))
             wanted = signature_of(embedder)
-            found = opened.enter_context(found_source(plan, wanted))
-            destination = opened.enter_context(ready_destination(plan, found.layout, wanted, run_name))
-            source = opened.enter_context(prepared_source(plan, found))
+            found = [opened.enter_context(found_source(each, wanted)) for each in plans]
+            check_sources(found)
+            destination = opened.enter_context(ready_destination(plan, telling_layout(found), wanted, run_name))
+            sources = [opened.enter_context(prepared_source(each, at)) for each, at in zip(plans, found, strict=True)]
         indexes = IndexPhase(plan, destination, on_progress)
-        run = Run(plan, source, destination, indexes, run_name, started, on_progress)
+        files = FilesOfRun(plan, sources, destination, indexes, run_name, started, on_progress)
+        combined = CombinedReport(destination.info, destination.model, len(plans), plan.dry_run)
         try:
-            with as_migration_error(source.file):
-                run.execute()
+            with as_migration_error(*(source.file for source in sources)):
+                _copy_each(files, combined)
+            combined.estimate = files.estimate
             if plan.verify:
                 from vestige_migrate.verify.coordinator import verify_copied
 
-                run.report.verification = verify_copied(plan, [source], destination, run_name, on_progress)
+                combined.verification = verify_copied(plan, sources, destination, run_name, on_progress)
         except MigrationError as error:
-            error.report = run.report
+            error.report = combined
             raise
         finally:
-            run.report.duration_seconds = time.monotonic() - started
-    return run.report
+            combined.duration_seconds = time.monotonic() - started
+    return combined
+
+
+def _copy_each(files: FilesOfRun, combined: CombinedReport) -> None:
+    for number, source in enumerate(files.sources):
+        copy = FileCopy(files, number)
+        combined.reports.append(copy.report)
+        with as_migration_error(source.file):
+            copy.execute()
+        destination = files.destination
+        files.destination = replace(destination, fresh=destination.fresh and copy.report.memories_copied == 0)
+
+
+def check_plans(plans: Sequence[SqliteToPostgresPlan]) -> None:
+    """Raises `PlanError` unless there is a plan, and all of them differ in `sqlite_path` alone."""
+    if not plans:
+        raise PlanError("no source was given: give at least one --sqlite-path")
+    for plan in plans[1:]:
+        if replace(plan, sqlite_path=plans[0].sqlite_path) != plans[0]:
+            raise PlanError("the plans of one copy may differ in their source file only")
 
 
 def new_run_name() -> str:

@@ -29,6 +29,14 @@ class CombinedReport:
     """What comparing all files with the destination found afterwards; None without `--verify`."""
 
     @property
+    def only(self) -> MigrationReport:
+        """The report of a run of one file, with what was found out about the whole run."""
+        [report] = self.reports
+        report.estimate, report.verification = self.estimate, self.verification
+        report.duration_seconds = self.duration_seconds
+        return report
+
+    @property
     def complete(self) -> bool:
         """Whether every file was dealt with to its end."""
         return len(self.reports) == self.files and all(report.complete for report in self.reports)

@@ -1,4 +1,4 @@
-"""One file's run: its phases in order, the barrier between them, and its report."""
+"""The copy of one file: its phases in order, the barrier between them, and its report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -30,10 +30,12 @@ from vestige_migrate.destination.search_function import keep_search_function
 from vestige_migrate.errors import SourceIncomplete
 from vestige_migrate.plan import OnConflict, SqliteToPostgresPlan
 from vestige_migrate.prepare.destination import ReadyDestination
+from vestige_migrate.prepare.model import telling_layout
 from vestige_migrate.prepare.owner import make_owner
 from vestige_migrate.prepare.reembed_count import count_awaiting
 from vestige_migrate.prepare.source import PreparedSource
 from vestige_migrate.progress import OnProgress, timed
+from vestige_migrate.report.estimate import Estimate
 from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.report.rows import RowError
 from vestige_migrate.source import driver
@@ -50,19 +52,24 @@ if TYPE_CHECKING:
     from vestige_migrate.estimate.figures import Work
 
 
-@dataclass(frozen=True)
-class Turn:
-    """A file's place among the files of a copy: which come before it and how many of their rows have errors, and which
-    come after it."""
+@dataclass
+class FilesOfRun:
+    """What the files of one run share: the plan (whose path is the first file's), both ends, and what the copy of each
+    file leaves for the next ones."""
 
-    first: bool = True
-    last: bool = True
-    errors_before: int = 0
-    others: tuple[PreparedSource, ...] = ()
-    earlier: tuple[PreparedSource, ...] = ()
-
-
-ALONE = Turn()
+    plan: SqliteToPostgresPlan
+    sources: Sequence[PreparedSource]
+    destination: ReadyDestination
+    indexes: IndexPhase
+    """One for all: it builds before the first file and after the last one, by what the destination was at the start."""
+    run_name: str
+    started: float
+    on_progress: OnProgress | None
+    rows_with_errors: int = 0
+    works: list[Work] = field(default_factory=list)
+    """What a dry run found to be done in each file; a file that could not be sampled has no entry."""
+    estimate: Estimate | None = None
+    """Of a dry run of all files together."""
 
 
 def _by_label(mislabelled: Sequence[Mislabelled]) -> dict[str, int]:
@@ -72,51 +79,49 @@ def _by_label(mislabelled: Sequence[Mislabelled]) -> dict[str, int]:
     return dict(found)
 
 
-class Run:
-    """One run against an open source and a checked destination."""
+class FileCopy:
+    """The copy of file `number` of a run, counted from 0."""
 
-    def __init__(
-        self,
-        plan: SqliteToPostgresPlan,
-        source: PreparedSource,
-        destination: ReadyDestination,
-        indexes: IndexPhase,
-        run_name: str,
-        started: float,
-        on_progress: OnProgress | None,
-        turn: Turn = ALONE,
-    ) -> None:
-        self._plan = plan
-        self._turn = turn
-        self.rows_with_errors = turn.errors_before
-        self.work: Work | None = None
-        """What a dry run found to be done; None where the source could not be sampled."""
-        self._source = source
-        self._destination = destination
-        self._run_name = run_name
-        self._started = started
-        self._on_progress = on_progress
+    def __init__(self, files: FilesOfRun, number: int) -> None:
+        self._files = files
+        self._number = number
+        self._plan = files.plan
+        self._source = source = files.sources[number]
+        self._destination = destination = files.destination
+        self._started = files.started if len(files.sources) == 1 else time.monotonic()
         self._start = datetime.now(UTC)
-        self._indexes = indexes
         self._sources: dict[str, TableSource] = {
             name: found
             for name, table in destination.shapes.tables().items()
             if (found := table.find_source(source.layout))
         }
-        model = destination.model
         self.report = MigrationReport(
             source=source.info,
             destination=destination.info,
-            model=model,
-            dry_run=plan.dry_run,
-            on_conflict=plan.on_conflict,
+            model=destination.model,
+            dry_run=self._plan.dry_run,
+            on_conflict=self._plan.on_conflict,
             mislabelled_vectors=_by_label(source.layout.mislabelled),
             shortened_vectors=source.layout.shortened,
         )
-        self._archive = ArchivePhase(plan, self.report, source, destination, on_progress)
+        self._archive = ArchivePhase(self._plan, self.report, source, destination, files.on_progress)
+
+    @property
+    def _is_first(self) -> bool:
+        return self._number == 0
+
+    @property
+    def _is_last(self) -> bool:
+        return self._number == len(self._files.sources) - 1
 
     def execute(self) -> None:
-        """The whole run. A failure leaves the report with what was done so far."""
+        """The whole copy. A failure leaves the report with what was done so far."""
+        try:
+            self._execute()
+        finally:
+            self.report.duration_seconds = time.monotonic() - self._started
+
+    def _execute(self) -> None:
         self._log_start()
         connection = self._source.connection
         before = self._source.state()
@@ -159,20 +164,24 @@ class Run:
             logger.info("no estimate: it is measured on the server, which a copy would make")
             return
         # Here and not above: a copy has no use for it.
+        from vestige_migrate.estimate.figures import Work
         from vestige_migrate.estimate.measure import survey, survey_work
 
+        files = self._files
         try:
-            self.work = survey_work(self.report, self._source, self._sources, self._destination.fresh)
+            files.works.append(survey_work(self.report, self._source, self._sources, self._destination.fresh))
         except driver.errors() as error:
             name = getattr(error, "sqlite_errorname", None) or type(error).__name__
             logger.warning("no estimate: a sample of the source could not be read ({})", name)
             return
-        if self._turn.first and self._turn.last:
-            self.report.estimate = survey(self.work, self._plan, self._destination, self._source.layout.dimension)
+        if self._is_last and len(files.works) == len(files.sources):
+            dimension = telling_layout(files.sources).dimension
+            files.estimate = survey(sum(files.works, Work()), self._plan, self._destination, dimension)
 
     def _copy(self, counts: dict[str, int], before: object) -> None:
-        tally = Tally(self.report, self._plan.max_errors, self._on_progress, self._turn.errors_before)
-        load = Load(self._plan, self._source, self._destination, self._sources, counts, self._run_name, self._start)
+        tally = Tally(self.report, self._plan.max_errors, self._files.on_progress, self._files.rows_with_errors)
+        run_name = self._files.run_name
+        load = Load(self._plan, self._source, self._destination, self._sources, counts, run_name, self._start)
         try:
             for recoveries in itertools.count():
                 try:
@@ -186,7 +195,7 @@ class Run:
                     self._recover(tally, error)
         finally:
             tally.settle()
-            self.rows_with_errors = tally.rows_with_errors
+            self._files.rows_with_errors = tally.rows_with_errors
         self.report.source_changed = self._source.changed_since(before)
         self._source.check_same()
         self._check_complete(counts)
@@ -211,7 +220,9 @@ class Run:
         load.run(tally, overrides, again, self._phase)
         tally.settle()
         comparing = partial(load.comparing_pool, overrides)
-        repeated = RepeatedRows(self._plan, self._source, self._sources, self._destination, self._turn.earlier)
+        repeated = RepeatedRows(
+            self._plan, self._source, self._sources, self._destination, self._files.sources[: self._number]
+        )
         repeated.name(self.report, tally, comparing)
         tally.settle()
         stayed = RowsThatStayed(self._plan, self._source, self._sources, self._destination)
@@ -222,11 +233,11 @@ class Run:
         tally.settle()
         changed = {name: table.inserted + table.updated for name, table in self.report.tables.items()}
         with self._phase("indexes"):
-            if self._turn.last:
-                self._indexes.after_load(changed)
+            if self._is_last:
+                self._files.indexes.after_load(changed)
                 keep_search_function(self._destination.main)
             else:
-                self._indexes.between_loads(changed)
+                self._files.indexes.between_loads(changed)
 
     def _prepare(self) -> None:
         destination = self._destination
@@ -235,8 +246,8 @@ class Run:
             create_archive(destination.main)
         dimension = self._source.layout.dimension or (destination.model.dimension if destination.model else None)
         registry.stamp(destination.main, destination.model, dimension)
-        if self._turn.first:
-            self._indexes.before_load()
+        if self._is_first:
+            self._files.indexes.before_load()
 
     def _overrides(self, tally: Tally) -> Overrides:
         """What memories get that have only the default; makes the owner where there is none of that handle."""
@@ -247,7 +258,7 @@ class Run:
         def on_errors(errors: list[RowError]) -> None:
             tally.handle(ErrorsFound(Range("users", -1), tuple(errors)))
 
-        main, others = self._destination.main, self._turn.others
+        main, others = self._destination.main, self._files.sources[self._number + 1 :]
         return Overrides(plan.codebase, make_owner(main, plan.owner, self._source, others, self._start, on_errors))
 
     def _check_complete(self, counts: dict[str, int]) -> None:
