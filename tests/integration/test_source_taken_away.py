@@ -29,7 +29,7 @@ from vestige_migrate.limits import BATCH_BYTES
 from vestige_migrate.source import connect
 from vestige_migrate.source.connect import SourceFile, open_source
 from vestige_migrate.source.inspect import inspect_source
-from vestige_migrate.source.ranges import Range
+from vestige_migrate.source.ranges import KeySpan
 from vestige_migrate.workers.job import WorkerConfig
 from vestige_migrate.workers.messages import Message, RangeDone, RangeFault, Sign, Task
 
@@ -161,7 +161,7 @@ def test_a_source_that_stays_locked_is_given_up_with_a_word(
         locker.execute("BEGIN EXCLUSIVE")
         with pytest.raises(SourceUnusable, match=r"vestige\.db is locked by another program: stop that program"):
             copy(prepared)
-        worker.run(Task(Range("knowledge_nodes", 0), ask_first=False))
+        worker.run(Task(KeySpan("knowledge_nodes", 0), ask_first=False))
     worker.close()
     [fault] = [message for message in sent if isinstance(message, RangeFault)]
     assert not any(isinstance(message, RangeDone) for message in sent)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from vestige_migrate.decode.problem import Raw
 from vestige_migrate.decode.text import tolerant_text
 from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.ranges import Range
+from vestige_migrate.source.ranges import KeySpan
 from vestige_migrate.source.read import Row, list_keys, read_batches
 from vestige_migrate.source.select import TableSource, column
 from vestige_migrate.tables import TABLES
@@ -22,7 +22,7 @@ from vestige_migrate.tables import TABLES
 SEVERAL = settings(max_examples=80, deadline=None)
 NO_BOUND = 1 << 40
 SOURCE = TableSource("nodes", (column("id"), None, column("content")), (column("id"),), extras=("more",))
-ALL = Range("nodes", 0)
+ALL = KeySpan("nodes", 0)
 
 
 @pytest.fixture

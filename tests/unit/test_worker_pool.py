@@ -15,7 +15,7 @@ from multiprocess import Pipe
 from vestige_migrate.copy.job import CopyJob
 from vestige_migrate.copy.messages import ErrorsFound
 from vestige_migrate.errors import RangeFailed
-from vestige_migrate.source.ranges import Range
+from vestige_migrate.source.ranges import KeySpan, Range, Rows
 from vestige_migrate.verify.job import CompareJob
 from vestige_migrate.workers.engine import Ready, Waitable, WorkerHandle
 from vestige_migrate.workers.job import Job, WorkerConfig
@@ -37,7 +37,7 @@ from vestige_migrate.workers.process_engine import WorkerProcess
 NOTHING: Any = None
 COPY = CopyJob(NOTHING, 1, 1, NOTHING)
 COMPARE = CompareJob(NOTHING, 1, NOTHING, NOTHING)
-FINE, OTHER, DEADLY = (Range("edges", number) for number in range(3))
+FINE, OTHER, DEADLY = (KeySpan("edges", number) for number in range(3))
 
 
 class Puppet:
@@ -107,11 +107,11 @@ class Puppets:
 class Halves:
     """In the place of a bisector: the range is one row."""
 
-    def halves(self, range_: Range) -> list[Range]:
-        return [Range(range_.table, range_.index, rowids=(7,))]
+    def halves(self, range_: Range) -> list[Rows]:
+        return [Rows(range_.table, range_.number, (7,))]
 
     def verdict(self, range_: Range, reason: str, done: str) -> Any:
-        return f"{range_.rowids} {done}: {reason}"
+        return f"{range_} {done}: {reason}"
 
 
 def pool(engine: Puppets, job: Job, warnings: list[str], retries: int = 5) -> WorkerPool:
@@ -137,11 +137,11 @@ def test_a_worker_that_is_lost_is_replaced_and_its_range_tried_again() -> None:
 
 @pytest.mark.parametrize(("job", "done"), [(COPY, "copied"), (COMPARE, "compared")])
 def test_a_row_that_ends_every_worker_is_given_up_in_the_words_of_the_job(job: Job, done: str) -> None:
-    row = Range("edges", DEADLY.index, rowids=(7,))
+    row = Rows("edges", DEADLY.number, (7,))
     got, warned = list[Message](), list[str]()
     pool(Puppets({DEADLY: 99, row: 99}, {}), job, warned).run([DEADLY, FINE], False, got.append)
     [given_up] = [message for message in got if isinstance(message, RowGivenUp)]
-    assert (given_up.range, str(given_up.error)) == (row, f"(7,) {done}: was killed by signal 9")
+    assert (given_up.range, str(given_up.error)) == (row, f"{row} {done}: was killed by signal 9")
     assert [message.range for message in got if isinstance(message, RangeDone)] == [FINE]
 
 

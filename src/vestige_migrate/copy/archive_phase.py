@@ -7,7 +7,7 @@ from contextlib import closing
 
 from loguru import logger
 
-from vestige_migrate.copy.messages import ErrorsFound
+from vestige_migrate.copy.error_ledger import Cause
 from vestige_migrate.copy.tally import Tally
 from vestige_migrate.destination.archive import Archived, ArchiveRow, ArchiveWriter
 from vestige_migrate.errors import SourceIncomplete, Stopped
@@ -21,7 +21,6 @@ from vestige_migrate.source import driver
 from vestige_migrate.source.archive import AnyRow, AnyTable
 from vestige_migrate.source.connect import open_source
 from vestige_migrate.source.counts import CACHES
-from vestige_migrate.source.ranges import Range
 from vestige_migrate.source.vectors import unplaced_condition
 from vestige_migrate.wire.archive import row_json, row_key
 
@@ -61,7 +60,7 @@ class ArchivePhase:
         for name in self._expected:
             inserted = 0
             for rows, archived in self._archive(name):
-                tally.handle(ErrorsFound(Range(name, 0), tuple(archived.refused)))
+                tally.name(name, Cause.ARCHIVE, archived.refused)
                 inserted += archived.inserted
                 self._report.newly_archived += archived.inserted
                 self._count(name, rows, rows - len(archived.refused))

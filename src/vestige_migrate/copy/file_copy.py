@@ -16,10 +16,10 @@ import psycopg
 from loguru import logger
 
 from vestige_migrate.copy.archive_phase import ArchivePhase
+from vestige_migrate.copy.error_ledger import Cause
 from vestige_migrate.copy.index_phase import IndexPhase
 from vestige_migrate.copy.load import Load
 from vestige_migrate.copy.long_vectors import say_outlook
-from vestige_migrate.copy.messages import ErrorsFound
 from vestige_migrate.copy.repeated_rows import RepeatedRows
 from vestige_migrate.copy.rows_deleted_later import RowsThatStayed
 from vestige_migrate.copy.tally import Tally
@@ -41,7 +41,6 @@ from vestige_migrate.report.rows import RowError
 from vestige_migrate.source import driver
 from vestige_migrate.source.counts import count_dropped, count_rows, has_user, left_behind
 from vestige_migrate.source.layout import Mislabelled
-from vestige_migrate.source.ranges import Range
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables.base import BOOTSTRAP_USER
 from vestige_migrate.tables.lost import NONE_LOST, errors_of_lost, tables_of_lost
@@ -256,7 +255,7 @@ class FileCopy:
             return Overrides(plan.codebase)
 
         def on_errors(errors: list[RowError]) -> None:
-            tally.handle(ErrorsFound(Range("users", -1), tuple(errors)))
+            tally.name("users", Cause.OWNER, errors)
 
         main, others = self._destination.main, self._files.sources[self._number + 1 :]
         return Overrides(plan.codebase, make_owner(main, plan.owner, self._source, others, self._start, on_errors))

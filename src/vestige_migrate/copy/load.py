@@ -10,8 +10,8 @@ from datetime import datetime
 import psycopg
 from loguru import logger
 
+from vestige_migrate.copy.error_ledger import Cause
 from vestige_migrate.copy.job import CopyJob
-from vestige_migrate.copy.messages import BatchDone, ErrorsFound
 from vestige_migrate.copy.tally import Tally
 from vestige_migrate.destination.faults import describe
 from vestige_migrate.limits import BATCH_BYTES
@@ -22,7 +22,7 @@ from vestige_migrate.prepare.source import PreparedSource
 from vestige_migrate.source.ranges import Range, plan_ranges
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import PHASES
-from vestige_migrate.tables.lost import LOST_INDEX, errors_of_lost
+from vestige_migrate.tables.lost import errors_of_lost
 from vestige_migrate.tables.overrides import Overrides
 from vestige_migrate.verify.comparing_pool import ComparingPool
 from vestige_migrate.verify.job import CompareJob
@@ -92,9 +92,7 @@ class Load:
         """The rows that a damaged source has lost are dealt with by being named."""
         lost = self._lost.get(table)
         if lost is not None:
-            range_ = Range(table, LOST_INDEX)
-            tally.handle(ErrorsFound(range_, lost.errors))
-            tally.handle(BatchDone(range_, 0, 0, lost.rows))
+            tally.name(table, Cause.UNREADABLE, lost.errors, lost.rows)
 
     def _plan_ranges(self, table: str, is_last: bool) -> list[Range]:
         """The same ones every time: the tally counts by them.

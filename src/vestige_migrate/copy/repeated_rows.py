@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from vestige_migrate.copy.messages import ErrorsFound
+from vestige_migrate.copy.error_ledger import Cause
 from vestige_migrate.copy.tally import Tally
 from vestige_migrate.decode.ids import spellings
 from vestige_migrate.decode.problem import Raw
@@ -26,7 +26,7 @@ from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.report.rows import RowError
 from vestige_migrate.report.verification import Kind
 from vestige_migrate.source.counts import has_user
-from vestige_migrate.source.ranges import Range
+from vestige_migrate.source.ranges import Range, Rows
 from vestige_migrate.source.read import Row, list_keys, read_value_by_key
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.source.unique import has_unique_key
@@ -39,9 +39,6 @@ from vestige_migrate.wire.field import NULL
 
 if TYPE_CHECKING:
     from vestige_migrate.copy.same_keys import SameKey
-
-REPEATED_INDEX = -3
-"""The number of the range that the rows of a table with another's key make up."""
 
 _ROWS_AT_ONCE = 2000
 
@@ -97,7 +94,7 @@ class RepeatedRows:
             for rowid in _not_there(group, ids, refused)
             if rowid not in lost
         ]
-        tally.handle(ErrorsFound(Range(table.name, REPEATED_INDEX), tuple(errors)))
+        tally.name(table.name, Cause.OTHER_CONTENT, errors)
         tally.not_there(table.name, len(errors))
 
     def _sides(self, table: Table) -> list[tuple[sqlite3.Connection, TableSource]]:
@@ -130,7 +127,7 @@ class RepeatedRows:
         expression = of_memories.values[memories.index(refresh.decides)]
         assert expression is not None  # or there were no rule
         connection = self._source.connection
-        only = Range(table.name, REPEATED_INDEX, rowids=tuple(rowids))
+        only = Rows(table.name, 0, tuple(rowids))
         if source.base == of_memories.base:
             rows = list_keys(connection, of_memories, only, expression)
         else:
@@ -165,12 +162,12 @@ class RepeatedRows:
 
 def _ranges(table: Table, groups: Sequence[SameKey]) -> list[Range]:
     """The rows, so that no range has two of one key: what is said of an id is then said of one row."""
-    ranges = []
+    ranges: list[Range] = []
     for turn in range(max(len(group.rowids) for group in groups)):
         rowids = [group.rowids[turn] for group in groups if len(group.rowids) > turn]
         for start in range(0, len(rowids), _ROWS_AT_ONCE):
             some = tuple(rowids[start : start + _ROWS_AT_ONCE])
-            ranges.append(Range(table.name, REPEATED_INDEX, rowids=some))
+            ranges.append(Rows(table.name, len(ranges), some))
     return ranges
 
 

@@ -19,12 +19,9 @@ from vestige_migrate.prepare.source import PreparedSource
 from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.report.rows import Outcome, RowError
 from vestige_migrate.report.verification import Kind
-from vestige_migrate.source.ranges import Range, plan_ranges
+from vestige_migrate.source.ranges import plan_ranges
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.verify.comparing_pool import ComparingPool
-
-GONE_INDEX = -4
-"""The number of the range that the rows of a table which did not stay make up."""
 
 _MESSAGE = "went in, and is not there any more: a trigger of the destination's own deleted it, or another program did"
 
@@ -60,7 +57,7 @@ class RowsThatStayed:
                 for id_ in sorted(missing.get(name, ()))
                 if id_ not in refused
             ]
-            tally.gone(Range(name, GONE_INDEX), tuple(errors))
+            tally.gone(name, errors)
 
     def _any_trigger_fired(self, report: MigrationReport) -> bool:
         main = self._destination.main

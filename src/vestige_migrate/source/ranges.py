@@ -53,38 +53,70 @@ class KeyPart:
 Key = tuple[KeyPart, ...]
 
 
-@dataclass(frozen=True)
-class Range:
-    """Rows of one table: `lower <= key < upper` (None: no bound).
+Parameters = list[bytes | int | float | str]
 
-    With `rowids`, these rows alone. With `nulls`, the rows whose key has a NULL, and the bounds are rowids. `apart`:
-    the table has such rows, and this range leaves them out; where it has none, not looking lets an index answer
-    without the rows.
-    """
+
+@dataclass(frozen=True)
+class _Numbered:
+    """Part of a table. The halves of a range have its number."""
 
     table: str
-    index: int
-    lower: Key | None = None
-    upper: Key | None = None
-    nulls: bool = False
-    apart: bool = True
-    rowids: tuple[int, ...] | None = None
-
-    def where(self, source: TableSource) -> tuple[str, list[bytes | int | float | str]]:
-        """The predicate and its parameters. The one place where ranges are written as SQL."""
-        if self.rowids is not None:
-            return "n.rowid IN (SELECT value FROM json_each(?))", [json.dumps(self.rowids)]
-        names = [column(name) for name in source.order]
-        terms = [_has_no_null(names)] if self.apart and source.order != ("rowid",) else []
-        if self.nulls:
-            terms = [f"NOT ({_has_no_null(names)})"]
-            names = _ROWID
-        within, parameters = _bounded(names, ((">=", self.lower), ("<", self.upper)))
-        return " AND ".join([*terms, *within]) or EVERY_ROW, parameters
+    number: int
 
     def __str__(self) -> str:
-        part = f", {len(self.rowids)} rows of it" if self.rowids is not None else ""
-        return f"{self.table} range {self.index}{part}"
+        return f"{self.table} range {self.number}"
+
+
+@dataclass(frozen=True)
+class KeySpan(_Numbered):
+    """The rows with `lower <= key < upper` (None: no bound).
+
+    `nulls_apart`: the table has rows whose key has a NULL, and this range leaves them out; where it has none, not
+    looking lets an index answer without the rows.
+    """
+
+    lower: Key | None = None
+    upper: Key | None = None
+    nulls_apart: bool = True
+
+    def where(self, source: TableSource) -> tuple[str, Parameters]:
+        """The predicate and its parameters."""
+        names = [column(name) for name in source.order]
+        looks = self.nulls_apart and source.order != ("rowid",)
+        terms, parameters = _bounded(names, ((">=", self.lower), ("<", self.upper)))
+        return " AND ".join([_has_no_null(names), *terms] if looks else terms) or EVERY_ROW, parameters
+
+
+@dataclass(frozen=True)
+class NullSpan(_Numbered):
+    """The rows whose key has a NULL, with `lower <= rowid < upper` (None: no bound)."""
+
+    lower: Key | None = None
+    upper: Key | None = None
+
+    def where(self, source: TableSource) -> tuple[str, Parameters]:
+        """The predicate and its parameters."""
+        null = f"NOT ({_has_no_null([column(name) for name in source.order])})"
+        terms, parameters = _bounded(_ROWID, ((">=", self.lower), ("<", self.upper)))
+        return " AND ".join([null, *terms]), parameters
+
+
+@dataclass(frozen=True)
+class Rows(_Numbered):
+    """The rows with these rowids: what is left of a range that was halved, or rows that were looked up one by one."""
+
+    rowids: tuple[int, ...]
+
+    def where(self, _source: TableSource) -> tuple[str, Parameters]:
+        """The predicate and its parameters."""
+        return "n.rowid IN (SELECT value FROM json_each(?))", [json.dumps(self.rowids)]
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}, {len(self.rowids)} rows of it"
+
+
+Range = KeySpan | NullSpan | Rows
+"""Rows of one table that are dealt with together. Only here are ranges written as SQL."""
 
 
 def range_count(rows: int, workers: int) -> int:
@@ -120,11 +152,14 @@ def plan_ranges(
         keys = _quantiles(connection, keyed, names, -(-count // wanted) if count else 1)
     if fine_end and count > MIN_RANGE_ROWS:
         keys = [*keys, *_quantiles_from(connection, base, names, keys[-1] if keys else None)]
-    bounds = [(bound, False) for bound in _between(keys)]
+    ranges: list[Range] = [
+        KeySpan(table, number, lower, upper, with_null) for number, (lower, upper) in enumerate(_between(keys))
+    ]
     if with_null:
         nulls = f"{base} WHERE NOT ({_has_no_null(names)})"
-        bounds += [(bound, True) for bound in _between(_quantiles(connection, nulls, _ROWID, MAX_RANGE_ROWS))]
-    return [Range(table, at, lower, upper, nulls, with_null) for at, ((lower, upper), nulls) in enumerate(bounds)]
+        bounds = _between(_quantiles(connection, nulls, _ROWID, MAX_RANGE_ROWS))
+        ranges += [NullSpan(table, len(ranges) + at, lower, upper) for at, (lower, upper) in enumerate(bounds)]
+    return ranges
 
 
 def _has_no_null(names: Sequence[str]) -> str:
@@ -148,12 +183,10 @@ def _quantiles_from(connection: sqlite3.Connection, base: str, names: Sequence[s
     return _quantiles(connection, rows, names, MIN_RANGE_ROWS, parameters)
 
 
-def _bounded(
-    names: Sequence[str], bounds: Sequence[tuple[str, Key | None]]
-) -> tuple[list[str], list[bytes | int | float | str]]:
+def _bounded(names: Sequence[str], bounds: Sequence[tuple[str, Key | None]]) -> tuple[list[str], Parameters]:
     """The terms that hold a key within these bounds (None: no bound), and their parameters."""
     terms: list[str] = []
-    parameters: list[bytes | int | float | str] = []
+    parameters: Parameters = []
     for operator, key in bounds:
         if key is not None:
             bound = ", ".join("+CAST(? AS TEXT)" if part.is_text else "?" for part in key)

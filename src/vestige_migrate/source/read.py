@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from vestige_migrate.decode.problem import Raw
 from vestige_migrate.decode.text import tolerant_text
 from vestige_migrate.source import driver
-from vestige_migrate.source.ranges import MAX_RANGE_ROWS, Range
+from vestige_migrate.source.ranges import MAX_RANGE_ROWS, KeySpan, Range
 from vestige_migrate.source.sample import rowid_span
 from vestige_migrate.source.select import TableSource, column
 
@@ -51,7 +51,7 @@ def cover_rowids(connection: sqlite3.Connection, source: TableSource, range_: Ra
 
     Where the rowids are the key and hardly any is missing, two look-ups say so and no row is listed.
     """
-    if source.order == ("rowid",) and range_.rowids is None and not range_.nulls:
+    if source.order == ("rowid",) and isinstance(range_, KeySpan):
         where, parameters = range_.where(source)
         span = rowid_span(connection, source.rows_clause(where), parameters)
         if span is None:

@@ -24,8 +24,6 @@ class LostErrors:
 
 
 NONE_LOST = LostErrors(0, ())
-LOST_INDEX = -2
-"""The number of the range that the lost rows of a table make up."""
 
 
 def errors_of_lost(

@@ -37,7 +37,7 @@ from vestige_migrate.source.ranges import Range, plan_ranges
 from vestige_migrate.source.select import TableSource
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Table
-from vestige_migrate.tables.lost import LOST_INDEX, NONE_LOST, errors_of_lost
+from vestige_migrate.tables.lost import NONE_LOST, errors_of_lost
 from vestige_migrate.tables.other_content import other_content_kept
 from vestige_migrate.tables.overrides import Overrides
 from vestige_migrate.tables.shapes import Shapes
@@ -46,7 +46,7 @@ from vestige_migrate.verify.destination import OpenDestination, as_open, open_de
 from vestige_migrate.verify.extras import Side, count_ids, find_extras
 from vestige_migrate.verify.job import CompareJob
 from vestige_migrate.verify.keys import key_id
-from vestige_migrate.verify.messages import BatchCompared, Queries
+from vestige_migrate.verify.messages import Queries
 from vestige_migrate.verify.registry import registry_differences
 from vestige_migrate.verify.sample import Sample, draw_sample
 from vestige_migrate.verify.search import check_search
@@ -230,8 +230,7 @@ class _Verification:
             for name, found in self._tables[number].items():
                 self._tally.begin(name, self._count(number, name))
                 lost = self._lost[number].get(name, NONE_LOST)
-                told = BatchCompared(Range(name, LOST_INDEX), 0, 0, lost.rows, (), lost.errors, 0, 0)
-                self._tally.handle(number, told)
+                self._tally.unreadable(number, name, lost.rows, lost.errors)
                 ranges += plan_ranges(source.connection, name, found, self._plan.workers)
             pool.run(ranges, False, partial(self._tally.handle, number))
             pool.stop()

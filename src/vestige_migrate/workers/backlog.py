@@ -8,7 +8,7 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from vestige_migrate.source.ranges import Range
@@ -62,7 +62,7 @@ class Backlog:
         self.lived_seconds[range_] = max(lived_seconds, self.lived_seconds.get(range_, 0.0))
         return self.kills[range_]
 
-    def split(self, range_: Range, parts: list[Range]) -> None:
+    def split(self, range_: Range, parts: Sequence[Range]) -> None:
         """These parts, which are next, stand for the range from now on."""
         self.due[:0] = parts
         self.unfinished += len(parts) - 1

@@ -8,8 +8,9 @@ without any speak against it; `pool` asks a control before it believes either.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
-from vestige_migrate.source.ranges import Range
+from vestige_migrate.source.ranges import Range, Rows
 
 INDEPENDENT_LOSSES = 4
 """So many ranges without a row in common that lose their workers again and again, and nothing gets done between: no
@@ -38,7 +39,7 @@ class Evidence:
     @property
     def is_against_host(self) -> bool:
         """Whether so many independent ranges were lost that no row can be the reason."""
-        lost = {range_ for range_, losses in self._losses.items() if losses > 1 or range_.rowids is not None}
+        lost = {range_ for range_, losses in self._losses.items() if losses > 1 or isinstance(range_, Rows)}
         # A part stands for the range it was split from.
         return len(lost - {whole for part in lost for whole in self._above(part)}) >= INDEPENDENT_LOSSES
 
@@ -54,7 +55,7 @@ class Evidence:
         if range_ is not None:
             self._losses[range_] += 1
 
-    def split(self, range_: Range, parts: list[Range]) -> None:
+    def split(self, range_: Range, parts: Sequence[Range]) -> None:
         """The range is tried in parts from now on."""
         self._whole.update(dict.fromkeys(parts, range_))
 

@@ -11,7 +11,7 @@ from typing import Protocol
 from loguru import logger
 
 from vestige_migrate.errors import HostKillsWorkers, HostTooSmall, RangeFailed
-from vestige_migrate.source.ranges import Range
+from vestige_migrate.source.ranges import KeySpan, Range, Rows
 from vestige_migrate.workers.backlog import Backlog, backoff_seconds
 from vestige_migrate.workers.bisect import KILLS_OF_A_RANGE, Bisector, kills_allowed
 from vestige_migrate.workers.engine import Engine, NotStarted, WorkerHandle
@@ -185,7 +185,7 @@ class WorkerPool:
         backlog.attempts[range_] += 1
         item.range, item.begun, item.given_at = range_, False, self._clock.now
         item.vigil.hear(self._clock.now)
-        again = backlog.attempts[range_] > 1 or range_.rowids is not None
+        again = backlog.attempts[range_] > 1 or isinstance(range_, Rows)
         last_try = backlog.attempts[range_] >= self._retries
         item.handle.send(Task(range_, ask_first or again, last_try))
 
@@ -284,9 +284,10 @@ class WorkerPool:
     def _suspect(self, backlog: Backlog, range_: Range, lived: float, reason: str, handle: Handle) -> None:
         """A worker died over this range: another try; or its halves, or the verdict on a row, once that is certain."""
         kills = backlog.killed(range_, lived)
-        if self._bisector is None or (range_.rowids is None and kills < KILLS_OF_A_RANGE):
+        is_whole = not isinstance(range_, Rows)
+        if self._bisector is None or (is_whole and kills < KILLS_OF_A_RANGE):
             self._again(backlog, range_, reason, True, KILL_PAUSE_SECONDS)
-        elif kills < kills_allowed(range_) or range_.rowids is None:
+        elif kills < kills_allowed(range_) or not isinstance(range_, Rows):
             backlog.suspects.append(range_)
         elif len(range_.rowids) > 1:
             self._split(backlog, range_, handle)
@@ -311,7 +312,7 @@ class WorkerPool:
             worker = self._prove(suspect, self._evidence.control_seconds(lived), backlog, handle)
             if suspect is None:
                 continue
-            if suspect.rowids is None:
+            if not isinstance(suspect, Rows):
                 kills = backlog.kills[suspect]
                 self._warn(f"{suspect}: it lost its worker {kills} times; looking for the row that does it")
                 self._split(backlog, suspect, handle)
@@ -352,7 +353,7 @@ class WorkerPool:
             raise self._cannot_start(error) from None
         control.control = True
         self._workers.append(control)
-        range_ = about or self._known or Range("knowledge_nodes", 0)
+        range_ = about or self._known or KeySpan("knowledge_nodes", 0)
         control.handle.send(Ping(range_, self._known))
         return control
 
