@@ -19,7 +19,7 @@ from tests.conftest import CommandLine
 from tests.support.in_process import NOWHERE, called, refusal
 from tests.support.running import RunningCopy
 from tests.support.sources import edit
-from vestige_migrate.destination import reach
+from vestige_migrate.destination.connection import first_connection as reach
 
 pytestmark = pytest.mark.in_process
 

@@ -31,7 +31,7 @@ from vestige_migrate import (
 )
 from vestige_migrate.decode.text import tolerant_text
 from vestige_migrate.report.rows import NIL_UUID
-from vestige_migrate.source.inspect import inspect_source
+from vestige_migrate.source.layout.inspect import inspect_source
 from vestige_migrate.tables import TABLES
 
 _NEEDS_SNAPSHOT = {("shared", 1), ("shared", 11), ("shared", 13), ("plan", 14)}

@@ -14,12 +14,13 @@ import pytest
 from tests.conftest import Copier
 from tests.support.sources import SourceSpec, build_source, edit
 from vestige_migrate import Indexes
-from vestige_migrate.destination.connect import connect
-from vestige_migrate.destination.pace import measure_pace
+from vestige_migrate.destination.connection.connect import connect
+from vestige_migrate.estimate.server_speed import measure_pace
 from vestige_migrate.report.estimate import Estimate
 from vestige_migrate.report.migration import MigrationReport
-from vestige_migrate.source.select import TableSource, column
-from vestige_migrate.source.size import file_bytes, row_size
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.read.row_sizes import file_bytes, row_size
+from vestige_migrate.source.sqlite.quoting import column
 
 SMALL = SourceSpec(memories=60, schedules=60, edges=12, events=12)
 

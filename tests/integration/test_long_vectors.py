@@ -16,8 +16,8 @@ from tests.support.logged import log_lines
 from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.verifying import Verifier
 from vestige_migrate import DestinationUnusable
-from vestige_migrate.destination.indexes import HNSW_INDEX
-from vestige_migrate.destination.vector_index import Form, forms
+from vestige_migrate.destination.indexes.build import HNSW_INDEX
+from vestige_migrate.destination.schema.vector_index import Form, forms
 
 MEMORIES = 30
 

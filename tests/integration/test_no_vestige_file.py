@@ -17,7 +17,7 @@ from tests.support.compare import assert_same
 from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.untouched import database_objects, files
 from vestige_migrate import SourceUnusable
-from vestige_migrate.source import connect
+from vestige_migrate.source.sqlite import connect
 
 pytestmark = pytest.mark.in_process
 

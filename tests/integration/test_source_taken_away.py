@@ -26,10 +26,10 @@ from vestige_migrate import SourceUnusable
 from vestige_migrate.copy.job import CopyJob
 from vestige_migrate.copy.worker import RangeCopier
 from vestige_migrate.limits import BATCH_BYTES
-from vestige_migrate.source import connect
-from vestige_migrate.source.connect import SourceFile, open_source
-from vestige_migrate.source.inspect import inspect_source
-from vestige_migrate.source.ranges import KeySpan
+from vestige_migrate.source.layout.inspect import inspect_source
+from vestige_migrate.source.read.ranges import KeySpan
+from vestige_migrate.source.sqlite import connect
+from vestige_migrate.source.sqlite.connect import SourceFile, open_source
 from vestige_migrate.workers.job import WorkerConfig
 from vestige_migrate.workers.messages import Message, RangeDone, RangeFault, Sign, Task
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vestige_migrate.cli.estimate_output import describe, size, span
-from vestige_migrate.destination.memory import MemoryLimits
-from vestige_migrate.destination.pace import Pace
+from vestige_migrate.destination.indexes.hnsw_memory import MemoryLimits
 from vestige_migrate.estimate import rates
 from vestige_migrate.estimate.figures import Conditions, Work, estimate
+from vestige_migrate.estimate.server_speed import Pace
 from vestige_migrate.report.estimate import Estimate
 
 MIB = 1024 * 1024

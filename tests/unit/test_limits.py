@@ -8,7 +8,7 @@ import pytest
 
 from vestige_migrate.errors import HostUnusable
 from vestige_migrate.host_limits import describe_limit, limits_refuse
-from vestige_migrate.source.ranges import KeySpan, Rows
+from vestige_migrate.source.read.ranges import KeySpan, Rows
 from vestige_migrate.workers import processes
 from vestige_migrate.workers.engine import NotStarted
 from vestige_migrate.workers.evidence import INDEPENDENT_LOSSES, Evidence

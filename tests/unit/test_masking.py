@@ -22,15 +22,15 @@ from vestige_migrate.cli.failures import Failure
 from vestige_migrate.cli.outputs import RunFacts
 from vestige_migrate.copy.coordinator import run_sqlite_to_postgres
 from vestige_migrate.copy.job import CopyJob
-from vestige_migrate.destination.connect import MASK, connection_string, display_url, parse_url
+from vestige_migrate.destination.connection.connect import MASK, connection_string, display_url, parse_url
+from vestige_migrate.destination.connection.first_connection import unreachable
+from vestige_migrate.destination.connection.server_identity import Home
 from vestige_migrate.destination.embedded import EmbeddedServer
-from vestige_migrate.destination.reach import unreachable
-from vestige_migrate.destination.server import Home
 from vestige_migrate.errors import PlanError, SourceUnusable
 from vestige_migrate.plan import SqliteToPostgresPlan
 from vestige_migrate.prepare.destination import ReadyDestination
-from vestige_migrate.source.connect import SourceFile
-from vestige_migrate.source.driver import Cipher
+from vestige_migrate.source.sqlite.connect import SourceFile
+from vestige_migrate.source.sqlite.driver import Cipher
 from vestige_migrate.verify.destination import OpenDestination
 from vestige_migrate.workers.job import WorkerConfig
 

@@ -7,7 +7,7 @@ import time
 import psycopg
 import pytest
 
-from vestige_migrate.destination import reconnect as patience
+from vestige_migrate.destination.connection import reconnect as patience
 
 
 @pytest.fixture(autouse=True)

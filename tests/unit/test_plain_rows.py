@@ -18,11 +18,11 @@ from tests.unit.test_decode_safety import raw_values
 from tests.unit.test_encoder import CREATED, GOOD, ID, RUN_START
 from vestige_migrate.decode.problem import Raw
 from vestige_migrate.model import ModelSignature
-from vestige_migrate.source import chunks
-from vestige_migrate.source.chunks import ChunkReader, can_read_chunks, text_columns
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.read import read_batches
-from vestige_migrate.source.select import TableSource
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.read import chunks
+from vestige_migrate.source.read.chunks import ChunkReader, can_read_chunks, text_columns
+from vestige_migrate.source.read.rows import read_batches
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import Table
 from vestige_migrate.tables.encoder import BatchEncoder

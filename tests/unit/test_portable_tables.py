@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.portable_archives import TABLES
 from tests.support.vestige_schemas import EVERY_VERSION, Line, create_schema
-from vestige_migrate.source.portable_tables import KEYS, NUMBERED, expected_tables, lacking
+from vestige_migrate.source.portable.tables import KEYS, NUMBERED, expected_tables, lacking
 
 FIRST_WITH_ARCHIVES = 12
 

@@ -14,8 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vestige_migrate.decode.problem import Raw
-from vestige_migrate.source import ranges
-from vestige_migrate.source.ranges import (
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.read import ranges
+from vestige_migrate.source.read.ranges import (
     MAX_RANGE_ROWS,
     MIN_RANGE_ROWS,
     KeySpan,
@@ -25,8 +26,8 @@ from vestige_migrate.source.ranges import (
     plan_ranges,
     range_count,
 )
-from vestige_migrate.source.read import cover_rowids, list_keys
-from vestige_migrate.source.select import TableSource, column
+from vestige_migrate.source.read.rows import cover_rowids, list_keys
+from vestige_migrate.source.sqlite.quoting import column
 
 SEVERAL = settings(max_examples=120, deadline=None)
 BY_KEY = TableSource("nodes", (column("id"),), (column("id"),), order=("created_at", "id"))

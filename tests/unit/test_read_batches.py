@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from vestige_migrate.decode.problem import Raw
 from vestige_migrate.decode.text import tolerant_text
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.ranges import KeySpan
-from vestige_migrate.source.read import Row, list_keys, read_batches
-from vestige_migrate.source.select import TableSource, column
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.read.ranges import KeySpan
+from vestige_migrate.source.read.rows import Row, list_keys, read_batches
+from vestige_migrate.source.sqlite.quoting import column
 from vestige_migrate.tables import TABLES
 
 SEVERAL = settings(max_examples=80, deadline=None)

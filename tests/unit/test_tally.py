@@ -17,7 +17,7 @@ from vestige_migrate.progress import Progress
 from vestige_migrate.report.endpoints import DestinationInfo, SourceInfo
 from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.report.rows import NIL_UUID, Outcome, RowError, TableReport
-from vestige_migrate.source.ranges import KeySpan, Rows
+from vestige_migrate.source.read.ranges import KeySpan, Rows
 from vestige_migrate.workers.messages import RangeDone, RangeFault, RangeSplit, WorkerLost
 
 NODES = KeySpan("knowledge_nodes", 0)

@@ -13,11 +13,11 @@ from vestige_migrate.progress import Progress
 from vestige_migrate.report.endpoints import DestinationInfo, SourceInfo
 from vestige_migrate.report.rows import NIL_UUID, Outcome, RowError
 from vestige_migrate.report.verification import Difference, Kind, SearchCheck, VerifyReport
-from vestige_migrate.source.ranges import KeySpan, Range
+from vestige_migrate.source.read.ranges import KeySpan, Range
 from vestige_migrate.verify.keys import key_sum
 from vestige_migrate.verify.messages import BatchCompared, NeighboursFound, Queries
 from vestige_migrate.verify.neighbours import NEIGHBOURS, NeighbourSearch, merged, unit
-from vestige_migrate.verify.sample import _whole_words
+from vestige_migrate.verify.search_sample import _whole_words
 from vestige_migrate.verify.tally import VerifyTally
 from vestige_migrate.wire import field
 from vestige_migrate.workers.messages import RangeFault, WorkerLost

@@ -15,7 +15,7 @@ from multiprocess import Pipe
 from vestige_migrate.copy.job import CopyJob
 from vestige_migrate.copy.messages import ErrorsFound
 from vestige_migrate.errors import RangeFailed
-from vestige_migrate.source.ranges import KeySpan, Range, Rows
+from vestige_migrate.source.read.ranges import KeySpan, Range, Rows
 from vestige_migrate.verify.job import CompareJob
 from vestige_migrate.workers.engine import Ready, Waitable, WorkerHandle
 from vestige_migrate.workers.job import Job, WorkerConfig

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from vestige_migrate.cli import ending
+from vestige_migrate.cli import process_end as ending
 
 _INTERRUPTED = 130
 _COLLECT_EVERY = 20_000

@@ -13,7 +13,8 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from vestige_migrate import __version__
-from vestige_migrate.cli import copy, demo, ending, reembed, server, streams, verify
+from vestige_migrate.cli import copy, demo, reembed, server, streams, verify
+from vestige_migrate.cli import process_end as ending
 from vestige_migrate.cli.failures import (
     BAD_ARGUMENTS,
     DEBUG_FLAG,

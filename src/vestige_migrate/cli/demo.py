@@ -92,7 +92,7 @@ def _make_folder(where: Path) -> None:
 
 def _ask(url: str, console: Console) -> None:
     from vestige_migrate.demo.queries import KEYWORDS, by_nearness, by_words
-    from vestige_migrate.destination.reach import reach
+    from vestige_migrate.destination.connection.first_connection import reach
 
     with reach(url, "vestige-migrate demo") as connection:
         console.print(Text(f"\nby words ({KEYWORDS!r}):"))

@@ -8,9 +8,9 @@ from loguru import logger
 from rich.console import Console
 from rich.text import Text
 
-from vestige_migrate.cli.awaiting import awaiting_line
 from vestige_migrate.cli.counts import print_counts
 from vestige_migrate.cli.estimate_output import print_estimate
+from vestige_migrate.cli.reembed_line import awaiting_line
 from vestige_migrate.cli.streams import print_line
 from vestige_migrate.errors import PlanError
 from vestige_migrate.model_names import MINI_DIMENSION
@@ -18,8 +18,8 @@ from vestige_migrate.report.combined import CombinedReport
 from vestige_migrate.report.endpoints import USUAL_SCHEMA, DestinationInfo
 from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.report.rows import TableReport
-from vestige_migrate.source.counts import CACHES
-from vestige_migrate.source.lineage import is_newer_than_known
+from vestige_migrate.source.layout.lineage import is_newer_than_known
+from vestige_migrate.source.read.counts import CACHES
 
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
 SHOWN_ERRORS = 20

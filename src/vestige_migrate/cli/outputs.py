@@ -67,7 +67,7 @@ class RunFacts:
         return known | {"destination": {"url": url, **schema}}
 
     def _shown_url(self) -> str | None:
-        from vestige_migrate.destination.connect import display_url
+        from vestige_migrate.destination.connection.connect import display_url
         from vestige_migrate.destination.embedded import is_embedded
 
         if is_embedded(self.url):

@@ -9,20 +9,20 @@ from loguru import logger
 
 from vestige_migrate.copy.error_ledger import Cause
 from vestige_migrate.copy.tally import Tally
-from vestige_migrate.destination.archive import Archived, ArchiveRow, ArchiveWriter
+from vestige_migrate.destination.load.archive_table import Archived, ArchiveWriter
 from vestige_migrate.errors import SourceIncomplete, Stopped
 from vestige_migrate.limits import BATCH_BYTES
 from vestige_migrate.plan import SqliteToPostgresPlan
+from vestige_migrate.prepare.archive_rows import encode
 from vestige_migrate.prepare.destination import ReadyDestination
 from vestige_migrate.prepare.source import PreparedSource
 from vestige_migrate.progress import OnProgress, Progress
 from vestige_migrate.report.migration import MigrationReport
-from vestige_migrate.source import driver
-from vestige_migrate.source.archive import AnyRow, AnyTable
-from vestige_migrate.source.connect import open_source
-from vestige_migrate.source.counts import CACHES
-from vestige_migrate.source.vectors import unplaced_condition
-from vestige_migrate.wire.archive import row_json, row_key
+from vestige_migrate.source.layout.vectors import unplaced_condition
+from vestige_migrate.source.read.any_table import AnyTable
+from vestige_migrate.source.read.counts import CACHES
+from vestige_migrate.source.sqlite import driver
+from vestige_migrate.source.sqlite.connect import open_source
 
 
 class ArchivePhase:
@@ -98,8 +98,3 @@ class ArchivePhase:
         self._read[name] += read
         if self._on_progress is not None:
             self._on_progress(Progress("archive", sum(self._read.values()), sum(self._expected.values())))
-
-
-def encode(table: AnyTable, row: AnyRow) -> ArchiveRow:
-    """The row as the archive has it."""
-    return ArchiveRow(row_key(row.key, row.rowid), row_json(table.columns, row.values))

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from vestige_migrate.decode.ids import decode_uuid
 from vestige_migrate.decode.problem import BadValue, Raw
-from vestige_migrate.source.read import Row, read_by_key
-from vestige_migrate.source.select import TableSource
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.read.rows import Row, read_by_key
 from vestige_migrate.tables.base import Table
 
 

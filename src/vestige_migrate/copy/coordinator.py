@@ -15,7 +15,7 @@ import psycopg
 
 from vestige_migrate.copy.file_copy import FileCopy, FilesOfRun
 from vestige_migrate.copy.index_phase import IndexPhase
-from vestige_migrate.destination.faults import describe
+from vestige_migrate.destination.connection.faults import describe
 from vestige_migrate.errors import HostTooSmall, Interrupted, MigrationError, PlanError, Stopped
 from vestige_migrate.host_limits import describe_limit, limits_refuse
 from vestige_migrate.model import Embedder, ModelSignature
@@ -26,10 +26,10 @@ from vestige_migrate.prepare.source import found_source, prepared_source
 from vestige_migrate.progress import OnProgress
 from vestige_migrate.report.combined import CombinedReport
 from vestige_migrate.report.migration import MigrationReport
-from vestige_migrate.source import driver
-from vestige_migrate.source.connect import SourceFile
-from vestige_migrate.source.fate import which_fault
-from vestige_migrate.source.private import kept
+from vestige_migrate.source.file.mid_run_changes import which_fault
+from vestige_migrate.source.file.private_copies import kept
+from vestige_migrate.source.sqlite import driver
+from vestige_migrate.source.sqlite.connect import SourceFile
 from vestige_migrate.workers.processes import warm_up
 
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from vestige_migrate.decode.problem import Raw
-from vestige_migrate.destination.connect import Connection
-from vestige_migrate.destination.present import PresenceCheck
-from vestige_migrate.source.aggregates import SEPARATOR, split_rowids
-from vestige_migrate.source.chunks import can_read_chunks, join_keys
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.ranges import Range
-from vestige_migrate.source.read import Row, list_keys, list_rowids
-from vestige_migrate.source.select import TableSource
+from vestige_migrate.destination.connection.connect import Connection
+from vestige_migrate.destination.load.presence import PresenceCheck
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.read.aggregates import SEPARATOR, split_rowids
+from vestige_migrate.source.read.chunks import can_read_chunks, join_keys
+from vestige_migrate.source.read.ranges import Range
+from vestige_migrate.source.read.rows import Row, list_keys, list_rowids
 from vestige_migrate.tables.base import Refresh, Table
 from vestige_migrate.wire import field as wire
 from vestige_migrate.wire.block import Block

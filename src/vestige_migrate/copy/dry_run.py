@@ -10,17 +10,17 @@ from psycopg import sql
 from vestige_migrate.copy.companions import keys_of, read_companions
 from vestige_migrate.copy.difference import KeyAsker
 from vestige_migrate.decode.problem import Raw
-from vestige_migrate.destination.connect import Connection
-from vestige_migrate.destination.ours import ours, relation
-from vestige_migrate.destination.present import PresenceCheck
+from vestige_migrate.destination.connection.connect import Connection
+from vestige_migrate.destination.connection.table_names import ours, relation
+from vestige_migrate.destination.load.presence import PresenceCheck
 from vestige_migrate.prepare.destination import ReadyDestination
 from vestige_migrate.prepare.source import PreparedSource
 from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.report.rows import TableReport
-from vestige_migrate.source.ranges import plan_ranges
-from vestige_migrate.source.select import TableSource
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.read.ranges import plan_ranges
 from vestige_migrate.tables import TABLES
-from vestige_migrate.tables.lost import NONE_LOST, LostErrors
+from vestige_migrate.tables.unreadable_rows import NONE_LOST, LostErrors
 from vestige_migrate.wire import field
 from vestige_migrate.wire.column import uuids
 

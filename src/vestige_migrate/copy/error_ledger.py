@@ -10,7 +10,7 @@ from enum import StrEnum
 from loguru import logger
 
 from vestige_migrate.report.rows import NIL_UUID, Outcome, RowError
-from vestige_migrate.source.ranges import Range
+from vestige_migrate.source.read.ranges import Range
 
 _FOREIGN_KEY = "23503"
 

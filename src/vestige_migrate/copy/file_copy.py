@@ -23,10 +23,10 @@ from vestige_migrate.copy.long_vectors import say_outlook
 from vestige_migrate.copy.repeated_rows import RepeatedRows
 from vestige_migrate.copy.rows_deleted_later import RowsThatStayed
 from vestige_migrate.copy.tally import Tally
-from vestige_migrate.destination import registry, schema
-from vestige_migrate.destination.archive import create_archive
-from vestige_migrate.destination.faults import describe, is_session_lost
-from vestige_migrate.destination.search_function import keep_search_function
+from vestige_migrate.destination.connection.faults import describe, is_session_lost
+from vestige_migrate.destination.load.archive_table import create_archive
+from vestige_migrate.destination.schema import registry, schema
+from vestige_migrate.destination.schema.search_function import keep_search_function
 from vestige_migrate.errors import SourceIncomplete
 from vestige_migrate.plan import OnConflict, SqliteToPostgresPlan
 from vestige_migrate.prepare.destination import ReadyDestination
@@ -38,13 +38,13 @@ from vestige_migrate.progress import OnProgress, timed
 from vestige_migrate.report.estimate import Estimate
 from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.report.rows import RowError
-from vestige_migrate.source import driver
-from vestige_migrate.source.counts import count_dropped, count_rows, has_user, left_behind
-from vestige_migrate.source.layout import Mislabelled
-from vestige_migrate.source.select import TableSource
+from vestige_migrate.source.layout.layout import Mislabelled
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.read.counts import count_dropped, count_rows, has_user, left_behind
+from vestige_migrate.source.sqlite import driver
 from vestige_migrate.tables.base import BOOTSTRAP_USER
-from vestige_migrate.tables.lost import NONE_LOST, errors_of_lost, tables_of_lost
 from vestige_migrate.tables.overrides import Overrides
+from vestige_migrate.tables.unreadable_rows import NONE_LOST, errors_of_lost, tables_of_lost
 from vestige_migrate.workers.backlog import backoff_seconds
 
 if TYPE_CHECKING:

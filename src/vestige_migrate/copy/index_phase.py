@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from loguru import logger
 
 from vestige_migrate.copy.heartbeat import Heartbeat
-from vestige_migrate.destination import indexes, registry
-from vestige_migrate.destination.builds import Build, build_progress, run_builds
+from vestige_migrate.destination.indexes import build as indexes
+from vestige_migrate.destination.indexes.parallel_builds import Build, build_progress, run_builds
+from vestige_migrate.destination.schema import registry
 from vestige_migrate.plan import Indexes, SqliteToPostgresPlan
 from vestige_migrate.prepare.destination import ReadyDestination
 from vestige_migrate.progress import OnProgress, Progress

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from vestige_migrate.plan import OnConflict
-from vestige_migrate.source.layout import Layout
+from vestige_migrate.source.layout.layout import Layout
 from vestige_migrate.tables.overrides import Overrides
 from vestige_migrate.tables.shapes import OURS, Shapes
 from vestige_migrate.workers.job import Job, Send, WorkerConfig

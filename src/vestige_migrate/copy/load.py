@@ -13,17 +13,17 @@ from loguru import logger
 from vestige_migrate.copy.error_ledger import Cause
 from vestige_migrate.copy.job import CopyJob
 from vestige_migrate.copy.tally import Tally
-from vestige_migrate.destination.faults import describe
+from vestige_migrate.destination.connection.faults import describe
 from vestige_migrate.limits import BATCH_BYTES
 from vestige_migrate.plan import SqliteToPostgresPlan
 from vestige_migrate.prepare.destination import ReadyDestination
 from vestige_migrate.prepare.owner import check_owner
 from vestige_migrate.prepare.source import PreparedSource
-from vestige_migrate.source.ranges import Range, plan_ranges
-from vestige_migrate.source.select import TableSource
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.read.ranges import Range, plan_ranges
 from vestige_migrate.tables import PHASES
-from vestige_migrate.tables.lost import errors_of_lost
 from vestige_migrate.tables.overrides import Overrides
+from vestige_migrate.tables.unreadable_rows import errors_of_lost
 from vestige_migrate.verify.comparing_pool import ComparingPool
 from vestige_migrate.verify.job import CompareJob
 from vestige_migrate.workers.bisect import Bisector

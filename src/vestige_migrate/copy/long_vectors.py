@@ -6,10 +6,10 @@ import shlex
 
 from loguru import logger
 
-from vestige_migrate.destination.vector_index import Form, forms
+from vestige_migrate.destination.schema.vector_index import Form, forms
 from vestige_migrate.limits import MAX_DIMENSION
 from vestige_migrate.plan import Indexes, SqliteToPostgresPlan
-from vestige_migrate.source.layout import Layout
+from vestige_migrate.source.layout.layout import Layout
 
 _MORE = "docs/schema.md has how to search"
 

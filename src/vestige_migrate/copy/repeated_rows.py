@@ -18,22 +18,22 @@ from vestige_migrate.copy.error_ledger import Cause
 from vestige_migrate.copy.tally import Tally
 from vestige_migrate.decode.ids import spellings
 from vestige_migrate.decode.problem import Raw
-from vestige_migrate.destination.present import PresenceCheck
+from vestige_migrate.destination.load.presence import PresenceCheck
 from vestige_migrate.plan import OnConflict, SqliteToPostgresPlan
 from vestige_migrate.prepare.destination import ReadyDestination
 from vestige_migrate.prepare.source import PreparedSource
 from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.report.rows import RowError
 from vestige_migrate.report.verification import Kind
-from vestige_migrate.source.counts import has_user
-from vestige_migrate.source.ranges import Range, Rows
-from vestige_migrate.source.read import Row, list_keys, read_value_by_key
-from vestige_migrate.source.select import TableSource
-from vestige_migrate.source.unique import has_unique_key
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.layout.unique_keys import has_unique_key
+from vestige_migrate.source.read.counts import has_user
+from vestige_migrate.source.read.ranges import Range, Rows
+from vestige_migrate.source.read.rows import Row, list_keys, read_value_by_key
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Refresh, Table
-from vestige_migrate.tables.names import name_key
 from vestige_migrate.tables.other_content import other_content_kept
+from vestige_migrate.tables.row_names import name_key
 from vestige_migrate.verify.comparing_pool import ComparingPool
 from vestige_migrate.wire.field import NULL
 

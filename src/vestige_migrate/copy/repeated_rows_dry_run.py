@@ -9,9 +9,9 @@ from vestige_migrate.limits import BATCH_BYTES
 from vestige_migrate.prepare.source import PreparedSource
 from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.report.rows import RowError, TableReport
-from vestige_migrate.source.read import read_batches
-from vestige_migrate.source.select import TableSource
-from vestige_migrate.source.unique import has_unique_key, has_unusual_key
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.layout.unique_keys import has_unique_key, has_unusual_key
+from vestige_migrate.source.read.rows import read_batches
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Table
 from vestige_migrate.tables.other_content import other_content_kept
 from vestige_migrate.tables.shapes import Shapes

@@ -1,8 +1,9 @@
 """Rows that went in, and that a trigger of the destination's own took out again later: named, not counted as copied.
 
-Each batch is read back in its own transaction (`destination.write`). A trigger may still delete what an earlier batch
-brought, or another table: one that keeps the latest hundred rows, or that replaces schedules when an edge comes. So
-where rows went into a table with triggers, every row is asked for once more after the load, by the workers of `verify`.
+Each batch is read back in its own transaction (`destination.load.batch_writer`). A trigger may still delete what an
+earlier batch brought, or another table: one that keeps the latest hundred rows, or that replaces schedules when an edge
+comes. So where rows went into a table with triggers, every row is asked for once more after the load, by the workers
+of `verify`.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from collections.abc import Callable, Mapping
 from loguru import logger
 
 from vestige_migrate.copy.tally import Tally
-from vestige_migrate.destination.triggers import triggers_of
+from vestige_migrate.destination.load.row_triggers import triggers_of
 from vestige_migrate.plan import SqliteToPostgresPlan
 from vestige_migrate.prepare.destination import ReadyDestination
 from vestige_migrate.prepare.source import PreparedSource
 from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.report.rows import Outcome, RowError
 from vestige_migrate.report.verification import Kind
-from vestige_migrate.source.ranges import plan_ranges
-from vestige_migrate.source.select import TableSource
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.read.ranges import plan_ranges
 from vestige_migrate.verify.comparing_pool import ComparingPool
 
 _MESSAGE = "went in, and is not there any more: a trigger of the destination's own deleted it, or another program did"

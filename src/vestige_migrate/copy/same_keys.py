@@ -10,11 +10,11 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from vestige_migrate.source.aggregates import SEPARATOR, split_rowids
-from vestige_migrate.source.chunks import can_read_chunks, join_keys
-from vestige_migrate.source.ranges import Range, plan_ranges
-from vestige_migrate.source.read import list_keys
-from vestige_migrate.source.select import TableSource
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.read.aggregates import SEPARATOR, split_rowids
+from vestige_migrate.source.read.chunks import can_read_chunks, join_keys
+from vestige_migrate.source.read.ranges import Range, plan_ranges
+from vestige_migrate.source.read.rows import list_keys
 from vestige_migrate.tables.base import Table
 from vestige_migrate.wire import field
 from vestige_migrate.wire.column import texts, uuids

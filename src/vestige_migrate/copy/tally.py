@@ -15,7 +15,7 @@ from vestige_migrate.errors import TooManyErrors
 from vestige_migrate.progress import OnProgress, Progress
 from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.report.rows import RowError, TableReport
-from vestige_migrate.source.ranges import Range
+from vestige_migrate.source.read.ranges import Range
 from vestige_migrate.tables import TABLES
 from vestige_migrate.workers.messages import Message, RangeDone, RangeFault, RangeSplit, RowGivenUp, WorkerLost
 

@@ -10,14 +10,14 @@ from vestige_migrate.copy.companions import keys_of, read_companions
 from vestige_migrate.copy.difference import Answer, KeyAsker
 from vestige_migrate.copy.job import CopyJob
 from vestige_migrate.copy.messages import BatchDone, ErrorsFound
-from vestige_migrate.destination.write import TableWriter, Written
+from vestige_migrate.destination.load.batch_writer import TableWriter, Written
 from vestige_migrate.plan import OnConflict
 from vestige_migrate.report.rows import RowError
-from vestige_migrate.source.chunks import ChunkReader, can_read_chunks, text_columns
-from vestige_migrate.source.ranges import Range
-from vestige_migrate.source.read import Row, cover_rowids, read_batches
-from vestige_migrate.source.sample import draw_rowids
-from vestige_migrate.source.select import TableSource
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.read.chunks import ChunkReader, can_read_chunks, text_columns
+from vestige_migrate.source.read.ranges import Range
+from vestige_migrate.source.read.rows import Row, cover_rowids, read_batches
+from vestige_migrate.source.sqlite.rowid_sample import draw_rowids
 from vestige_migrate.tables.base import Table
 from vestige_migrate.tables.encoder import BatchEncoder
 from vestige_migrate.tables.plain import PlainEncoder, PlainRows

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vestige_migrate.destination.memory import HnswMemory, MemoryLimits, choose_memory
-from vestige_migrate.destination.pace import Pace
-from vestige_migrate.destination.vector_index import Form
+from vestige_migrate.destination.indexes.hnsw_memory import HnswMemory, MemoryLimits, choose_memory
+from vestige_migrate.destination.schema.vector_index import Form
 from vestige_migrate.estimate import rates
+from vestige_migrate.estimate.server_speed import Pace
 from vestige_migrate.report.estimate import Estimate, HnswEstimate, Span
 
 _REMOTE_CORES = 2

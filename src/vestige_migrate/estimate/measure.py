@@ -6,20 +6,21 @@ from collections.abc import Mapping
 
 from psycopg import sql
 
-from vestige_migrate.destination import indexes, registry
-from vestige_migrate.destination.connect import Connection
-from vestige_migrate.destination.memory import is_local, read_limits
-from vestige_migrate.destination.ours import ours, relation
-from vestige_migrate.destination.pace import measure_pace
-from vestige_migrate.destination.vector_index import Form, forms_here
+from vestige_migrate.destination.connection.connect import Connection
+from vestige_migrate.destination.connection.table_names import ours, relation
+from vestige_migrate.destination.indexes import build as indexes
+from vestige_migrate.destination.indexes.hnsw_memory import is_local, read_limits
+from vestige_migrate.destination.schema import registry
+from vestige_migrate.destination.schema.vector_index import Form, forms_here
 from vestige_migrate.estimate.figures import Conditions, Work, estimate
+from vestige_migrate.estimate.server_speed import measure_pace
 from vestige_migrate.plan import Indexes, SqliteToPostgresPlan, usable_cpus
 from vestige_migrate.prepare.destination import ReadyDestination
 from vestige_migrate.prepare.source import PreparedSource
 from vestige_migrate.report.estimate import Estimate
 from vestige_migrate.report.migration import MigrationReport
-from vestige_migrate.source.select import TableSource
-from vestige_migrate.source.size import any_row_size, file_bytes, row_size
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.read.row_sizes import any_row_size, file_bytes, row_size
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.knowledge_nodes import TABLE as MEMORIES
 

@@ -1,12 +1,12 @@
 """What work costs, in CPU seconds on the machine that it was measured on, and how that becomes a span of time.
 
 Measured on 2 cores of an AMD EPYC (virtual), PostgreSQL 18.4, pgvector 0.8.5, 1,000 to 100,000 memories of 256, 768 and
-1536 dimensions (docs/workers.md). A server that is quicker or slower shows it in what `destination.pace` measures.
+1536 dimensions (docs/workers.md). A server that is quicker or slower shows it in what `estimate.server_speed` measures.
 """
 
 from __future__ import annotations
 
-from vestige_migrate.destination.vector_index import Form
+from vestige_migrate.destination.schema.vector_index import Form
 from vestige_migrate.report.estimate import Span
 
 _MICRO = 1e-6

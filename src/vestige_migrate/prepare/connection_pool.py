@@ -7,9 +7,9 @@ from typing import Any, Self
 
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from vestige_migrate.destination.connect import connection_string, prepare_session, watch
-from vestige_migrate.destination.server import WrongServer, settle
-from vestige_migrate.destination.watched import WatchedConnection
+from vestige_migrate.destination.connection.connect import connection_string, prepare_session, watch
+from vestige_migrate.destination.connection.server_identity import WrongServer, settle
+from vestige_migrate.destination.connection.watched_connection import WatchedConnection
 from vestige_migrate.plan import SqliteToPostgresPlan
 from vestige_migrate.prepare.session import MainSession
 

@@ -9,28 +9,28 @@ from pathlib import Path
 
 from loguru import logger
 
-from vestige_migrate.destination import embedded, extension, indexes, new_tables, registry, rights, schema
-from vestige_migrate.destination.archive import check_archive
-from vestige_migrate.destination.connect import (
-    Connection,
-    display_reached,
-    parse_url,
-)
-from vestige_migrate.destination.reach import check_second, looking_at
-from vestige_migrate.destination.schema import ServerInfo
-from vestige_migrate.destination.server import Home
-from vestige_migrate.destination.shape import check_shape
-from vestige_migrate.destination.target import Target, other_copies
-from vestige_migrate.destination.touch import check_touching
+from vestige_migrate.destination import embedded
+from vestige_migrate.destination.connection.connect import Connection, display_reached, parse_url
+from vestige_migrate.destination.connection.first_connection import check_second, looking_at
+from vestige_migrate.destination.connection.server_identity import Home
+from vestige_migrate.destination.connection.target_schema import Target, other_copies
+from vestige_migrate.destination.indexes import build as indexes
+from vestige_migrate.destination.load.archive_table import check_archive
+from vestige_migrate.destination.load.updated_at_trigger import check_touching
+from vestige_migrate.destination.schema import new_tables, registry, schema
+from vestige_migrate.destination.schema import pgvector_extension as extension
+from vestige_migrate.destination.schema.schema import ServerInfo
+from vestige_migrate.destination.schema.schema_check import check_shape
 from vestige_migrate.errors import DestinationUnusable, PlanError, Refused
 from vestige_migrate.model import ModelSignature
 from vestige_migrate.paths import shown
 from vestige_migrate.places import default_server_directory
 from vestige_migrate.plan import SqliteToPostgresPlan
+from vestige_migrate.prepare import rights
 from vestige_migrate.prepare.connection_pool import CoordinatorPool
 from vestige_migrate.prepare.session import MainSession
 from vestige_migrate.report.endpoints import USUAL_SCHEMA, DestinationInfo
-from vestige_migrate.source.layout import Layout
+from vestige_migrate.source.layout.layout import Layout
 from vestige_migrate.tables.shapes import OURS, Shapes
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
-from vestige_migrate.destination.registry import UNNAMED
+from vestige_migrate.destination.schema.registry import UNNAMED
 from vestige_migrate.errors import PlanError, SourcesMismatch
 from vestige_migrate.model import ModelSignature
 from vestige_migrate.prepare.source import FoundSource, PreparedSource
-from vestige_migrate.source.layout import Layout
+from vestige_migrate.source.layout.layout import Layout
 
 
 def check_sources(found: Sequence[FoundSource]) -> None:

@@ -12,16 +12,16 @@ from psycopg import sql
 
 from vestige_migrate.decode.ids import decode_uuid
 from vestige_migrate.decode.problem import BadValue
-from vestige_migrate.destination.connect import Connection
-from vestige_migrate.destination.ours import ours, relation
-from vestige_migrate.destination.read_back import naming, not_kept
-from vestige_migrate.destination.write import TableWriter
+from vestige_migrate.destination.connection.connect import Connection
+from vestige_migrate.destination.connection.table_names import ours, relation
+from vestige_migrate.destination.load.batch_writer import TableWriter
+from vestige_migrate.destination.schema.read_back import naming, not_kept
 from vestige_migrate.errors import WriteNotKept
 from vestige_migrate.limits import BATCH_BYTES
 from vestige_migrate.prepare.source import PreparedSource
 from vestige_migrate.report.rows import RowError
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.read import read_batches
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.read.rows import read_batches
 from vestige_migrate.tables import users
 from vestige_migrate.tables.base import BOOTSTRAP_USER
 

@@ -11,11 +11,11 @@ from psycopg import sql
 
 from vestige_migrate.decode.ids import decode_uuid
 from vestige_migrate.decode.problem import BadValue
-from vestige_migrate.destination.connect import Connection
-from vestige_migrate.destination.ours import ours
-from vestige_migrate.source.awaiting import Reason
-from vestige_migrate.source.counts import awaiting_reembed
-from vestige_migrate.source.layout import Layout
+from vestige_migrate.destination.connection.connect import Connection
+from vestige_migrate.destination.connection.table_names import ours
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.read.counts import awaiting_reembed
+from vestige_migrate.source.read.reembed import Reason
 
 
 def count_awaiting(source: sqlite3.Connection, layout: Layout, destination: Connection | None) -> Counter[str]:

@@ -8,14 +8,14 @@ from contextlib import suppress
 import psycopg
 from loguru import logger
 
-from vestige_migrate.destination import schema
-from vestige_migrate.destination.connect import connect, watch
-from vestige_migrate.destination.faults import is_transient
-from vestige_migrate.destination.reach import reach
-from vestige_migrate.destination.reconnect import PATIENCE_SECONDS, ServerAway, connect_patiently
-from vestige_migrate.destination.schema import LockHolder
-from vestige_migrate.destination.server import Home, check_successor, identify, pin
-from vestige_migrate.destination.watched import WatchedConnection, brisk
+from vestige_migrate.destination.connection.connect import connect, watch
+from vestige_migrate.destination.connection.faults import is_transient
+from vestige_migrate.destination.connection.first_connection import reach
+from vestige_migrate.destination.connection.reconnect import PATIENCE_SECONDS, ServerAway, connect_patiently
+from vestige_migrate.destination.connection.server_identity import Home, check_successor, identify, pin
+from vestige_migrate.destination.connection.watched_connection import WatchedConnection, brisk
+from vestige_migrate.destination.schema import schema
+from vestige_migrate.destination.schema.schema import LockHolder
 from vestige_migrate.errors import DestinationBusy, Stopped
 
 _LOCK_PAUSE_SECONDS = 1.0

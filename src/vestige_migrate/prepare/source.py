@@ -18,14 +18,17 @@ from vestige_migrate.paths import shown
 from vestige_migrate.plan import OnConflict, SqliteToPostgresPlan
 from vestige_migrate.report.endpoints import PortableInfo, ScopeInfo, SourceInfo
 from vestige_migrate.shared_folders import is_root, others_can_exchange
-from vestige_migrate.source import driver
-from vestige_migrate.source.connect import SourceFile, open_source
-from vestige_migrate.source.fate import Witnesses, describe_fault, what_happened
-from vestige_migrate.source.find import FileState, file_state, find_source
-from vestige_migrate.source.inspect import damaged, inspect_source
-from vestige_migrate.source.kind import companion
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.lineage import (
+from vestige_migrate.source.file.find import FileState, file_state, find_source
+from vestige_migrate.source.file.mid_run_changes import Witnesses, describe_fault, what_happened
+from vestige_migrate.source.file.oddities import describe
+from vestige_migrate.source.file.other_names import other_name
+from vestige_migrate.source.file.salvage import LostRow
+from vestige_migrate.source.file.scope import check_scope, keep_scope
+from vestige_migrate.source.file.snapshot import no_snapshot, take_snapshot
+from vestige_migrate.source.file.upgrade import upgrade, upgrade_in_place
+from vestige_migrate.source.layout.inspect import damaged, inspect_source
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.lineage import (
     FORK,
     NEWEST_KNOWN,
     check_readable,
@@ -34,14 +37,11 @@ from vestige_migrate.source.lineage import (
     is_readable,
     strange,
 )
-from vestige_migrate.source.names import other_name
-from vestige_migrate.source.oddities import describe
-from vestige_migrate.source.portable import Portable, is_json, unpacked
-from vestige_migrate.source.portable_tables import lacking
-from vestige_migrate.source.salvage import LostRow
-from vestige_migrate.source.scope import check_scope, keep_scope
-from vestige_migrate.source.snapshot import no_snapshot, take_snapshot
-from vestige_migrate.source.upgrade import upgrade, upgrade_in_place
+from vestige_migrate.source.portable.archive import Portable, is_json, unpacked
+from vestige_migrate.source.portable.tables import lacking
+from vestige_migrate.source.sqlite import driver
+from vestige_migrate.source.sqlite.connect import SourceFile, open_source
+from vestige_migrate.source.sqlite.file_kind import companion
 from vestige_migrate.vestige4 import lives_on
 
 

@@ -28,7 +28,7 @@ class MigrationReport:
     left_behind: dict[str, int] = field(default_factory=dict)
     awaiting_reembed: int = 0
     awaiting_reasons: dict[str, int] = field(default_factory=dict)
-    """The same, by the reason why no vector of the memory came over (`source.awaiting.Reason`)."""
+    """The same, by the reason why no vector of the memory came over (`source.read.reembed.Reason`)."""
     mislabelled_vectors: dict[str, int] = field(default_factory=dict)
     """Vectors of the source whose label is known to be wrong, by that label; they do not come over."""
     shortened_vectors: int = 0

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from vestige_migrate.model import ModelSignature
-from vestige_migrate.report.archive import ArchiveComparison
+from vestige_migrate.report.archive_comparison import ArchiveComparison
 from vestige_migrate.report.endpoints import DestinationInfo, SourceInfo
 from vestige_migrate.report.rows import COUNTERS, RowError
 
@@ -169,7 +169,7 @@ class VerifyReport:
     awaiting_reembed: int = 0
     """Memories without a vector in the destination, which should have one: see `awaiting_reasons`."""
     awaiting_reasons: dict[str, int] = field(default_factory=dict)
-    """The same, by the reason why no vector of the memory came over (`source.awaiting.Reason`)."""
+    """The same, by the reason why no vector of the memory came over (`source.read.reembed.Reason`)."""
     missing_indexes: list[str] = field(default_factory=list)
     """Indexes of ours that the destination lacks: slower, and no difference (`copy --indexes none`)."""
     search: SearchCheck | None = None

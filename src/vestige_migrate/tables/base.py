@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import LiteralString
 
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.select import TableSource
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.tables.encoders import MakeEncoder
 
 BOOTSTRAP_USER = "00000000-0000-0000-0000-000000000001"
@@ -129,6 +129,10 @@ class Table:
     refresh: Refresh | None = None
     named_by: tuple[str, ...] = ()
     stored: Stored | None = None
+    unique: str | None = None
+    """A column besides the key whose values PostgreSQL keeps apart."""
+    checked: str | None = None
+    """A column whose values a CHECK constraint names."""
 
     def refresh_from(self, source: TableSource) -> Refresh | None:
         """The refresh rule; None where there is none, or where the source lacks the column that decides."""
@@ -170,7 +174,7 @@ def plain_source(
     None where the file has no such table, or one without the key: a table that only shares the name stays behind.
     Its other columns are kept under `metadata.sqlite` where the destination table has metadata, else they are dropped.
     """
-    from vestige_migrate.source.select import column as expression
+    from vestige_migrate.source.sqlite.quoting import column as expression
 
     if not all(layout.has(physical, renamed.get(name, name)) for name in key):
         return None

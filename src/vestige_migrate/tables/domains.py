@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.select import TableSource
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.tables import columns, encoders
 from vestige_migrate.tables.base import Column, Table, plain_source, with_nothing
 from vestige_migrate.wire import field

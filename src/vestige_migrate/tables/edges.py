@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.select import TableSource, quote_text
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.sqlite.quoting import quote_text
 from vestige_migrate.tables import columns
 from vestige_migrate.tables.base import Parent, Refresh, Table, plain_source
 

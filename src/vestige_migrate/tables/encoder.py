@@ -9,14 +9,14 @@ from datetime import datetime
 from vestige_migrate.decode.ids import quote_id
 from vestige_migrate.decode.problem import UNSET, BadValue, Raw
 from vestige_migrate.report.rows import Outcome, RowError
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.select import TableSource
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.tables.base import Column, Null, Special, Table
-from vestige_migrate.tables.names import name_key
+from vestige_migrate.tables.row_names import name_key
 from vestige_migrate.wire import field
 from vestige_migrate.wire.batch import Batch
 from vestige_migrate.wire.column import Fields, Values
-from vestige_migrate.wire.extras import merge_extras
+from vestige_migrate.wire.metadata_extras import merge_extras
 
 Found = tuple[int, int, BadValue]
 """(row, column, problem)."""

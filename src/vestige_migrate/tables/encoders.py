@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from vestige_migrate.decode.problem import BadValue, Raw
 from vestige_migrate.model_names import MINI, MINI_DIMENSION
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.vectors import MISLABELLED, NO_VECTOR, OTHER_MODEL
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.vectors import MISLABELLED, NO_VECTOR, OTHER_MODEL
 from vestige_migrate.wire import field
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.select import TableSource
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.tables import columns
 from vestige_migrate.tables.base import Parent, Table, plain_source
 
@@ -30,4 +30,5 @@ TABLE = Table(
         Parent("user_id", "users", "id", "group_memberships_user_id_fkey"),
         Parent("group_id", "groups", "id", "group_memberships_group_id_fkey"),
     ),
+    checked="role",
 )

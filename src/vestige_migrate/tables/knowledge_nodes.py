@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from uuid import UUID
 
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.select import TableSource, column
-from vestige_migrate.source.tags import first_tag
-from vestige_migrate.source.vectors import vector_source
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.layout.tags import first_tag
+from vestige_migrate.source.layout.vectors import vector_source
+from vestige_migrate.source.sqlite.quoting import column
 from vestige_migrate.tables import columns, encoders, scheduling
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Column, Form, Null, Parent, Refresh, Table
 from vestige_migrate.wire import field
@@ -109,4 +110,5 @@ TABLE = Table(
         columns=tuple(item.name for item in COLUMNS if item.name != "id"),
         companion=scheduling.TABLE.name,
     ),
+    checked="visibility",
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from vestige_migrate.source.layout import Layout
+from vestige_migrate.source.layout.layout import Layout
 from vestige_migrate.tables import knowledge_nodes
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Column, Null, Table
 from vestige_migrate.wire import field

@@ -17,7 +17,9 @@ from typing import Any, NamedTuple
 
 from vestige_migrate.decode.vector import FLOAT_BYTES
 from vestige_migrate.limits import MAX_DIMENSION
-from vestige_migrate.source.aggregates import (
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.read.aggregates import (
     NULL,
     SEPARATOR,
     count_of_length,
@@ -27,8 +29,7 @@ from vestige_migrate.source.aggregates import (
     rowids,
     split_rowids,
 )
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.select import TableSource, column
+from vestige_migrate.source.sqlite.quoting import column
 from vestige_migrate.tables.base import Column, Form, Null, Special, Table
 from vestige_migrate.wire import field, plain
 from vestige_migrate.wire.batch import Fields

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.select import TableSource
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.tables import columns
 from vestige_migrate.tables.base import Parent, Table, plain_source, with_nothing
 

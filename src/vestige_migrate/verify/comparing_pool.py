@@ -8,7 +8,7 @@ from loguru import logger
 
 from vestige_migrate.plan import SqliteToPostgresPlan
 from vestige_migrate.report.verification import Difference
-from vestige_migrate.source.ranges import Range
+from vestige_migrate.source.read.ranges import Range
 from vestige_migrate.verify.messages import BatchCompared
 from vestige_migrate.workers.bisect import Bisector
 from vestige_migrate.workers.job import WorkerConfig

@@ -14,9 +14,7 @@ from uuid import UUID, uuid4
 import psycopg
 from loguru import logger
 
-from vestige_migrate.destination.compare import count_and_sum, repeated_keys
-from vestige_migrate.destination.faults import describe
-from vestige_migrate.destination.structure import Structure
+from vestige_migrate.destination.connection.faults import describe
 from vestige_migrate.errors import HostTooSmall, Interrupted, MigrationError, SourceIncomplete, Stopped
 from vestige_migrate.host_limits import describe_limit, limits_refuse
 from vestige_migrate.limits import BATCH_BYTES
@@ -26,30 +24,32 @@ from vestige_migrate.prepare.owner import find_owner
 from vestige_migrate.prepare.reembed_count import count_awaiting
 from vestige_migrate.prepare.source import PreparedSource, found_source, prepared_source
 from vestige_migrate.progress import OnProgress, Progress, timed
-from vestige_migrate.report.archive import ArchiveDemand
+from vestige_migrate.report.archive_comparison import ArchiveDemand
 from vestige_migrate.report.rows import NIL_UUID
 from vestige_migrate.report.verification import Difference, Kind, VerifyReport
-from vestige_migrate.source import driver
-from vestige_migrate.source.counts import count_rows
-from vestige_migrate.source.fate import which_fault
-from vestige_migrate.source.private import kept
-from vestige_migrate.source.ranges import Range, plan_ranges
-from vestige_migrate.source.select import TableSource
+from vestige_migrate.source.file.mid_run_changes import which_fault
+from vestige_migrate.source.file.private_copies import kept
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.read.counts import count_rows
+from vestige_migrate.source.read.ranges import Range, plan_ranges
+from vestige_migrate.source.sqlite import driver
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Table
-from vestige_migrate.tables.lost import NONE_LOST, errors_of_lost
 from vestige_migrate.tables.other_content import other_content_kept
 from vestige_migrate.tables.overrides import Overrides
 from vestige_migrate.tables.shapes import Shapes
-from vestige_migrate.verify.archive import ArchiveCheck
+from vestige_migrate.tables.unreadable_rows import NONE_LOST, errors_of_lost
+from vestige_migrate.verify.archive_check import ArchiveCheck
 from vestige_migrate.verify.destination import OpenDestination, as_open, open_destination
-from vestige_migrate.verify.extras import Side, count_ids, find_extras
+from vestige_migrate.verify.extra_rows import Side, count_ids, find_extras
 from vestige_migrate.verify.job import CompareJob
 from vestige_migrate.verify.keys import key_id
 from vestige_migrate.verify.messages import Queries
-from vestige_migrate.verify.registry import registry_differences
-from vestige_migrate.verify.sample import Sample, draw_sample
-from vestige_migrate.verify.search import check_search
+from vestige_migrate.verify.registry_check import registry_differences
+from vestige_migrate.verify.row_digests import count_and_sum, repeated_keys
+from vestige_migrate.verify.schema_structure import Structure
+from vestige_migrate.verify.search_check import check_search
+from vestige_migrate.verify.search_sample import Sample, draw_sample
 from vestige_migrate.verify.tally import VerifyTally, log_findings
 from vestige_migrate.workers.job import WorkerConfig
 from vestige_migrate.workers.pool import WorkerPool

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from vestige_migrate.source.layout import Layout
+from vestige_migrate.source.layout.layout import Layout
 from vestige_migrate.tables.overrides import Overrides
 from vestige_migrate.tables.shapes import Shapes
 from vestige_migrate.verify.messages import Queries

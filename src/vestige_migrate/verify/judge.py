@@ -10,16 +10,16 @@ import psycopg
 from psycopg import errors
 
 from vestige_migrate.decode.ids import spellings
-from vestige_migrate.destination.connect import Connection
-from vestige_migrate.destination.spare import spare
-from vestige_migrate.destination.trial import UNIQUE, Trial, objection
+from vestige_migrate.destination.connection.connect import Connection
+from vestige_migrate.destination.load.droppable_values import spare
 from vestige_migrate.report.rows import Outcome, RowError
-from vestige_migrate.source.counts import is_any_stale
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.read import read_by_key
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.read.counts import is_any_stale
+from vestige_migrate.source.read.rows import read_by_key
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import Parent, Table
 from vestige_migrate.tables.encoder import BatchEncoder
+from vestige_migrate.verify.row_acceptance import Trial, objection
 from vestige_migrate.wire import field
 
 RowFields = tuple[bytes, ...]
@@ -47,7 +47,7 @@ class Judge:
         for parent in reversed(self._table.parents):  # the copy names the last one of several
             self._find_orphans(parent, rows, ids, found)
         self._find_refused(rows, ids, found)
-        unique = UNIQUE.get(self._table.name)
+        unique = self._table.unique
         if unique is not None:
             at = self._table.index(unique)
             for row in self._trial.taken([fields[at] for fields in rows]) - found.keys():

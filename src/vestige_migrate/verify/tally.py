@@ -11,7 +11,7 @@ from loguru import logger
 from vestige_migrate.progress import OnProgress, Progress
 from vestige_migrate.report.rows import Outcome, RowError
 from vestige_migrate.report.verification import Difference, Kind, TableComparison, VerifyReport
-from vestige_migrate.source.ranges import Range
+from vestige_migrate.source.read.ranges import Range
 from vestige_migrate.verify.messages import BatchCompared, NeighboursFound
 from vestige_migrate.verify.neighbours import Nearest, merged
 from vestige_migrate.workers.messages import Message, RangeFault, WorkerLost

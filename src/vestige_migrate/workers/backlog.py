@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from vestige_migrate.source.ranges import Range
+from vestige_migrate.source.read.ranges import Range
 
 FIRST_BACKOFF_SECONDS = 1.0
 BACKOFF_FACTOR = 2.5

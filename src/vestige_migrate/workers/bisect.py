@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 
 from vestige_migrate.report.rows import NIL_UUID, Outcome, RowError
-from vestige_migrate.source.ranges import Range, Rows
-from vestige_migrate.source.read import list_keys, list_rowids
-from vestige_migrate.source.select import TableSource
-from vestige_migrate.tables.names import name_key
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.read.ranges import Range, Rows
+from vestige_migrate.source.read.rows import list_keys, list_rowids
+from vestige_migrate.tables.row_names import name_key
 from vestige_migrate.tables.shapes import Shapes
 
 KILLS_OF_A_RANGE = 3

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from vestige_migrate.source.ranges import Range, Rows
+from vestige_migrate.source.read.ranges import Range, Rows
 
 INDEPENDENT_LOSSES = 4
 """So many ranges without a row in common that lose their workers again and again, and nothing gets done between: no

@@ -2,7 +2,8 @@
 
 Three things look alike from outside. A process that is stopped, or hangs in the kernel, gives no sign of life. One that
 hangs in a read of the source (a disk or a file server that does not answer) gives signs, and neither computes nor
-reads. One that waits for the server gives signs and says so: it is `destination.watched` that asks the server then.
+reads. One that waits for the server gives signs and says so: it is `destination.connection.watched_connection` that
+asks the server then.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vestige_migrate.source.connect import BUSY_TIMEOUT_SECONDS
+from vestige_migrate.source.sqlite.connect import BUSY_TIMEOUT_SECONDS
 from vestige_migrate.workers.messages import Alive
 
 LOOK_EVERY_SECONDS = 1.0

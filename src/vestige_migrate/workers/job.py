@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from vestige_migrate.destination.server import Home
-from vestige_migrate.source.connect import SourceFile
+from vestige_migrate.destination.connection.server_identity import Home
+from vestige_migrate.source.sqlite.connect import SourceFile
 from vestige_migrate.workers.messages import Message, Sign
 
 if TYPE_CHECKING:

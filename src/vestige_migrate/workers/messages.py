@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vestige_migrate.report.rows import RowError
-from vestige_migrate.source.ranges import Range
+from vestige_migrate.source.read.ranges import Range
 
 
 @dataclass(frozen=True)

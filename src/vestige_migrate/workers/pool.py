@@ -11,7 +11,7 @@ from typing import Protocol
 from loguru import logger
 
 from vestige_migrate.errors import HostKillsWorkers, HostTooSmall, RangeFailed
-from vestige_migrate.source.ranges import KeySpan, Range, Rows
+from vestige_migrate.source.read.ranges import KeySpan, Range, Rows
 from vestige_migrate.workers.backlog import Backlog, backoff_seconds
 from vestige_migrate.workers.bisect import KILLS_OF_A_RANGE, Bisector, kills_allowed
 from vestige_migrate.workers.engine import Engine, NotStarted, WorkerHandle

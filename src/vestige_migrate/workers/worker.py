@@ -13,13 +13,13 @@ import multiprocess
 import psycopg
 from multiprocess.connection import wait
 
-from vestige_migrate.destination.connect import Connection, connect
-from vestige_migrate.destination.faults import describe, is_transient
-from vestige_migrate.destination.reconnect import ServerAway, connect_patiently
-from vestige_migrate.source import driver
-from vestige_migrate.source.connect import open_source
-from vestige_migrate.source.fate import describe_fault, is_locked
-from vestige_migrate.source.ranges import Range
+from vestige_migrate.destination.connection.connect import Connection, connect
+from vestige_migrate.destination.connection.faults import describe, is_transient
+from vestige_migrate.destination.connection.reconnect import ServerAway, connect_patiently
+from vestige_migrate.source.file.mid_run_changes import describe_fault, is_locked
+from vestige_migrate.source.read.ranges import Range
+from vestige_migrate.source.sqlite import driver
+from vestige_migrate.source.sqlite.connect import open_source
 from vestige_migrate.workers import channel
 from vestige_migrate.workers.job import Send, WorkerConfig
 from vestige_migrate.workers.messages import (
