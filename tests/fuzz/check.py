@@ -141,7 +141,7 @@ def repeated_ids(path: Path) -> set[tuple[str, str]]:
         layout = inspect_source(connection, path)
         connection.text_factory = tolerant_text
         for name, table in TABLES.items():
-            source = table.find_source(layout)
+            source = table.source_in(layout)
             if source is None:
                 continue
             rows: list[tuple[Raw, ...]] = connection.execute(

@@ -84,7 +84,7 @@ def _fill(connection: sqlite3.Connection, chance: random.Random) -> None:
 
 
 def _encode_all(connection: sqlite3.Connection, layout: Layout, table: Table, chance: random.Random) -> Iterator[str]:
-    source = table.find_source(layout)
+    source = table.source_in(layout)
     assert source is not None
     encoder = BatchEncoder(table, source, layout, RUN_START)
     expected = _ROUND_ROWS // len(TABLES)

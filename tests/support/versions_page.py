@@ -98,7 +98,7 @@ def _marks() -> list[str]:
 
 
 def _sources(layout: Layout) -> dict[str, TableSource]:
-    return {name: found for name, table in TABLES.items() if (found := table.find_source(layout))}
+    return {name: found for name, table in TABLES.items() if (found := table.source_in(layout))}
 
 
 def _place(layout: Layout) -> list[str]:

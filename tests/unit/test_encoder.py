@@ -80,7 +80,7 @@ GOOD: dict[str, dict[str, Raw]] = {
 
 def encode(table: str, *rows: dict[str, Raw], layout: Layout = LAYOUT) -> Batch:
     """A batch of rows; each is the good row with the given values instead."""
-    source = TABLES[table].find_source(layout)
+    source = TABLES[table].source_in(layout)
     assert source is not None
     names = [name for name in (*TABLES[table].column_names, *EXTRAS) if name in layout.tables[table]]
     selected = [tuple({**GOOD[table], **row}[name] for name in names) for row in rows]

@@ -79,7 +79,7 @@ class Reading:
     def __init__(self, connection: sqlite3.Connection, table: Table) -> None:
         self.connection = connection
         self.table = table
-        source = table.find_source(LAYOUT)
+        source = table.source_in(LAYOUT)
         assert source is not None
         self.source: TableSource = source
 
@@ -293,7 +293,7 @@ def test_many_distinct_and_long_values_are_not_kept(monkeypatch: pytest.MonkeyPa
 
 def test_a_table_without_its_own_columns_gets_defaults() -> None:
     layout = Layout({"knowledge_nodes": ("id", "content", "created_at", "updated_at")}, 1, "plan", None)
-    source = TABLES["knowledge_nodes"].find_source(layout)
+    source = TABLES["knowledge_nodes"].source_in(layout)
     assert source is not None
     with table_with("knowledge_nodes", [{}, {}]) as reading:
         texts = text_columns(reading.connection, "knowledge_nodes")

@@ -97,7 +97,7 @@ def test_metadata_counts_towards_a_batch_in_every_table(connection: sqlite3.Conn
     """A batch ends at its bytes wherever rows can be wide (specification, section 1, --batch-size)."""
     names = TABLES[table].column_names
     layout = Layout({table: names}, 15, "plan")
-    source = TABLES[table].find_source(layout)
+    source = TABLES[table].source_in(layout)
     assert source is not None
     connection.execute(f"CREATE TABLE {table} ({', '.join(names)})")
     connection.executemany(f"INSERT INTO {table} (metadata) VALUES (?)", [("x" * 1000,)] * 20)

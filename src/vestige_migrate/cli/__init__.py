@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from vestige_migrate.cli import process_end as ending
+from vestige_migrate.cli import process_end
 
 _INTERRUPTED = 130
 _COLLECT_EVERY = 20_000
@@ -37,7 +37,7 @@ def vestige_migrate() -> None:
 @contextmanager
 def _loading() -> Iterator[None]:
     """Ctrl-C while the modules are loaded, some 0.2 s, prints no traceback either."""
-    ending.prepare()
+    process_end.arrange()
     gc.set_threshold(_COLLECT_EVERY)
     try:
         yield

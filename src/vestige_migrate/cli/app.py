@@ -13,8 +13,7 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from vestige_migrate import __version__
-from vestige_migrate.cli import copy, demo, reembed, server, streams, verify
-from vestige_migrate.cli import process_end as ending
+from vestige_migrate.cli import copy, demo, process_end, reembed, server, streams, verify
 from vestige_migrate.cli.failures import (
     BAD_ARGUMENTS,
     DEBUG_FLAG,
@@ -68,13 +67,13 @@ def _on_terminate(_signum: int, _frame: FrameType | None) -> NoReturn:
 def run(app: typer.Typer) -> NoReturn:
     """Runs the app and exits. Every failure prints one `error:` line and no traceback, unless --debug is given."""
     signal.signal(signal.SIGTERM, _on_terminate)
-    streams.prepare()
+    streams.guard()
     code = answer(app)
     unwritten = streams.flush()
     if unwritten is not None:
         code = _fail(describe_os_error(unwritten), code or STOPPED, debug=False)
         streams.flush()
-    ending.leave(code)
+    process_end.leave(code)
 
 
 def answer(app: typer.Typer) -> int:

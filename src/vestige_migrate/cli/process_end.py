@@ -15,7 +15,7 @@ from typing import NoReturn
 _at_once: list[int] = []
 
 
-def prepare() -> None:
+def arrange() -> None:
     """Before anything else is imported: exit handlers run in reverse order, so this one comes after all others."""
     atexit.register(_leave)
 

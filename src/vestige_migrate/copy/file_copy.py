@@ -92,7 +92,7 @@ class FileCopy:
         self._sources: dict[str, TableSource] = {
             name: found
             for name, table in destination.shapes.tables().items()
-            if (found := table.find_source(source.layout))
+            if (found := table.source_in(source.layout))
         }
         self.report = MigrationReport(
             source=source.info,

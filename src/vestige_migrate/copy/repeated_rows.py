@@ -98,7 +98,7 @@ class RepeatedRows:
         tally.not_there(table.name, len(errors))
 
     def _sides(self, table: Table) -> list[tuple[sqlite3.Connection, TableSource]]:
-        found = [(earlier.connection, table.find_source(earlier.layout)) for earlier in self._earlier]
+        found = [(earlier.connection, table.source_in(earlier.layout)) for earlier in self._earlier]
         return [(connection, source) for connection, source in found if source is not None]
 
     def _find_different(

@@ -16,15 +16,13 @@ from vestige_migrate.source.read.chunks import can_read_chunks, join_keys
 from vestige_migrate.source.read.ranges import Range, plan_ranges
 from vestige_migrate.source.read.rows import list_keys
 from vestige_migrate.tables.base import Table
+from vestige_migrate.verify.extra_rows import OpenTable
 from vestige_migrate.wire import field
 from vestige_migrate.wire.column import texts, uuids
 from vestige_migrate.wire.plain import uuids as uuid_block
 
 _LENGTH_BYTES = 4
 _PART_BYTES = 16
-
-Side = tuple[sqlite3.Connection, TableSource]
-"""A source's table."""
 
 _Keys = NDArray[np.bytes_]
 _Rowids = NDArray[np.int64]
@@ -38,7 +36,7 @@ class SameKey:
     before: bool
 
 
-def find_same_keys(table: Table, side: Side, earlier: Sequence[Side]) -> list[SameKey]:
+def find_same_keys(table: Table, side: OpenTable, earlier: Sequence[OpenTable]) -> list[SameKey]:
     """The keys that several rows of `side` have, or a row of it and one of the `earlier` ones.
 
     Some 50 bytes a row are held meanwhile. A row whose key cannot be written has none.
@@ -58,7 +56,7 @@ def find_same_keys(table: Table, side: Side, earlier: Sequence[Side]) -> list[Sa
     ]
 
 
-def _read(table: Table, side: Side) -> tuple[_Keys, _Rowids]:
+def _read(table: Table, side: OpenTable) -> tuple[_Keys, _Rowids]:
     sqlite, source = side
     found = [_read_range(table, sqlite, source, range_) for range_ in plan_ranges(sqlite, table.name, source, 1)]
     keys = np.concatenate([keys for keys, _ in found])

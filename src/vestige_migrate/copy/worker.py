@@ -50,7 +50,7 @@ class RangeCopier(RangeWorker):
     def _work(self, task: Task) -> None:
         range_ = task.range
         table = self._job.overrides.apply(self._job.shapes.table(range_.table))
-        source = table.find_source(self._job.layout)
+        source = table.source_in(self._job.layout)
         assert source is not None
         sqlite = self._open_sqlite()
         postgres = self._open_postgres()
@@ -130,7 +130,7 @@ class RangeCopier(RangeWorker):
         return next((batch for batch in batches if len(batch)), None)
 
     def _companions(self, companion: Table | None, table: Table, source: TableSource, rows: list[Row]) -> Batch | None:
-        theirs = companion.find_source(self._job.layout) if companion is not None else None
+        theirs = companion.source_in(self._job.layout) if companion is not None else None
         if companion is None or theirs is None:
             return None
         found = read_companions(self._open_sqlite(), theirs, keys_of(table, source, rows))

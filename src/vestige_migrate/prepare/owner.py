@@ -105,7 +105,7 @@ def _write(
 ) -> None:
     from vestige_migrate.tables.encoder import BatchEncoder  # here: it needs numpy, which few runs of ours do
 
-    found = users.TABLE.find_source(source.layout)
+    found = users.TABLE.source_in(source.layout)
     assert found is not None  # `_in_source` read it
     encoder = BatchEncoder(users.TABLE, found, source.layout, run_start)
     writer = TableWriter(destination, users.TABLE, on_errors, last_try=True)

@@ -41,7 +41,7 @@ from vestige_migrate.source.portable.archive import Portable, is_json, unpacked
 from vestige_migrate.source.portable.tables import lacking
 from vestige_migrate.source.sqlite import driver
 from vestige_migrate.source.sqlite.connect import SourceFile, open_source
-from vestige_migrate.source.sqlite.file_kind import companion
+from vestige_migrate.source.sqlite.file_kind import sidecar
 from vestige_migrate.vestige4 import lives_on
 
 
@@ -90,7 +90,7 @@ class PreparedSource:
         return version, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns), self._wal()
 
     def _wal(self) -> object:
-        return companion(self.file.path, "-wal") if self.file.immutable else None
+        return sidecar(self.file.path, "-wal") if self.file.immutable else None
 
     def check_same(self) -> None:
         """Says so where the file is gone or another has its place: every row was then read from the one that was there.

@@ -124,7 +124,7 @@ class Table:
     name: str
     columns: tuple[Column, ...]
     key: tuple[str, ...]
-    find_source: Callable[[Layout], TableSource | None]
+    source_in: Callable[[Layout], TableSource | None]
     parents: tuple[Parent, ...] = ()
     refresh: Refresh | None = None
     named_by: tuple[str, ...] = ()

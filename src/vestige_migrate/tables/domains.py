@@ -19,11 +19,11 @@ COLUMNS = (
 )
 
 
-def find_source(layout: Layout) -> TableSource | None:
+def source_in(layout: Layout) -> TableSource | None:
     """The table of the same name (plan line from V14, released line from V16)."""
     source = plain_source(layout, "domains", COLUMNS, ("id",))
     # A BLOB of no bytes is how Vestige writes that there is no centroid.
     return source and with_nothing(source, COLUMNS, centroid="x''")
 
 
-TABLE = Table("domains", COLUMNS, ("id",), find_source)
+TABLE = Table("domains", COLUMNS, ("id",), source_in)

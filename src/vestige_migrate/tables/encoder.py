@@ -15,7 +15,7 @@ from vestige_migrate.tables.base import Column, Null, Special, Table
 from vestige_migrate.tables.row_names import name_key
 from vestige_migrate.wire import field
 from vestige_migrate.wire.batch import Batch
-from vestige_migrate.wire.column import Fields, Values
+from vestige_migrate.wire.column import EncodedFields, Values
 from vestige_migrate.wire.metadata_extras import merge_extras
 
 Found = tuple[int, int, BadValue]
@@ -49,7 +49,7 @@ class BatchEncoder:
             return Batch(cells, lambda row: self._row_id(raw, row))  # type: ignore[arg-type]
         return self._repair(cells, raw, problems)
 
-    def _encode_column(self, at: int, values: Values, problems: list[Found]) -> Fields:
+    def _encode_column(self, at: int, values: Values, problems: list[Found]) -> EncodedFields:
         column = self._table.columns[at]
         cells, found = self._encoders[at](values)
         problems.extend((row, at, problem) for row, problem in found)
@@ -67,7 +67,7 @@ class BatchEncoder:
                 cells[row] = self._default(column)
         return cells
 
-    def _merge_extras(self, cells: list[Fields], extras: list[Values], problems: list[Found]) -> None:
+    def _merge_extras(self, cells: list[EncodedFields], extras: list[Values], problems: list[Found]) -> None:
         at = self._table.index("metadata")
         cells[at], found = merge_extras(cells[at], self._source.extras, extras)
         problems.extend((row, at, problem) for row, problem in found)
@@ -75,7 +75,7 @@ class BatchEncoder:
     def _default(self, column: Column) -> bytes:
         return self._run_start if column.default is Special.RUN_START else column.default
 
-    def _repair(self, cells: list[Fields], raw: list[Values], problems: list[Found]) -> Batch:
+    def _repair(self, cells: list[EncodedFields], raw: list[Values], problems: list[Found]) -> Batch:
         """Stand-ins for the bad values; rows that cannot be placed leave the batch."""
         columns = self._table.columns
         unplaced = {row for row, at, problem in problems if columns[at].required and problem.instead is UNSET}
@@ -105,7 +105,7 @@ class BatchEncoder:
             len(unplaced),
         )
 
-    def _stand_in(self, cells: list[Fields], row: int, at: int) -> bytes:
+    def _stand_in(self, cells: list[EncodedFields], row: int, at: int) -> bytes:
         column = self._table.columns[at]
         if column.twin is not None:
             twin = cells[self._table.index(column.twin)][row]

@@ -16,7 +16,7 @@ COLUMNS = (
 )
 
 
-def find_source(layout: Layout) -> TableSource | None:
+def source_in(layout: Layout) -> TableSource | None:
     """The table of the same name, from V15 of the plan line on."""
     return plain_source(layout, "group_memberships", COLUMNS, KEY)
 
@@ -25,7 +25,7 @@ TABLE = Table(
     "group_memberships",
     COLUMNS,
     KEY,
-    find_source,
+    source_in,
     parents=(
         Parent("user_id", "users", "id", "group_memberships_user_id_fkey"),
         Parent("group_id", "groups", "id", "group_memberships_group_id_fkey"),

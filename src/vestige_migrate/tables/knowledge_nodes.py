@@ -43,7 +43,7 @@ ORDER = ("created_at", "id")
 _CODEBASE_TAG = "codebase:"
 
 
-def find_source(layout: Layout) -> TableSource | None:
+def source_in(layout: Layout) -> TableSource | None:
     """`knowledge_nodes`, with the vectors joined on from wherever this file keeps them."""
     if not layout.has("knowledge_nodes"):
         return None
@@ -102,7 +102,7 @@ TABLE = Table(
     "knowledge_nodes",
     COLUMNS,
     ("id",),
-    find_source,
+    source_in,
     parents=(Parent("owner_user_id", "users", "id", "knowledge_nodes_owner_user_id_fkey"),),
     refresh=Refresh(
         decides="updated_at",

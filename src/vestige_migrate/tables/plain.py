@@ -132,7 +132,7 @@ class _Context:
     def _joined_part(self, item: Column, expression: str) -> _Part | None:
         named = _COLUMN.match(expression) if item.form in (Form.TEXT, Form.FEW) else None
         if named and named[1] not in self.texts:
-            return None  # any other expression of these (`knowledge_nodes.find_source`) yields texts and NULLs alone
+            return None  # any other expression of these (`knowledge_nodes.source_in`) yields texts and NULLs alone
         if item.form is Form.FEW:
             null = _marker()
             return _Part((joined(expression, null),), partial(_joined_few, self._few(item, null)))

@@ -26,7 +26,7 @@ COLUMNS = (
 )
 
 
-def find_source(layout: Layout) -> TableSource | None:
+def source_in(layout: Layout) -> TableSource | None:
     """The table of the same name; files without it have no review log."""
     return plain_source(layout, "review_events", COLUMNS, ("id",))
 
@@ -35,7 +35,7 @@ TABLE = Table(
     "review_events",
     COLUMNS,
     ("id",),
-    find_source,
+    source_in,
     parents=(Parent("memory_id", "knowledge_nodes", "id", "review_events_memory_id_fkey"),),
 )
 
@@ -89,7 +89,7 @@ AS_STATES = replace(
     # An index leads to a memory's few events, and none to an id within jsonb.
     key=_BY_MEMORY,
     named_by=("id",),
-    find_source=find_source_by_memory,
+    source_in=find_source_by_memory,
     stored=Stored(
         columns=(
             StoredColumn("memory_id", "uuid", "s.memory_id"),

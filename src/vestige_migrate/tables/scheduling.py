@@ -39,7 +39,7 @@ def is_in_nodes(layout: Layout) -> bool:
     return not layout.has("scheduling") and layout.has("knowledge_nodes", "stability")
 
 
-def find_source(layout: Layout) -> TableSource | None:
+def source_in(layout: Layout) -> TableSource | None:
     """Table `scheduling`, else one schedule a memory from the columns of `knowledge_nodes`."""
     if is_in_nodes(layout):
         source = plain_source(layout, "knowledge_nodes", COLUMNS, KEY, **NODE_COLUMNS)
@@ -55,6 +55,6 @@ TABLE = Table(
     "scheduling",
     COLUMNS,
     KEY,
-    find_source,
+    source_in,
     parents=(Parent("memory_id", "knowledge_nodes", "id", "scheduling_memory_id_fkey"),),
 )

@@ -16,9 +16,9 @@ COLUMNS = (
 )
 
 
-def find_source(layout: Layout) -> TableSource | None:
+def source_in(layout: Layout) -> TableSource | None:
     """The table of the same name, from V15 of the plan line on."""
     return plain_source(layout, "users", COLUMNS, ("id",))
 
 
-TABLE = Table("users", COLUMNS, ("id",), find_source, unique="handle")
+TABLE = Table("users", COLUMNS, ("id",), source_in, unique="handle")

@@ -41,7 +41,7 @@ from vestige_migrate.tables.shapes import Shapes
 from vestige_migrate.tables.unreadable_rows import NONE_LOST, errors_of_lost
 from vestige_migrate.verify.archive_check import ArchiveCheck
 from vestige_migrate.verify.destination import OpenDestination, as_open, open_destination
-from vestige_migrate.verify.extra_rows import Side, count_ids, find_extras
+from vestige_migrate.verify.extra_rows import OpenTable, count_ids, find_extras
 from vestige_migrate.verify.job import CompareJob
 from vestige_migrate.verify.keys import key_id
 from vestige_migrate.verify.messages import Queries
@@ -288,7 +288,7 @@ class _Verification:
                 self.report.tables[name].extra += 1
             self._name_repeated(table, sides)
 
-    def _sides(self, table: str) -> list[Side]:
+    def _sides(self, table: str) -> list[OpenTable]:
         return [
             (source.connection, tables[table])
             for source, tables in zip(self._sources, self._tables, strict=True)
@@ -312,7 +312,7 @@ class _Verification:
         owner = self._overrides.owner
         return {UUID(BOOTSTRAP_USER)} | ({owner} if owner is not None else set())
 
-    def _name_repeated(self, table: Table, sides: Sequence[Side]) -> None:
+    def _name_repeated(self, table: Table, sides: Sequence[OpenTable]) -> None:
         """Of rows that share an id one is stored: the others differ from it, and their content is not there."""
         different = self._tally.different(table.name)
         if not different:
@@ -374,4 +374,4 @@ class _Verification:
 def _tables_of(source: PreparedSource, shapes: Shapes) -> dict[str, TableSource]:
     """By rowid, whatever the indexes hold by which the copy found its rows: it is not believed here."""
     tables = shapes.tables().items()
-    return {name: found.by_rowid() for name, table in tables if (found := table.find_source(source.layout))}
+    return {name: found.by_rowid() for name, table in tables if (found := table.source_in(source.layout))}

@@ -7,8 +7,7 @@ from hashlib import sha256
 from itertools import chain, repeat
 
 from vestige_migrate.verify.row_digests import DIGEST_BYTES, oid_prefix, record_prefix
-
-Fields = Sequence[bytes]
+from vestige_migrate.wire.batch import Fields
 
 
 class Digester:

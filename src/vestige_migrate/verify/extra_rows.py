@@ -27,12 +27,12 @@ _MOST_PARTS = 256
 _LENGTH_BYTES = 4
 
 Key = tuple[bytes, ...]
-Side = tuple[sqlite3.Connection, TableSource]
+OpenTable = tuple[sqlite3.Connection, TableSource]
 """A source's table."""
 
 
 def find_extras(
-    postgres: Connection, table: Table, sides: Sequence[Side], rows: int, known: Set[UUID]
+    postgres: Connection, table: Table, sides: Sequence[OpenTable], rows: int, known: Set[UUID]
 ) -> Iterator[str]:
     """Ids of the destination's rows, of which there are `rows`, that no row of any source has.
 
@@ -48,7 +48,7 @@ def find_extras(
         yield from sorted(key_id(table, key) for key in only)
 
 
-def count_ids(table: Table, sides: Sequence[Side], ids: Set[str]) -> Counter[str]:
+def count_ids(table: Table, sides: Sequence[OpenTable], ids: Set[str]) -> Counter[str]:
     """How many rows of the sources have each of these ids."""
     found = (key_id(table, key) for side in sides for key in source_keys(table, *side))
     return Counter(id_ for id_ in found if id_ in ids)

@@ -12,6 +12,7 @@ from psycopg import errors
 from vestige_migrate.decode.ids import spellings
 from vestige_migrate.destination.connection.connect import Connection
 from vestige_migrate.destination.load.droppable_values import spare
+from vestige_migrate.destination.load.staging import RowFields
 from vestige_migrate.report.rows import Outcome, RowError
 from vestige_migrate.source.layout.layout import Layout
 from vestige_migrate.source.read.counts import is_any_stale
@@ -21,8 +22,6 @@ from vestige_migrate.tables.base import Parent, Table
 from vestige_migrate.tables.encoder import BatchEncoder
 from vestige_migrate.verify.row_acceptance import Trial, objection
 from vestige_migrate.wire import field
-
-RowFields = tuple[bytes, ...]
 
 _PARENTS_AT_ONCE = 50
 """Whole rows of the parent table are read: few at a time, since nothing bounds their bytes."""
@@ -97,7 +96,7 @@ class Judge:
         return {key for key in keys if self._placeable[parent.table, key]}
 
     def _placeable_parents(self, table: Table, keys: Sequence[bytes]) -> set[bytes]:
-        source = table.find_source(self._layout)
+        source = table.source_in(self._layout)
         if source is None:
             return set()
         rows_found = read_by_key(self._sqlite, source, [spelling for key in keys for spelling in _spellings(key)])

@@ -19,6 +19,7 @@ from vestige_migrate.destination.connection.table_names import relation
 from vestige_migrate.destination.load.binary_arrays import binary_array, register_arrays
 from vestige_migrate.destination.load.stored_form import go_by_index, has_key_index, rows_of
 from vestige_migrate.tables.base import Table
+from vestige_migrate.wire.batch import Fields
 
 DIGEST_BYTES = 16
 """Of SHA-256: a chance of 2^-128 that two values have one digest. (MD5 is not there on a server in FIPS mode.)"""
@@ -32,8 +33,6 @@ SUM_BITS = 128
 
 LARGEST_MESSAGE_BYTES = 0x3FFF_0000
 """A little below 1 GiB: on a longer one the server closes the connection (PQ_LARGE_MESSAGE_LIMIT)."""
-
-Fields = Sequence[bytes]
 
 
 class TableComparer:

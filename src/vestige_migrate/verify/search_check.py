@@ -28,13 +28,13 @@ _AS_NEAR = 1e-5
 _READ_AT_ONCE = 50
 _LENGTH_BYTES = 4
 
-Side = tuple[sqlite3.Connection, Layout]
+OpenSource = tuple[sqlite3.Connection, Layout]
 
 
 def check_search(
     structure: Structure,
     connection: Connection,
-    sides: Sequence[Side],
+    sides: Sequence[OpenSource],
     sample: Sample,
     queries: Queries,
     exact: Sequence[Nearest],
@@ -66,7 +66,7 @@ def _why_no_recall(
 
 def _check_vectors(
     nearest: search.NearestSearch,
-    sides: Sequence[Side],
+    sides: Sequence[OpenSource],
     queries: Queries,
     exact: Sequence[Nearest],
     check: SearchCheck,
@@ -84,7 +84,7 @@ def _check_vectors(
     check.ef_search = nearest.ef_search
 
 
-def _hits(sides: Sequence[Side], query: Vectors, found: Sequence[UUID], true: Nearest) -> int:
+def _hits(sides: Sequence[OpenSource], query: Vectors, found: Sequence[UUID], true: Nearest) -> int:
     """How many of the found are among the true neighbours, or by the source's vectors as near as the last of them."""
     ids = {id_ for _, id_ in true}
     others = [id_ for id_ in found if id_.bytes not in ids]
@@ -93,13 +93,13 @@ def _hits(sides: Sequence[Side], query: Vectors, found: Sequence[UUID], true: Ne
     return min(len(true), len(found) - len(others) + as_near)
 
 
-def _source_vectors(sides: Sequence[Side], ids: Sequence[UUID], dimension: int) -> list[Vectors]:
+def _source_vectors(sides: Sequence[OpenSource], ids: Sequence[UUID], dimension: int) -> list[Vectors]:
     """The vectors that the sources have for these memories, at length 1."""
     table = TABLES["knowledge_nodes"]
     at = table.index("embedding")
     found: list[Vectors] = []
     for connection, layout in sides:
-        source = table.find_source(layout)
+        source = table.source_in(layout)
         for start in range(0, len(ids) if source is not None else 0, _READ_AT_ONCE):
             assert source is not None
             rows = read_by_key(connection, source, [str(id_) for id_ in ids[start : start + _READ_AT_ONCE]])

@@ -72,7 +72,7 @@ def draw_sample(sources: Sequence[tuple[sqlite3.Connection, Layout]], postgres: 
 
 def _drawn(sqlite: sqlite3.Connection, layout: Layout) -> Iterator[Sampled]:
     table = TABLES["knowledge_nodes"]
-    source = table.find_source(layout)
+    source = table.source_in(layout)
     if source is None:
         return
     encoder = BatchEncoder(table, source, layout, None)

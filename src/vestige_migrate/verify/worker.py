@@ -39,7 +39,7 @@ class RangeVerifier(RangeWorker):
     def _work(self, task: Task) -> None:
         range_ = task.range
         table = self._job.overrides.apply(self._job.shapes.table(range_.table))
-        source = table.find_source(self._job.layout)
+        source = table.source_in(self._job.layout)
         assert source is not None
         source = source.by_rowid()
         sqlite, postgres = self._open_sqlite(), self._open_postgres()

@@ -35,7 +35,7 @@ from vestige_migrate.wire.vectors import write_vectors
 
 Values = Sequence[Raw]
 Problem = tuple[int, BadValue]
-Fields = list[bytes | None] | Block
+EncodedFields = list[bytes | None] | Block
 """A `Block` has no None and cannot be changed."""
 
 CACHED_VALUES = 4096
@@ -51,7 +51,7 @@ CACHED_CHARS = 256
 class Encoded(NamedTuple):
     """A column ready for COPY: one field a row (None where it has a problem and no repaired value)."""
 
-    fields: Fields
+    fields: EncodedFields
     problems: list[Problem]
 
 
@@ -109,7 +109,7 @@ class Cached:
                 known[raw] = written
 
 
-Plain = Callable[[Values], Fields | None]
+Plain = Callable[[Values], EncodedFields | None]
 """Writes all values of a column at once, none of them NULL; None where a value among them is not plain."""
 
 

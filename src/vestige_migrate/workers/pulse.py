@@ -14,11 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from vestige_migrate.destination.connection import reconnect, watched_connection
 from vestige_migrate.workers.messages import Alive
 
 BEAT_SECONDS = 1.0
 
-_WAITS_FOR_SERVER = ("watched.py", "reconnect.py")
+_WAITS_FOR_SERVER = (watched_connection.__file__, reconnect.__file__)
 """Our modules in which a worker waits for the server. How long it may do so is decided there."""
 
 
@@ -45,7 +46,7 @@ def _waits_for_server(frame: FrameType | None) -> bool:
     """Whether the stack leads into psycopg, or into our own waiting for the server."""
     while frame is not None:
         file = frame.f_code.co_filename
-        if file.endswith(_WAITS_FOR_SERVER) or f"{os.sep}psycopg{os.sep}" in file:
+        if file in _WAITS_FOR_SERVER or f"{os.sep}psycopg{os.sep}" in file:
             return True
         frame = frame.f_back
     return False

@@ -193,7 +193,7 @@ def prepare_session(connection: Connection, target: Target | None = None) -> Non
     """Settings that the copy relies on, whatever the role or the database sets by default.
 
     Names are looked for in the target first. No timeout of theirs ends a copy in the middle, as none ends pg_dump; what
-    it waits for is said (watched.py).
+    it waits for is said (`watched_connection`).
     """
     names = [name for name, since in _TIMEOUTS.items() if connection.info.server_version >= since]
     connection.execute(

@@ -25,7 +25,7 @@ from vestige_migrate.source.layout import sqlite_schema as schema
 from vestige_migrate.source.layout.inspect import damaged, unreadable
 from vestige_migrate.source.sqlite import driver
 from vestige_migrate.source.sqlite.connect import SourceFile, open_source
-from vestige_migrate.source.sqlite.file_kind import Kind, check_kind, companion
+from vestige_migrate.source.sqlite.file_kind import FileKind, check_kind, sidecar
 from vestige_migrate.source.sqlite.quoting import quote_identifier
 
 _BESIDE = ("-wal", "-journal")
@@ -58,15 +58,15 @@ def find_source(path: Path, by_key: bool = False, name: Path | None = None) -> I
     file = SourceFile(path.resolve())
     path = name or path  # in messages from here on
     file = replace(file, immutable=_would_shut_out_its_owner(file.path))
-    if kind is Kind.ENCRYPTED:
+    if kind is FileKind.ENCRYPTED:
         file = replace(file, cipher=_find_cipher(file, path))
     with ExitStack() as opened:
         try:
-            if file.immutable and any(companion(file.path, suffix) for suffix in _BESIDE):
+            if file.immutable and any(sidecar(file.path, suffix) for suffix in _BESIDE):
                 raise _WantsToWrite(sqlite3.OperationalError("its log cannot be read in place"))
             finding = _look(file, path)
         except _WantsToWrite as want:
-            if any(companion(file.path, suffix) for suffix in _BESIDE):
+            if any(sidecar(file.path, suffix) for suffix in _BESIDE):
                 file = opened.enter_context(_private_copy(file))
                 logger.info("{} can only be read after a repair: this is done in a private copy", shown(path))
             elif not file.immutable:
@@ -215,7 +215,7 @@ def _quick_check(connection: sqlite3.Connection) -> tuple[str] | None:
         if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_ERROR:
             raise
     for entry in schema.entries(connection):
-        if entry.kind is schema.Kind.TABLE:
+        if entry.kind is schema.TableKind.TABLE:
             row = check(connection, f"PRAGMA quick_check({quote_identifier(entry.name)})")
             if row is not None and row[0].startswith(_OF_THE_FILE):
                 return row
@@ -258,7 +258,7 @@ def _copy_unchanged(path: Path, copy: Path) -> None:
         before = _state(path)
         for suffix in ("", *_BESIDE):
             copy.with_name(copy.name + suffix).unlink(missing_ok=True)
-            source = path if not suffix else companion(path, suffix)
+            source = path if not suffix else sidecar(path, suffix)
             if source is not None:
                 shutil.copyfile(source, copy.with_name(copy.name + suffix))
         if _state(path) == before:
@@ -279,5 +279,5 @@ def file_state(path: Path) -> FileState | None:
 
 def _state(path: Path) -> FileState:
     """Size and time of the last change of the database and what is beside it."""
-    found = [path, *(companion(path, suffix) for suffix in _BESIDE)]
+    found = [path, *(sidecar(path, suffix) for suffix in _BESIDE)]
     return [(item.stat().st_size, item.stat().st_mtime_ns) if item else None for item in found]

@@ -21,7 +21,7 @@ from vestige_migrate.source.layout.known_names import (
     known_column,
     known_table,
 )
-from vestige_migrate.source.layout.sqlite_schema import Entry, IndexInfo, Kind
+from vestige_migrate.source.layout.sqlite_schema import Entry, IndexInfo, TableKind
 from vestige_migrate.source.layout.vectors import VECTOR_TABLES
 from vestige_migrate.source.sqlite import driver
 from vestige_migrate.source.sqlite.connect import SourceFile, open_source
@@ -79,14 +79,14 @@ def find_oddities(file: SourceFile, by_key: bool = False) -> Oddities:
         left_out = tuple(
             (entry.name, name)
             for entry in entries
-            if entry.kind is Kind.TABLE
+            if entry.kind is TableKind.TABLE
             for name in uncomputable_columns(connection, entry.name)
         )
         by_key = by_key or any(known_table(entry.name) in VECTOR_TABLES for entry in read)  # which are joined by it
         checks = [
             (entry.name, index)
             for entry in read
-            if entry.kind is Kind.TABLE
+            if entry.kind is TableKind.TABLE
             for index in schema.indexes_of(connection, entry.name)
             if _is_used(known_table(entry.name), index, by_key) and not set(index.collations).intersection(collations)
         ]
@@ -97,7 +97,7 @@ def find_oddities(file: SourceFile, by_key: bool = False) -> Oddities:
 
 def _is_vestige(connection: sqlite3.Connection, entries: Sequence[Entry]) -> bool:
     for entry in entries:
-        if entry.name.lower() == NEEDED_TABLE and entry.kind is Kind.TABLE:
+        if entry.name.lower() == NEEDED_TABLE and entry.kind is TableKind.TABLE:
             columns = {item.name.lower() for item in schema.columns_of(connection, entry.name)}
             return columns >= NEEDED_COLUMNS
     return False
@@ -106,11 +106,11 @@ def _is_vestige(connection: sqlite3.Connection, entries: Sequence[Entry]) -> boo
 def _of_entry(connection: sqlite3.Connection, entry: Entry) -> Iterator[str]:
     """What is unusual about one table or view."""
     known = known_table(entry.name)
-    if (known != entry.name and entry.kind is Kind.TABLE) or (known in READ_TABLES and known != entry.name):
+    if (known != entry.name and entry.kind is TableKind.TABLE) or (known in READ_TABLES and known != entry.name):
         yield f"{known} is written {entry.name}"
     if known not in READ_TABLES:
         return
-    if entry.kind is not Kind.TABLE:
+    if entry.kind is not TableKind.TABLE:
         yield f"{entry.name} is a {entry.kind.value}"
         return
     columns = schema.columns_of(connection, entry.name)
@@ -131,7 +131,7 @@ def _missing_collations(connection: sqlite3.Connection, entries: Sequence[Entry]
     """Collations that the columns and indexes of ordinary tables name and this SQLite lacks."""
     found: dict[str, None] = {}
     for entry in entries:
-        if entry.kind is not Kind.TABLE:
+        if entry.kind is not TableKind.TABLE:
             continue
         for index in schema.indexes_of(connection, entry.name):
             found.update(dict.fromkeys(name for name in index.collations if name.upper() not in _BUILT_IN))

@@ -16,7 +16,7 @@ from loguru import logger
 from vestige_migrate.errors import SourceUnusable
 from vestige_migrate.paths import shown
 from vestige_migrate.source.sqlite.driver import MAGIC
-from vestige_migrate.source.sqlite.file_kind import companion
+from vestige_migrate.source.sqlite.file_kind import sidecar
 
 _LOGS = ("-wal", "-journal")
 _MOUNTS = Path("/proc/self/mountinfo")
@@ -33,14 +33,14 @@ def check_names(path: Path) -> None:
     real = path.resolve()
     for other in _in_the_same_folder(real):
         for suffix in _LOGS:
-            log = companion(other, suffix)
+            log = sidecar(other, suffix)
             if log is not None:
                 raise SourceUnusable(
                     f"{path} is another name of the file {other}, and what was written last may be in {log} only, "
                     f"which SQLite would not look at: give {other}"
                 )
     clause = other_name(path)
-    if clause is not None and is_in_wal_mode(real) and companion(real, "-wal") is None:
+    if clause is not None and is_in_wal_mode(real) and sidecar(real, "-wal") is None:
         logger.warning(
             "{} {}: where Vestige runs on it, what it wrote last is in a -wal file beside the name that it uses, which "
             "cannot be seen here. Stop Vestige first, or give the file by that name",

@@ -14,7 +14,7 @@ from vestige_migrate.source.file.oddities import Oddities, missing_collation, mi
 from vestige_migrate.source.file.private_copies import check_space, private_folder
 from vestige_migrate.source.layout import sqlite_schema as schema
 from vestige_migrate.source.layout.known_names import FULL_TEXT, READ_COLUMNS, READ_TABLES, known_column, known_table
-from vestige_migrate.source.layout.sqlite_schema import ColumnInfo, Entry, Kind
+from vestige_migrate.source.layout.sqlite_schema import ColumnInfo, Entry, TableKind
 from vestige_migrate.source.sqlite import driver
 from vestige_migrate.source.sqlite.connect import SourceFile, open_source
 from vestige_migrate.source.sqlite.quoting import quote_identifier
@@ -83,13 +83,13 @@ class _Rebuild:
         wanted = [entry for entry in schema.entries(source) if entry.name.lower() not in FULL_TEXT]
         # A view is judged before stand-ins are there: what it compares, it must compare as it says.
         for entry in wanted:
-            if entry.kind is not Kind.TABLE and known_table(entry.name) in READ_TABLES:
+            if entry.kind is not TableKind.TABLE and known_table(entry.name) in READ_TABLES:
                 self._copy(entry, self._derived_columns(entry))
         # An ordinary table is read from end to end, in its own order, so that nothing is compared.
         for name in self._collations:
             source.create_collation(name, _binary)
         for entry in wanted:
-            if entry.kind is Kind.TABLE:
+            if entry.kind is TableKind.TABLE:
                 self._copy(entry, self._stored_columns(entry))
         target.execute("COMMIT")
 
@@ -117,7 +117,7 @@ class _Rebuild:
 
     def _collation(self, entry: Entry, item: ColumnInfo) -> str:
         """Rows are joined by such columns: they must find one another as they did."""
-        return schema.collation_of(self._source, entry.name, item.name) if entry.kind is Kind.TABLE else "BINARY"
+        return schema.collation_of(self._source, entry.name, item.name) if entry.kind is TableKind.TABLE else "BINARY"
 
     def _unreadable(self, entry: Entry, error: sqlite3.Error) -> SourceUnusable:
         collation, function = missing_collation(error), missing_function(error)
@@ -131,14 +131,14 @@ class _Rebuild:
 
     def _copy(self, entry: Entry, found: Sequence[ColumnInfo]) -> None:
         source, is_read = self._source, known_table(entry.name) in READ_TABLES
-        strict = entry.kind is Kind.TABLE and schema.is_strict(source, entry.name)
+        strict = entry.kind is TableKind.TABLE and schema.is_strict(source, entry.name)
         names = _target_names([item.name for item in found], is_read)
         columns = [
             _Column(item.name, name, schema.affinity(item.declared, strict), self._collation(entry, item))
             for item, name in zip(found, names, strict=True)
         ]
         rowid = alias = None
-        if entry.kind is Kind.TABLE:
+        if entry.kind is TableKind.TABLE:
             rowid = schema.rowid_name(source, entry.name, found)
             alias = schema.rowid_column(source, entry.name, found)
         keyed = sorted((item.key, name) for item, name in zip(found, names, strict=True) if item.key)
@@ -149,10 +149,10 @@ class _Rebuild:
             # Its own index did not keep the key unique.
             table.fill([], rowid, None)
         except driver.database_errors() as error:
-            if entry.kind is Kind.TABLE:
+            if entry.kind is TableKind.TABLE:
                 raise
             raise self._unreadable(entry, error) from None
-        if entry.kind is Kind.TABLE:
+        if entry.kind is TableKind.TABLE:
             table.make_indexes()
 
 
@@ -187,7 +187,7 @@ class _Table:
             marks.append(f"?{2 * len(self._columns) + 1}")
             selected.append(f'n."{rowid}"')
         order = f'ORDER BY n."{rowid}"' if rowid is not None else ""
-        indexed = "NOT INDEXED" if self._entry.kind is Kind.TABLE else ""
+        indexed = "NOT INDEXED" if self._entry.kind is TableKind.TABLE else ""
         select = f"SELECT {', '.join(selected)} FROM {self._from} AS n {indexed} {order}"
         insert = f"INSERT INTO {self._into} ({', '.join(into)}) VALUES ({', '.join(marks)})"
         with closing(self._source.execute(select)) as rows:

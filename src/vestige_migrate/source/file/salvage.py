@@ -81,7 +81,7 @@ def salvage(file: SourceFile, finding: str) -> Iterator[tuple[SourceFile, Damage
             entries = schema.entries(connection)
         _refuse_what_is_no_table(entries, file.path, finding)
         try:
-            lost = _salvage(file, copy, [entry.name for entry in entries if entry.kind is schema.Kind.TABLE])
+            lost = _salvage(file, copy, [entry.name for entry in entries if entry.kind is schema.TableKind.TABLE])
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
                 raise
@@ -112,7 +112,7 @@ def _refuse_what_is_no_table(entries: Sequence[schema.Entry], path: Path, findin
     """Raises `SourceUnusable` where rows that are copied come out of a view or a virtual table: only tables are
     salvaged, and theirs would be missing without a word."""
     for entry in entries:
-        if entry.kind is not schema.Kind.TABLE and known_table(entry.name) in READ_TABLES:
+        if entry.kind is not schema.TableKind.TABLE and known_table(entry.name) in READ_TABLES:
             raise SourceUnusable(
                 f"{path} is a corrupt SQLite database ({finding}) in which {entry.name} is no table but a "
                 f"{entry.kind.value}, and only tables can be salvaged: restore a backup, or rebuild it with "

@@ -63,14 +63,14 @@ def _tables(connection: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
     return {
         entry.name: tuple(item.name for item in schema.columns_of(connection, entry.name))
         for entry in schema.entries(connection)
-        if entry.kind is schema.Kind.TABLE
+        if entry.kind is schema.TableKind.TABLE
     }
 
 
 def _instead(connection: sqlite3.Connection) -> str:
     """What has the name of the table that is needed, where that is no table."""
     kinds = [item.kind.value for item in schema.entries(connection) if item.name.lower() == NEEDED_TABLE]
-    return f" (a {kinds[0]} has that name)" if kinds and kinds[0] != schema.Kind.TABLE.value else ""
+    return f" (a {kinds[0]} has that name)" if kinds and kinds[0] != schema.TableKind.TABLE.value else ""
 
 
 def _no_vestige_file(path: Path, tables: dict[str, tuple[str, ...]], instead: str) -> str:

@@ -19,7 +19,7 @@ _HIDDEN, _VIRTUAL = 1, 2
 when it is read. 3 is a generated one that is stored (https://sqlite.org/pragma.html#pragma_table_xinfo)."""
 
 
-class Kind(Enum):
+class TableKind(Enum):
     """What has a table's name."""
 
     TABLE = "table"
@@ -32,7 +32,7 @@ class Entry:
     """One of them, by its name in the file."""
 
     name: str
-    kind: Kind
+    kind: TableKind
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,11 @@ def entries(connection: sqlite3.Connection) -> list[Entry]:
     return [Entry(name, _kind(type_, sql)) for type_, name, sql in rows if not name.startswith("sqlite_")]
 
 
-def _kind(type_: str, sql: object) -> Kind:
+def _kind(type_: str, sql: object) -> TableKind:
     if type_ == "view":
-        return Kind.VIEW
+        return TableKind.VIEW
     is_virtual = isinstance(sql, str) and sql.lstrip()[:14].upper() == "CREATE VIRTUAL"
-    return Kind.VIRTUAL if is_virtual else Kind.TABLE
+    return TableKind.VIRTUAL if is_virtual else TableKind.TABLE
 
 
 def columns_of(connection: sqlite3.Connection, table: str) -> list[ColumnInfo]:

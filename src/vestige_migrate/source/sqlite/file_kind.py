@@ -24,14 +24,14 @@ _NOISE = 0.9
 _SMALLEST_PAGE = 512
 
 
-class Kind(Enum):
+class FileKind(Enum):
     """What a database is written as."""
 
     PLAIN = "SQLite's own format"
     ENCRYPTED = "SQLCipher's: pages of what looks like noise"
 
 
-def check_kind(path: Path) -> Kind:
+def check_kind(path: Path) -> FileKind:
     """Raises `SourceUnusable`, which says what is there instead, unless the path leads to an SQLite database.
 
     One that may be encrypted passes where it can be opened: with the extra and a key.
@@ -58,11 +58,11 @@ def check_kind(path: Path) -> Kind:
         raise SourceUnusable(f"{path} is an empty file (0 bytes), and no Vestige database")
     if not start.startswith(MAGIC):
         _check_encrypted(path, start, found.st_size)
-        return Kind.ENCRYPTED
+        return FileKind.ENCRYPTED
     if len(start) < HEADER_BYTES:
         raise SourceUnusable(f"{path} is a truncated SQLite database: it ends after {len(start)} bytes. {_RESTORE}")
     _check_length(path, start, found.st_size)
-    return Kind.PLAIN
+    return FileKind.PLAIN
 
 
 _RESTORE = "Restore a backup, or copy the file again from where it came from"
@@ -172,7 +172,7 @@ def _check_length(path: Path, header: bytes, size: int) -> None:
     The header's page count is to be believed where the change counter stands beside it unchanged, and where no WAL
     can hold the pages that are missing here.
     """
-    if not size_is_current(header) or companion(path, "-wal"):
+    if not size_is_current(header) or sidecar(path, "-wal"):
         return
     whole = whole_bytes(header)
     if size < whole:
@@ -181,7 +181,7 @@ def _check_length(path: Path, header: bytes, size: int) -> None:
         )
 
 
-def companion(path: Path, suffix: str) -> Path | None:
+def sidecar(path: Path, suffix: str) -> Path | None:
     """The file that SQLite keeps beside a database (`-wal`, `-journal`), where it is there and not empty."""
     real = Path(os.path.realpath(path))  # `resolve` raises where a link leads to itself
     beside = real.with_name(real.name + suffix)
