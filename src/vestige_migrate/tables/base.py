@@ -180,12 +180,13 @@ def plain_source(
         return None
     physical_names = [renamed.get(item.name, item.name) for item in columns]
     present = set(layout.tables[physical])
-    values = tuple(expression(name) if name in present else None for name in physical_names)
+    of_columns = tuple(name if name in present else None for name in physical_names)
+    values = tuple(expression(name) if name is not None else None for name in of_columns)
     keys = tuple(expression(renamed.get(name, name)) for name in key)
     others = tuple(name for name in layout.tables[physical] if name not in physical_names)
     if any(item.name == "metadata" for item in columns):
-        return TableSource(base=physical, values=values, key=keys, extras=others)
-    return TableSource(base=physical, values=values, key=keys, dropped=others)
+        return TableSource(base=physical, values=values, key=keys, extras=others, of_columns=of_columns)
+    return TableSource(base=physical, values=values, key=keys, dropped=others, of_columns=of_columns)
 
 
 def with_nothing(source: TableSource, columns: tuple[Column, ...], **nothing: str) -> TableSource:

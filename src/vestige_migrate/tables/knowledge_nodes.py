@@ -40,6 +40,7 @@ COLUMNS = (
 )
 
 ORDER = ("created_at", "id")
+_AT = {item.name: at for at, item in enumerate(COLUMNS)}
 _CODEBASE_TAG = "codebase:"
 
 
@@ -49,16 +50,10 @@ def source_in(layout: Layout) -> TableSource | None:
         return None
     present = layout.tables["knowledge_nodes"]
     vectors = vector_source(layout)
-    values: list[str | None] = []
-    for item in COLUMNS:
-        if item.name == "embedding":
-            values.append(vectors.value)
-        elif item.name == "codebase":
-            values.append(_codebase(present))
-        elif item.name in present:
-            values.append(column(item.name))
-        else:
-            values.append(None)
+    of_columns = tuple(item.name if item.name in present and item.name != "embedding" else None for item in COLUMNS)
+    values = [column(name) if name is not None else None for name in of_columns]
+    values[_AT["embedding"]] = vectors.value
+    values[_AT["codebase"]] = _codebase(present)
     return TableSource(
         base="knowledge_nodes",
         values=tuple(values),
@@ -66,6 +61,7 @@ def source_in(layout: Layout) -> TableSource | None:
         joins=vectors.joins,
         order=tuple(name for name in ORDER if name in present),
         extras=tuple(name for name in present if name not in _placed(layout)),
+        of_columns=of_columns,
     )
 
 

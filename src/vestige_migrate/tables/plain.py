@@ -8,7 +8,6 @@ specification.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,8 +37,6 @@ from vestige_migrate.wire.block import Block
 Write = Callable[..., Fields | None]
 """(number of rows, what each expression gave) -> fields; None where a value is not plain."""
 
-_COLUMN = re.compile(r'(?:ifnull\()?(n\."(?:[^"]|"")+")')
-"""A column, or one with something else in the place of its NULLs."""
 _EMPTY_OBJECT = field.jsonb("{}")
 _ROWID = column("rowid")
 
@@ -81,10 +78,10 @@ class PlainEncoder:
         """None where the table has a column that is never plain. `texts` are its columns with TEXT affinity."""
         if source.extras:
             return None
-        columns = list(zip(table.columns, source.values, strict=True))
-        numbers = any(item.form in _NUMBERS for item, expression in columns if expression is not None)
-        context = _Context(layout, run_start, not numbers, frozenset(column(name) for name in texts))
-        parts = [context.part(item, expression) for item, expression in columns]
+        values = list(zip(table.columns, source.values, source.of_columns, strict=True))
+        numbers = any(item.form in _NUMBERS for item, expression, _ in values if expression is not None)
+        context = _Context(layout, run_start, not numbers, frozenset(texts))
+        parts = [context.part(*value) for value in values]
         found = [part for part in parts if part is not None]
         return cls(found, context.joined) if len(found) == len(parts) else None
 
@@ -117,21 +114,20 @@ class _Context:
     joined: bool
     texts: frozenset[str]
 
-    def part(self, item: Column, expression: str | None) -> _Part | None:
+    def part(self, item: Column, expression: str | None, of_column: str | None) -> _Part | None:
         """None where the column is never plain."""
         if expression is None:
             return _Part((), partial(_constant, field.NULL if item.null is Null.KEPT else self._default(item)))
         if self.joined:
-            return self._joined_part(item, expression)
+            return self._joined_part(item, expression, of_column)
         if item.form is Form.FEW:
             return _Part((expression,), partial(_listed_few, self._few(item, None)))
         write = _LISTED.get(item.form)
         null = {Null.KEPT: field.NULL, Null.DEFAULT: self._default(item), Null.ERROR: None}[item.null]
         return write and _Part((expression,), partial(plain.with_nulls, write, null))
 
-    def _joined_part(self, item: Column, expression: str) -> _Part | None:
-        named = _COLUMN.match(expression) if item.form in (Form.TEXT, Form.FEW) else None
-        if named and named[1] not in self.texts:
+    def _joined_part(self, item: Column, expression: str, of_column: str | None) -> _Part | None:
+        if item.form in (Form.TEXT, Form.FEW) and of_column is not None and of_column not in self.texts:
             return None  # any other expression of these (`knowledge_nodes.source_in`) yields texts and NULLs alone
         if item.form is Form.FEW:
             null = _marker()

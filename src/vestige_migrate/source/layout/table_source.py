@@ -31,6 +31,9 @@ class TableSource:
     order: tuple[str, ...] = _BY_ROWID
     extras: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    of_columns: tuple[str | None, ...] = ()
+    """For each of `values` the column of the base table that it is, but for what stands in the place of some: its type
+    is what that column has. None where it is another expression, which knows what it yields."""
 
     @property
     def base_clause(self) -> str:
