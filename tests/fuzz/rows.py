@@ -14,6 +14,7 @@ from typing import Any
 from tests.fuzz.oracle import Raw, as_id, has_extras, is_kept, stored_value
 from tests.fuzz.values import MARKER, Values, bound, kind_of, placeholder
 from tests.support import rows as good_rows
+from vestige_migrate.encode.careful import BatchEncoder
 from vestige_migrate.report.rows import RowError
 from vestige_migrate.source.layout.inspect import inspect_source
 from vestige_migrate.source.layout.layout import Layout
@@ -22,7 +23,6 @@ from vestige_migrate.source.read.ranges import plan_ranges
 from vestige_migrate.source.read.rows import list_rowids, read_batches
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import Null, Table
-from vestige_migrate.tables.encoder import BatchEncoder
 from vestige_migrate.wire.batch import Batch
 
 DIMENSION = 4

@@ -13,12 +13,12 @@ import pytest
 
 from tests.unit.test_wire_fields import read_field
 from vestige_migrate.decode.problem import Raw
+from vestige_migrate.encode.careful import BatchEncoder
 from vestige_migrate.model import ModelSignature
 from vestige_migrate.report.rows import Outcome, RowError
 from vestige_migrate.source.layout.layout import Layout
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import BOOTSTRAP_USER
-from vestige_migrate.tables.encoder import BatchEncoder
 from vestige_migrate.wire.batch import Batch
 
 RUN_START = datetime(2026, 6, 1, 12, 0, 0, 7, tzinfo=UTC)

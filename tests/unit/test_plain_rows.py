@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from tests.unit.test_decode_safety import raw_values
 from tests.unit.test_encoder import CREATED, GOOD, ID, RUN_START
 from vestige_migrate.decode.problem import Raw
+from vestige_migrate.encode.careful import BatchEncoder
+from vestige_migrate.encode.plain import PlainEncoder, PlainRows
 from vestige_migrate.model import ModelSignature
 from vestige_migrate.source.layout.layout import Layout
 from vestige_migrate.source.layout.table_source import TableSource
@@ -25,9 +27,7 @@ from vestige_migrate.source.read.chunks import ChunkReader, can_read_chunks, tex
 from vestige_migrate.source.read.rows import read_batches
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import Table
-from vestige_migrate.tables.encoder import BatchEncoder
 from vestige_migrate.tables.overrides import Overrides
-from vestige_migrate.tables.plain import PlainEncoder, PlainRows
 from vestige_migrate.wire import column
 from vestige_migrate.wire.batch import Batch, copy_payload, copy_payloads
 from vestige_migrate.wire.plain import FewValues

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from vestige_migrate.decode.problem import Raw
 from vestige_migrate.destination.connection.connect import Connection
 from vestige_migrate.destination.load.presence import PresenceCheck
+from vestige_migrate.encode.encoders import encoder_of
 from vestige_migrate.source.layout.layout import Layout
 from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.source.read.aggregates import SEPARATOR, split_rowids
@@ -51,7 +52,7 @@ class KeyAsker:
             expression = source.values[at]
             assert expression is not None  # `Table.refresh_from` gives no rule without it
             self._more.append(expression)
-            self._encoders.append(table.columns[at].encoder(layout))
+            self._encoders.append(encoder_of(table.columns[at], layout))
 
     def ask(self, sqlite: sqlite3.Connection, postgres: Connection | None, range_: Range) -> Answer:
         """What the destination says of the range; without one every row is new."""

@@ -142,10 +142,12 @@ class RepeatedRows:
 
     def _older(self, memories: Table, refresh: Refresh, rows: Sequence[Row]) -> set[int]:
         """The rowids of rows (rowid, id, time) whose time is before the one that is there."""
+        from vestige_migrate.encode.encoders import encoder_of  # here: it needs numpy, which most copies do without
+
         columns = [memories.columns[memories.index(name)] for name in (memories.key[0], refresh.decides)]
         rowids, *values = zip(*rows, strict=True)
         ids, times = (
-            [value or NULL for value in column.encoder(self._source.layout)(some).fields]
+            [value or NULL for value in encoder_of(column, self._source.layout)(some).fields]
             for column, some in zip(columns, values, strict=True)
         )
         known = [at for at, pair in enumerate(zip(ids, times, strict=True)) if NULL not in pair]

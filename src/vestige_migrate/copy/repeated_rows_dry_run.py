@@ -59,7 +59,7 @@ def _contents(
     table: Table, source: PreparedSource, found: TableSource, rowids: tuple[int, ...]
 ) -> Iterator[tuple[int, str, tuple[bytes, ...]]]:
     """(rowid, id, what the destination would have) of each row."""
-    from vestige_migrate.tables.encoder import BatchEncoder
+    from vestige_migrate.encode.careful import BatchEncoder
     from vestige_migrate.wire.canonical import JsonbFields
 
     encoder, canonical = BatchEncoder(table, found, source.layout, None), JsonbFields()

@@ -11,6 +11,8 @@ from vestige_migrate.copy.difference import Answer, KeyAsker
 from vestige_migrate.copy.job import CopyJob
 from vestige_migrate.copy.messages import BatchDone, ErrorsFound
 from vestige_migrate.destination.load.batch_writer import TableWriter, Written
+from vestige_migrate.encode.careful import BatchEncoder
+from vestige_migrate.encode.plain import PlainEncoder, PlainRows
 from vestige_migrate.plan import OnConflict
 from vestige_migrate.report.rows import RowError
 from vestige_migrate.source.layout.table_source import TableSource
@@ -19,8 +21,6 @@ from vestige_migrate.source.read.ranges import Range
 from vestige_migrate.source.read.rows import Row, cover_rowids, read_batches
 from vestige_migrate.source.sqlite.rowid_sample import draw_rowids
 from vestige_migrate.tables.base import Table
-from vestige_migrate.tables.encoder import BatchEncoder
-from vestige_migrate.tables.plain import PlainEncoder, PlainRows
 from vestige_migrate.wire.batch import Batch, copy_payloads
 from vestige_migrate.workers.job import Send, WorkerConfig
 from vestige_migrate.workers.messages import Task

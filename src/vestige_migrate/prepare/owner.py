@@ -103,7 +103,7 @@ def _in_source(connection: sqlite3.Connection, layout: Layout, handle: str) -> t
 def _write(
     destination: Connection, source: PreparedSource, rowid: int, run_start: datetime, on_errors: OnErrors
 ) -> None:
-    from vestige_migrate.tables.encoder import BatchEncoder  # here: it needs numpy, which few runs of ours do
+    from vestige_migrate.encode.careful import BatchEncoder  # here: it needs numpy, which few runs of ours do
 
     found = users.TABLE.source_in(source.layout)
     assert found is not None  # `_in_source` read it

@@ -9,7 +9,7 @@ from typing import LiteralString
 
 from vestige_migrate.source.layout.layout import Layout
 from vestige_migrate.source.layout.table_source import TableSource
-from vestige_migrate.tables.encoders import MakeEncoder
+from vestige_migrate.tables.column_types import ColumnType, PlainForm
 
 BOOTSTRAP_USER = "00000000-0000-0000-0000-000000000001"
 """The user `local` that exists on both sides (source-schemas.md)."""
@@ -23,20 +23,6 @@ class Null(Enum):
     ERROR = "the column's default, and an error: the source should have had a value"
 
 
-class Form(Enum):
-    """How the values of a column are when there is nothing odd about them (`tables.plain`)."""
-
-    UUID = "36 characters"
-    TEXT = "any text"
-    FEW = "texts with few distinct values among many rows"
-    TIME = "RFC 3339"
-    JSON = "a JSON object"
-    VECTOR = "float32 of the layout's dimension"
-    FLOAT = "a finite real number"
-    INT4 = "an integer of 32 bits"
-    INT2 = "an integer of 16 bits"
-
-
 class Special(Enum):
     """Defaults that are known only when the copy runs."""
 
@@ -47,22 +33,31 @@ class Special(Enum):
 class Column:
     """One destination column.
 
-    `encoder` makes an encoder for one run (it may keep a cache); `default` is a COPY field that stands in for a
-    missing or bad value. A bad value in a `required` column keeps its row from being copied. `twin` names the
-    column whose value stands in first. `droppable` columns are emptied, one after the other, where PostgreSQL
-    refuses a row for a reason no decoder foresaw, so that the memory itself is not lost. `form` None: the values are
-    always read one by one.
+    `default` is a COPY field that stands in for a missing or bad value. A bad value in a `required` column keeps its
+    row from being copied. `twin` names the column whose value stands in first. `droppable` columns are emptied, one
+    after the other, where PostgreSQL refuses a row for a reason no decoder foresaw, so that the memory itself is not
+    lost. `instead`: a field, and what is written in the place of it. `one_by_one`: its values are never plain.
     """
 
     name: str
-    pg_type: str
-    encoder: MakeEncoder
+    type: ColumnType
     default: bytes | Special
     null: Null = Null.KEPT
     required: bool = False
     twin: str | None = None
     droppable: bool = False
-    form: Form | None = None
+    instead: tuple[bytes, bytes] | None = None
+    one_by_one: bool = False
+
+    @property
+    def pg_type(self) -> str:
+        """The PostgreSQL type."""
+        return self.type.pg_type
+
+    @property
+    def form(self) -> PlainForm | None:
+        """How its values are when there is nothing odd about them; None where they are always read one by one."""
+        return None if self.one_by_one else self.type.form
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from vestige_migrate.source.layout.layout import Layout
 from vestige_migrate.source.layout.table_source import TableSource
-from vestige_migrate.tables import columns, encoders
+from vestige_migrate.tables import column_types as types
+from vestige_migrate.tables import columns
 from vestige_migrate.tables.base import Column, Table, plain_source, with_nothing
 from vestige_migrate.wire import field
 
@@ -12,7 +13,7 @@ COLUMNS = (
     columns.text_key("id"),
     columns.text("label", ""),
     # No fixed dimension in the destination: old centroids may be of another model than the vectors.
-    Column("centroid", "vector", encoders.any_vectors, field.NULL, droppable=True),
+    Column("centroid", types.ANY_VECTOR, field.NULL, droppable=True),
     columns.strings("top_terms"),
     columns.int4("memory_count", 0),
     columns.time("created_at"),

@@ -10,8 +10,9 @@ from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.source.layout.tags import first_tag
 from vestige_migrate.source.layout.vectors import vector_source
 from vestige_migrate.source.sqlite.quoting import column
-from vestige_migrate.tables import columns, encoders, scheduling
-from vestige_migrate.tables.base import BOOTSTRAP_USER, Column, Form, Null, Parent, Refresh, Table
+from vestige_migrate.tables import column_types as types
+from vestige_migrate.tables import columns, scheduling
+from vestige_migrate.tables.base import BOOTSTRAP_USER, Column, Null, Parent, Refresh, Table
 from vestige_migrate.wire import field
 
 COLUMNS = (
@@ -22,16 +23,14 @@ COLUMNS = (
     columns.json_object("metadata"),
     columns.strings("domains"),
     columns.json_object("domain_scores"),
-    Column("embedding", "vector", encoders.memory_vectors, field.NULL, droppable=True, form=Form.VECTOR),
+    Column("embedding", types.EMBEDDING, field.NULL, droppable=True),
     columns.optional_text("codebase"),
     Column(
         "owner_user_id",
-        "uuid",
-        encoders.few_uuids,
+        types.USER_ID,
         field.uuid(UUID(BOOTSTRAP_USER)),
         Null.DEFAULT,
         required=True,
-        form=Form.FEW,
     ),
     columns.label("visibility", "private"),
     columns.uuids("shared_with_groups"),

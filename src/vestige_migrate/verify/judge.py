@@ -13,13 +13,13 @@ from vestige_migrate.decode.ids import spellings
 from vestige_migrate.destination.connection.connect import Connection
 from vestige_migrate.destination.load.droppable_values import spare
 from vestige_migrate.destination.load.staging import RowFields
+from vestige_migrate.encode.careful import BatchEncoder
 from vestige_migrate.report.rows import Outcome, RowError
 from vestige_migrate.source.layout.layout import Layout
 from vestige_migrate.source.read.counts import is_any_stale
 from vestige_migrate.source.read.rows import read_by_key
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import Parent, Table
-from vestige_migrate.tables.encoder import BatchEncoder
 from vestige_migrate.verify.row_acceptance import Trial, objection
 from vestige_migrate.wire import field
 

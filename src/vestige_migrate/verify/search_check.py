@@ -10,11 +10,11 @@ import numpy as np
 
 from vestige_migrate.destination.connection.connect import Connection
 from vestige_migrate.destination.connection.table_names import in_advice
+from vestige_migrate.encode.careful import BatchEncoder
 from vestige_migrate.report.verification import SearchCheck
 from vestige_migrate.source.layout.layout import Layout
 from vestige_migrate.source.read.rows import read_by_key
 from vestige_migrate.tables import TABLES
-from vestige_migrate.tables.encoder import BatchEncoder
 from vestige_migrate.verify import search_statements as search
 from vestige_migrate.verify.messages import Queries
 from vestige_migrate.verify.neighbours import NEIGHBOURS, Nearest, Vectors, to_vector, unit

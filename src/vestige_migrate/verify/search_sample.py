@@ -12,12 +12,12 @@ from uuid import UUID
 import numpy as np
 
 from vestige_migrate.destination.connection.connect import Connection
+from vestige_migrate.encode.careful import BatchEncoder
 from vestige_migrate.limits import BATCH_BYTES
 from vestige_migrate.source.layout.layout import Layout
 from vestige_migrate.source.read.rows import read_batches
 from vestige_migrate.source.sqlite.rowid_sample import draw_rowids
 from vestige_migrate.tables import TABLES
-from vestige_migrate.tables.encoder import BatchEncoder
 from vestige_migrate.verify import search_statements as destination
 from vestige_migrate.verify.messages import Queries
 from vestige_migrate.verify.neighbours import to_vector, unit

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sqlite3
 
 from vestige_migrate.destination.connection.connect import Connection
+from vestige_migrate.encode.careful import BatchEncoder
 from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.source.read.ranges import Range
 from vestige_migrate.source.read.rows import list_rowids, read_batches
 from vestige_migrate.tables.base import Table
-from vestige_migrate.tables.encoder import BatchEncoder
 from vestige_migrate.verify.batch_comparer import BatchComparer, Verdict
 from vestige_migrate.verify.job import CompareJob
 from vestige_migrate.verify.judge import Judge

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from vestige_migrate.decode.vector import FLOAT_BYTES
+from vestige_migrate.encode.encoders import encoder_of
 from vestige_migrate.limits import MAX_DIMENSION
 from vestige_migrate.source.layout.layout import Layout
 from vestige_migrate.source.layout.table_source import TableSource
@@ -29,7 +30,8 @@ from vestige_migrate.source.read.aggregates import (
     split_rowids,
 )
 from vestige_migrate.source.sqlite.quoting import column
-from vestige_migrate.tables.base import Column, Form, Null, Special, Table
+from vestige_migrate.tables.base import Column, Null, Special, Table
+from vestige_migrate.tables.column_types import PlainForm
 from vestige_migrate.wire import field, plain
 from vestige_migrate.wire.batch import Fields
 from vestige_migrate.wire.block import Block
@@ -120,28 +122,28 @@ class _Context:
             return _Part((), partial(_constant, field.NULL if item.null is Null.KEPT else self._default(item)))
         if self.joined:
             return self._joined_part(item, expression, of_column)
-        if item.form is Form.FEW:
+        if item.form is PlainForm.FEW:
             return _Part((expression,), partial(_listed_few, self._few(item, None)))
         write = _LISTED.get(item.form)
         null = {Null.KEPT: field.NULL, Null.DEFAULT: self._default(item), Null.ERROR: None}[item.null]
         return write and _Part((expression,), partial(plain.with_nulls, write, null))
 
     def _joined_part(self, item: Column, expression: str, of_column: str | None) -> _Part | None:
-        if item.form in (Form.TEXT, Form.FEW) and of_column is not None and of_column not in self.texts:
+        if item.form in (PlainForm.TEXT, PlainForm.FEW) and of_column is not None and of_column not in self.texts:
             return None  # any other expression of these (`knowledge_nodes.source_in`) yields texts and NULLs alone
-        if item.form is Form.FEW:
+        if item.form is PlainForm.FEW:
             null = _marker()
             return _Part((joined(expression, null),), partial(_joined_few, self._few(item, null)))
-        if item.form is Form.VECTOR:
+        if item.form is PlainForm.VECTOR:
             return _vectors(expression, self.layout.dimension)
         write = _JOINED.get(item.form)
-        if item.form is Form.JSON and item.null is Null.DEFAULT and item.default == _EMPTY_OBJECT:
+        if item.form is PlainForm.JSON and item.null is Null.DEFAULT and item.default == _EMPTY_OBJECT:
             return _Part((joined(expression, b"{}"),), _objects)
         return write and _Part((joined(expression),), write)
 
     def _few(self, item: Column, null: bytes | None) -> plain.FewValues:
         null_fields = {Null.KEPT: field.NULL, Null.DEFAULT: self._default(item), Null.ERROR: None}
-        return plain.FewValues(item.encoder(self.layout), null, null_fields[item.null])
+        return plain.FewValues(encoder_of(item, self.layout), null, null_fields[item.null])
 
     def _default(self, item: Column) -> bytes:
         return field.timestamptz(self.run_start) if item.default is Special.RUN_START else item.default
@@ -211,15 +213,20 @@ def _objects(count: int, value: Any) -> Fields | None:
     return None if parts is None else plain.objects(parts, value)
 
 
-_JOINED: dict[Form | None, Write] = {Form.UUID: _uuids, Form.TIME: _times, Form.TEXT: _texts, Form.JSON: _objects}
-
-_LISTED: dict[Form | None, Callable[[Sequence[Any]], Fields | None]] = {
-    Form.UUID: lambda values: plain.uuids(SEPARATOR.join(values), SEPARATOR, len(values)),
-    Form.TIME: lambda values: plain.times(SEPARATOR.join(values), SEPARATOR, len(values)),
-    Form.TEXT: plain.texts,
-    Form.JSON: plain.objects,
-    Form.FLOAT: plain.floats,
-    Form.INT4: partial(plain.integers, bits=32),
-    Form.INT2: partial(plain.integers, bits=16),
+_JOINED: dict[PlainForm | None, Write] = {
+    PlainForm.UUID: _uuids,
+    PlainForm.TIME: _times,
+    PlainForm.TEXT: _texts,
+    PlainForm.JSON: _objects,
 }
-_NUMBERS = (Form.FLOAT, Form.INT4, Form.INT2)
+
+_LISTED: dict[PlainForm | None, Callable[[Sequence[Any]], Fields | None]] = {
+    PlainForm.UUID: lambda values: plain.uuids(SEPARATOR.join(values), SEPARATOR, len(values)),
+    PlainForm.TIME: lambda values: plain.times(SEPARATOR.join(values), SEPARATOR, len(values)),
+    PlainForm.TEXT: plain.texts,
+    PlainForm.JSON: plain.objects,
+    PlainForm.FLOAT: plain.floats,
+    PlainForm.INT4: partial(plain.integers, bits=32),
+    PlainForm.INT2: partial(plain.integers, bits=16),
+}
+_NUMBERS = (PlainForm.FLOAT, PlainForm.INT4, PlainForm.INT2)

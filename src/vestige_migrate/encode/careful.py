@@ -8,6 +8,7 @@ from datetime import datetime
 
 from vestige_migrate.decode.ids import quote_id
 from vestige_migrate.decode.problem import UNSET, BadValue, Raw
+from vestige_migrate.encode.encoders import encoder_of
 from vestige_migrate.report.rows import Outcome, RowError
 from vestige_migrate.source.layout.layout import Layout
 from vestige_migrate.source.layout.table_source import TableSource
@@ -31,7 +32,7 @@ class BatchEncoder:
     def __init__(self, table: Table, source: TableSource, layout: Layout, run_start: datetime | None) -> None:
         self._table = table
         self._source = source
-        self._encoders = [column.encoder(layout) for column in table.columns]
+        self._encoders = [encoder_of(column, layout) for column in table.columns]
         self._run_start = field.UNKNOWN_TIME if run_start is None else field.timestamptz(run_start)
         self._wanted = [at for at, value in enumerate(source.values) if value is not None]
 
