@@ -1,4 +1,4 @@
-"""The types of column that the tables are made of: what PostgreSQL calls each, and whether many values are copied at once.
+"""The types of column that the tables are made of: what PostgreSQL calls each, and whether its values have a plain form.
 
 How they are encoded is `encode.encoders`.
 """
