@@ -128,6 +128,7 @@ def source(tmp_path: Path) -> Path:
 def _quiet_log() -> None:
     """Log lines go nowhere unless a test adds a sink of its own."""
     logger.remove()
+    logger.enable("vestige_migrate")
 
 
 @pytest.fixture(autouse=True)

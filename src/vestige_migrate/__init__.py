@@ -1,12 +1,15 @@
 """Moves a Vestige agent memory from its SQLite file into PostgreSQL with pgvector.
 
-The public names: a plan, the run, its report, and the exceptions it raises.
+The public names: a plan, the run, its report, and the exceptions it raises. What a run logs goes nowhere until its
+caller says `loguru.logger.enable("vestige_migrate")`; the command line does.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from loguru import logger
 
 from vestige_migrate.errors import (
     DestinationBusy,
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
     from vestige_migrate.verify.coordinator import verify_several_to_postgres, verify_sqlite_to_postgres
 
 __version__ = "0.1.0"
+
+# What a library has to say is for its caller to ask for: https://loguru.readthedocs.io/en/stable/api/logger.html
+logger.disable(__name__)
 
 __all__ = [
     "CombinedReport",

@@ -161,7 +161,9 @@ def test_progress_ends_at_the_total_of_every_table(plain_source: Path, database:
     assert {name for name, progress in seen.items() if progress.done != progress.total} == set()
 
 
-def test_the_library_call_works_without_a_main_guard(plain_source: Path, database: str, tmp_path: Path) -> None:
+def test_the_library_call_works_without_a_main_guard_and_logs_when_it_is_asked_to(
+    plain_source: Path, database: str, tmp_path: Path
+) -> None:
     import subprocess
     import sys
 
@@ -170,7 +172,11 @@ def test_the_library_call_works_without_a_main_guard(plain_source: Path, databas
         "from vestige_migrate import SqliteToPostgresPlan, run_sqlite_to_postgres\n"
         f"report = run_sqlite_to_postgres(SqliteToPostgresPlan({str(plain_source)!r}, {database!r}, workers=2))\n"
         "print(report.memories_copied)\n"
+        "from loguru import logger\n"
+        "logger.enable('vestige_migrate')\n"
+        f"run_sqlite_to_postgres(SqliteToPostgresPlan({str(plain_source)!r}, {database!r}, workers=2))\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "250\n"
+    assert (done.stderr.count(" copying "), done.stderr.count("nothing new")) == (1, 1)
     assert counts(database)["knowledge_nodes"] == 250

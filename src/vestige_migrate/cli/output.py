@@ -42,6 +42,7 @@ def log_to(sink: Callable[[str], None], level: str, debug: bool = False) -> None
         raise PlanError(f"--log-level is {level}: it must be one of {', '.join(LOG_LEVELS)}")
     if debug and level != "TRACE":
         level = "DEBUG"
+    logger.enable("vestige_migrate")
     logger.remove()
     logger.add(sink, level=level, format=_LOG_FORMAT, backtrace=False, diagnose=False)
 

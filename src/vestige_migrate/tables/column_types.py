@@ -1,4 +1,4 @@
-"""The types of column that the tables are made of: what PostgreSQL calls each, and whether its values have a plain form.
+"""The types of column that the tables are made of: what PostgreSQL calls each, and what its plain values are like.
 
 How they are encoded is `encode.encoders`.
 """
