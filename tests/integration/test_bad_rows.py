@@ -1,4 +1,4 @@
-"""Section 5 of the specification, line by line: no bad row stops the run, takes its batch along, or leaks."""
+"""docs/bad-rows.md, line by line: no bad row stops the run, takes its batch along, or leaks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of a table become a batch, with section 5 of the specification applied to every bad value."""
+"""Rows of a table become a batch, with what stands for every bad value (docs/bad-rows.md)."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def test_a_text_counts_with_its_bytes_whatever_its_script(connection: sqlite3.Co
 
 @pytest.mark.parametrize("table", ["knowledge_nodes", "review_events", "users", "groups"])
 def test_metadata_counts_towards_a_batch_in_every_table(connection: sqlite3.Connection, table: str) -> None:
-    """A batch ends at its bytes wherever rows can be wide (specification, section 1, --batch-size)."""
+    """A batch ends at its bytes wherever rows can be wide (--batch-size)."""
     names = TABLES[table].column_names
     layout = Layout({table: names}, 15, "plan")
     source = TABLES[table].source_in(layout)

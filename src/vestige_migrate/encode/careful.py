@@ -1,4 +1,4 @@
-"""Source rows of one table -> a `Batch`, with section 5 of the specification applied to every bad value."""
+"""Source rows of one table -> a `Batch`, with what stands for every bad value (docs/bad-rows.md)."""
 
 from __future__ import annotations
 

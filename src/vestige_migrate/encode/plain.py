@@ -1,8 +1,8 @@
 """A table's rows with nothing odd about them: read in chunks and written as COPY fields with few Python objects.
 
 This is the path of nearly all rows, and it decides nothing: whatever is not plain (`base.Form`), and whatever
-PostgreSQL refuses of it, is read again and encoded by `encoder.BatchEncoder`, which applies section 5 of the
-specification.
+PostgreSQL refuses of it, is read again and encoded by `careful.BatchEncoder`, which knows what stands for a bad
+value (docs/bad-rows.md).
 """
 
 from __future__ import annotations

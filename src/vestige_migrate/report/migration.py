@@ -134,7 +134,7 @@ class MigrationReport:
             "tables": {name: table.as_json(self.updates) for name, table in self.tables.items()},
             "errors": [error.as_json() for error in self.errors],
             "left_behind": self.left_behind,
-            # Only where there are any: section 6 of the specification names every other key.
+            # Only where there are any: every other key is always there (docs/report.md).
             **(
                 {"awaiting_reembed": self.awaiting_reembed, "awaiting_reasons": self.awaiting_reasons}
                 if self.awaiting_reembed

@@ -12,7 +12,7 @@ from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.tables.column_types import ColumnType, PlainForm
 
 BOOTSTRAP_USER = "00000000-0000-0000-0000-000000000001"
-"""The user `local` that exists on both sides (source-schemas.md)."""
+"""The user `local` that exists on both sides (docs/versions.md)."""
 
 
 class Null(Enum):

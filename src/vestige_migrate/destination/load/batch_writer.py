@@ -3,13 +3,14 @@
 The cheap way first: COPY straight into the table, one statement, which is its own transaction. It fails as a whole
 if any row conflicts or is refused. Then the batch is staged: COPY into a temporary table, rows whose parents are
 missing are told apart by one query, and INSERT ... ON CONFLICT DO NOTHING takes the rest. If PostgreSQL refuses a
-row there as well, halving finds it; it is given up only where leaving values out does not help (spare.py), and where
-the statement is not to blame (blame.py). What would be checked at COMMIT is checked before, where it can be halved.
+row there as well, halving finds it; it is given up only where leaving values out does not help
+(droppable_values.py), and where the statement is not to blame (bisect_refused.py). What would be checked at COMMIT is
+checked before, where it can be halved.
 A trigger of the destination's own may drop rows without a word: where fewer are stored than were sent, the staged way
 asks which of them are not there, and they are refused like any other. It may also store them under another key, which
 no count shows: a table that has triggers is always staged, and always asked.
-Rows that are known to be outdated in the destination are staged at once and updated there (replace.py).
-So are the rows of a table that the destination keeps otherwise than ours (stored.py).
+Rows that are known to be outdated in the destination are staged at once and updated there (replace_outdated.py).
+So are the rows of a table that the destination keeps otherwise than ours (stored_form.py).
 """
 
 from __future__ import annotations

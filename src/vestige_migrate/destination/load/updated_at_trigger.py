@@ -4,7 +4,8 @@ Vestige's own plan has one, for UPDATE. PostgreSQL lets the owner of a table dis
 nobody sees it from outside, and a copy that dies leaves the trigger as it was. Other writers of the table wait for as
 long as a batch takes. A role that does not own the table is refused before anything is written.
 
-Which triggers these are is read from their source; what another one changes is found after the UPDATE (replace.py).
+Which triggers these are is read from their source; what another one changes is found after the UPDATE
+(replace_outdated.py).
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from vestige_migrate.destination.schema import event_triggers
 from vestige_migrate.errors import DestinationUnusable
 
 _COMMANDS = ("CREATE TABLE", "CREATE TABLE AS")
-"""The second one makes the temporary tables in which rows wait (stage.py)."""
+"""The second one makes the temporary tables in which rows wait (staging.py)."""
 _TRIAL = temporary("vestige_trial_security")
 _MAKE_TRIAL = sql.SQL("CREATE TABLE {} AS SELECT 1 AS ordinal WITH NO DATA").format(_TRIAL)
 _ACTIVE = sql.SQL("SELECT name FROM unnest(%s::text[]) AS n(name) WHERE row_security_active({})").format(

@@ -28,7 +28,7 @@ _NODE_COLUMNS = {
     "shared_with_groups": "TEXT NOT NULL DEFAULT '[]'",
     "codebase": "TEXT",
 }
-"""What V14 and V15 of the plan line add to knowledge_nodes (source-schemas.md)."""
+"""What V14 and V15 of the plan line add to knowledge_nodes (docs/versions.md)."""
 
 
 def upgrade_in_place(path: Path, cipher: driver.Cipher | None = None) -> Path | None:

@@ -1,7 +1,7 @@
 """Which line of development a file comes from, and what that means for reading it.
 
 Two lines used the same version numbers for different things, so the line is told from tables and columns, never from
-the number (source-schemas.md). The number then says how far along its line a file is.
+the number (docs/versions.md). The number then says how far along its line a file is.
 """
 
 from __future__ import annotations

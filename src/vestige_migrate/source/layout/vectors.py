@@ -1,7 +1,7 @@
 """Where a memory's vector is, which of several comes over, and which rows of vectors stay behind.
 
 A vector is taken from the active profile, else from the memory's own column, else from `node_embeddings`
-(source-schemas.md). It comes over where it belongs to the model that the destination is stamped with, and where the
+(docs/versions.md). It comes over where it belongs to the model that the destination is stamped with, and where the
 memory does not say that it is of an earlier text (`stale`).
 """
 

@@ -1,4 +1,4 @@
-"""SQL that joins the values of many rows into one; `source.joined` reads it."""
+"""SQL that joins the values of many rows into one; `source.read.chunks` reads it."""
 
 from __future__ import annotations
 
