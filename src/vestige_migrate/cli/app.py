@@ -13,7 +13,7 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from vestige_migrate import __version__
-from vestige_migrate.cli import copy, demo, process_end, reembed, server, streams, verify
+from vestige_migrate.cli import copy, demo, reembed, server, streams, verify
 from vestige_migrate.cli.failures import (
     BAD_ARGUMENTS,
     DEBUG_FLAG,
@@ -25,6 +25,7 @@ from vestige_migrate.cli.failures import (
 )
 from vestige_migrate.cli.masking import without_passwords
 from vestige_migrate.cli.refused_arguments import report_refused_arguments
+from vestige_migrate.process_life import leave
 
 _NO_COMMAND = "NoArgsIsHelpError"
 """typer's exception for a group without a command; it has no public name."""
@@ -73,7 +74,7 @@ def run(app: typer.Typer) -> NoReturn:
     if unwritten is not None:
         code = _fail(describe_os_error(unwritten), code or STOPPED, debug=False)
         streams.flush()
-    process_end.leave(code)
+    leave(code)
 
 
 def answer(app: typer.Typer) -> int:

@@ -18,9 +18,9 @@ from vestige_migrate.cli.verify_output import print_verification
 from vestige_migrate.host_limits import limits_refuse
 from vestige_migrate.model import ModelSignature
 from vestige_migrate.plan import Indexes, OnConflict, SqliteToPostgresPlan, default_workers, embedder_signature
+from vestige_migrate.process_life import usual_folder
 from vestige_migrate.report.combined import CombinedReport
 from vestige_migrate.report.migration import MigrationReport
-from vestige_migrate.workers.temporary_folder import usual_folder
 
 _Text = Optional[str]  # noqa: UP045  # typer reads the annotation at run time
 _Number = Optional[int]  # noqa: UP045

@@ -23,8 +23,8 @@ from vestige_migrate.errors import PlanError, Refused
 from vestige_migrate.paths import absolute, expanded, shown
 from vestige_migrate.places import default_demo_directory, likely_database
 from vestige_migrate.plan import SqliteToPostgresPlan
+from vestige_migrate.process_life import usual_folder
 from vestige_migrate.shared_folders import make_folders
-from vestige_migrate.workers.temporary_folder import usual_folder
 
 if TYPE_CHECKING:
     from vestige_migrate.destination.embedded import EmbeddedServer

@@ -15,7 +15,7 @@ from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.cli.verify_output import answered, print_verification
 from vestige_migrate.host_limits import limits_refuse
 from vestige_migrate.plan import SqliteToPostgresPlan, default_workers
-from vestige_migrate.workers.temporary_folder import usual_folder
+from vestige_migrate.process_life import usual_folder
 
 
 def verify(

@@ -7,7 +7,6 @@ the last worker is gone.
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 import shutil
 import sys
@@ -16,10 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from vestige_migrate.host_limits import describe_limit
-
-_COLLECT_EVERY = 20_000
-"""Objects between two looks for garbage. A chunk of rows makes more than Python's 700, none of them garbage before it
-is written: looking took 5% of a worker's CPU."""
+from vestige_migrate.process_life import collect_seldom
 
 FOLDER_VARIABLE = "_VESTIGE_MIGRATE_SOCKET_FOLDER"
 """Set for the fork server alone; whoever else imports this module (for this name) is not changed by it."""
@@ -66,7 +62,7 @@ if _folder is not None:
     sys.excepthook = _leave_words
     import numpy.ma  # noqa: F401  `numpy.unique` imports it when it is first called: 0.03 s of CPU in each worker
 
-    gc.set_threshold(_COLLECT_EVERY)  # workers are forks: they have it too
+    collect_seldom()  # workers are forks: they have it too
     # Runs last. An interpreter that takes itself apart needs 0.1 s of CPU more, and nobody looks at how this one ends.
     atexit.register(os._exit, 0)
     atexit.register(_remove_folder)

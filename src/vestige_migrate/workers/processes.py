@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import tempfile
 import threading
-import types
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -19,10 +17,10 @@ from multiprocess import process as process_module
 from vestige_migrate.errors import HostUnusable
 from vestige_migrate.host_limits import describe_limit
 from vestige_migrate.paths import can_enter_working_folder
+from vestige_migrate.process_life import LONGEST_FOLDER, usual_folder, without_main_module
 from vestige_migrate.shared_folders import others_can_exchange
 from vestige_migrate.workers.engine import NotStarted
 from vestige_migrate.workers.fork_server import FOLDER_VARIABLE, last_words
-from vestige_migrate.workers.temporary_folder import LONGEST_FOLDER, usual_folder
 
 _SHORT_FOLDERS = ("/tmp", "/var/tmp")
 START_SECONDS = 30.0
@@ -152,7 +150,7 @@ def _socket_place() -> str | None:
 @contextmanager
 def starting() -> Iterator[None]:
     """Worker processes are started inside this context. Raises `NotStarted`."""
-    with _no_main_module(), _environment(_ONE_THREAD), _working_folder():
+    with without_main_module(), _environment(_ONE_THREAD), _working_folder():
         if context().get_start_method() == "forkserver":
             _start_fork_server()
         yield
@@ -231,21 +229,6 @@ def _working_folder() -> Iterator[None]:
             with suppress(OSError):
                 os.fchdir(back)
             os.close(back)
-
-
-@contextmanager
-def _no_main_module() -> Iterator[None]:
-    """Keeps a starting worker from importing the caller's main script a second time.
-
-    `multiprocess` does so that functions defined there can be unpickled; ours never are. Without it a worker would
-    load the whole command line, and a library user's script would need an `if __name__ == "__main__"` guard.
-    """
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 _ONE_THREAD = dict.fromkeys(
