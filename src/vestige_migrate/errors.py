@@ -20,7 +20,7 @@
     │   ├── HostTooSmall                a limit of this machine was reached
     │   ├── SourceIncomplete            fewer rows were read than the source holds
     │   └── SourceReplaced              another database was written over the source
-    └── Interrupted                130  Ctrl-C or SIGTERM
+    └── Interrupted                130  Ctrl-C, SIGTERM or SIGHUP
 
 A message is written for the operator: what happened, to which file or row, what to do now. It never holds
 row content or a password.
@@ -215,6 +215,6 @@ class SourceReplaced(Stopped):
 
 
 class Interrupted(MigrationError):
-    """Ctrl-C or SIGTERM."""
+    """Ctrl-C, SIGTERM or SIGHUP."""
 
     exit_code = 130

@@ -15,6 +15,7 @@ from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.verifying import Verifier, named
 from vestige_migrate.copy.coordinator import run_several_to_postgres
 from vestige_migrate.plan import SqliteToPostgresPlan
+from vestige_migrate.report.rows import Outcome
 
 OWN = SourceSpec(line="released", version=16, form="vestige", memories=40, edges=5, events=0, no_vector_every=10)
 EDITED, ABSENT = 3, 2
@@ -87,6 +88,28 @@ def test_a_vector_of_an_earlier_text_stays_behind_and_one_that_is_not_there_is_s
     found = Verifier(copy.database)(path)
     for comparison in (report.verification, found):
         assert (comparison.same, comparison.altered, comparison.awaiting_reasons) == (True, [], MEANT)
+
+
+@pytest.mark.parametrize("make", [own_storage, profiles])
+def test_a_memory_that_awaits_one_under_an_id_that_is_no_utf8_is_named_and_stops_nothing(
+    tmp_path: Path, copy: Copier, make: object
+) -> None:
+    path: Path = make(tmp_path)  # type: ignore[operator]
+    odd = "CAST(x'{}' AS TEXT)"
+    edit(
+        path,
+        (f"UPDATE knowledge_nodes SET id = {odd.format('ff61')} WHERE rowid = 4", ()),
+        (f"UPDATE knowledge_nodes SET id = {odd.format('eda080')}, has_embedding = 1 WHERE rowid = 8", ()),
+        (f"UPDATE knowledge_nodes SET id = {odd.format('62ff')} WHERE rowid = 1", ()),
+        (f"UPDATE node_embeddings SET node_id = {odd.format('62ff')} WHERE rowid = 1", ()),
+        ("UPDATE node_embeddings SET model = 'of/another' WHERE rowid = 1", ()),
+    )
+    assert copy(path, dry_run=True).complete
+    report = copy(path)
+    lost = [error for error in report.errors if error.table == "knowledge_nodes"]
+    assert [(error.column, error.outcome) for error in lost] == [("id", Outcome.NOT_COPIED)] * 3
+    assert (report.complete, report.exit_code, report.memories_copied) == (True, 1, 37)
+    assert report.awaiting_reasons == {"edited": 2, "absent": 1}
 
 
 def test_the_archive_keeps_the_vectors_of_earlier_texts(tmp_path: Path, copy: Copier) -> None:

@@ -120,7 +120,7 @@ def test_a_row_that_kills_its_worker_is_found_and_named(
     assert copy(source).memories_copied == 40
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_leaves_nothing_behind(
     prepared: Path, copy: Copier, command: CommandLine, how: signal.Signals
 ) -> None:

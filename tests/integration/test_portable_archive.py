@@ -14,6 +14,7 @@ from tests.support.in_process import NOWHERE, called, refusal
 from tests.support.portable_archives import cell, document, export, table_of, what_is_in_it, write
 from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.untouched import files
+from tests.support.verifying import Verifier
 from tests.support.vestige_schemas import Line
 from vestige_migrate import Outcome, SqliteToPostgresPlan, run_sqlite_to_postgres
 from vestige_migrate.progress import Progress
@@ -153,6 +154,34 @@ def test_what_cannot_be_read_in_an_archive_is_named_by_row_and_the_rest_comes_ov
     assert verified.returncode == 1
     assert f"row 1 of the source's knowledge_nodes cannot be read (it has {len(columns) + 1} cells" in verified.stdout
     assert SECRET not in verified.stderr + verified.stdout
+
+
+def test_a_row_for_the_table_of_what_has_no_place_that_cannot_be_read_is_an_error_there(
+    tmp_path: Path, copy: Copier
+) -> None:
+    """Where those rows are asked for: else they stay in the archive, as all of their table do."""
+    content = document(
+        build_source(tmp_path / "vestige.db", SourceSpec(line="released", version=20, memories=4, edges=2))
+    )
+    table_of(content, "insights")["rows"][1].pop()
+    for row in table_of(content, "sync_tombstones")["rows"]:
+        row[0] = {"type": "txt", "value": SECRET}
+    archive = write(tmp_path / "archive.json", content)
+    named = [("insights", 2), *(("sync_tombstones", number) for number in (1, 2, 3))]
+    for dry_run in (True, False):
+        report = copy(archive, archive=True, dry_run=dry_run)
+        assert [(error.table, error.outcome) for error in report.errors] == [
+            (table, Outcome.NOT_COPIED) for table, _ in named
+        ]
+        for error, (table, number) in zip(report.errors, named, strict=True):
+            assert error.message.startswith(f"row {number} of the source's {table} cannot be read")
+        assert (report.exit_code, report.memories_copied) == (1, 4)
+        assert report.archived is not None
+        assert (report.archived["insights"], "sync_tombstones" in report.archived) == (2, False)
+        without = copy(archive, dry_run=dry_run)
+        assert (without.exit_code, without.left_behind["insights"], without.left_behind["sync_tombstones"]) == (0, 3, 3)
+    compared = Verifier(copy.database)(archive, archive=True)
+    assert {difference.table for difference in compared.differences} == {"insights", "sync_tombstones"}
 
 
 def test_a_change_of_the_archive_during_a_run_is_said(tmp_path: Path, copy: Copier) -> None:

@@ -53,6 +53,27 @@ def registered(url: str) -> tuple[object, ...] | None:
         return connection.execute("SELECT name, dimension FROM embedding_model").fetchone()
 
 
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        (replace(SPEC, version=20, memories=6), "nomic-embed-text:V1.5"),
+        (replace(SPEC, line="plan", version=15, memories=6, memberships=0), NOMIC),
+    ],
+    ids=["released 20", "plan 15"],
+)
+def test_another_hash_than_the_registered_one_is_refused_also_where_labels_carry_the_name(
+    tmp_path: Path, copy: Copier, spec: SourceSpec, name: str
+) -> None:
+    """A label has no hash, and so must not be chosen past the registry."""
+    path = build_source(tmp_path / "vestige.db", replace(spec, registered_model=True))
+    for dry_run in (True, False):
+        plan = SqliteToPostgresPlan(path, copy.database, workers=1, dry_run=dry_run)
+        with pytest.raises(ModelMismatch, match=r"hash abcd[^$]*hash 1234"):
+            run_sqlite_to_postgres(plan, ModelSignature(name, 256, "1234"))
+    with psycopg.connect(copy.database) as connection:
+        assert connection.execute("SELECT to_regclass('knowledge_nodes')").fetchone() == (None,)
+
+
 def test_spellings_of_one_model_are_counted_together(tmp_path: Path, copy: Copier) -> None:
     path = labelled(
         tmp_path / "vestige.db",
@@ -231,3 +252,20 @@ def test_a_long_vector_in_the_mirror_stands_in_for_the_legacy_profile(tmp_path: 
     found = vectors(copy.database)
     assert {id_: found[id_] for id_ in blobs(path, chosen)} == dict.fromkeys(blobs(path, chosen), b"\0" * 1024)
     assert Verifier(copy.database)(path).same
+
+
+@pytest.mark.parametrize(("version", "active"), [(28, True), (38, False)])
+def test_a_second_copy_of_another_profiles_vectors_is_told_what_to_say(
+    tmp_path: Path, copy: Copier, version: int, active: bool
+) -> None:
+    """Whichever of the two profiles is active, the other one can be chosen, and the refusal says how."""
+    spec = SourceSpec(line="released", version=version, memories=5, edges=1, dimension=8, model="example/model")
+    path = build_source(tmp_path / "vestige.db", spec)
+    if not active:
+        edit(path, ("UPDATE embedding_profile_state SET active_profile_id = ?", (LEGACY_PROFILE,)))
+        edit(path, ("DELETE FROM embedding_model", ()))
+    name, dimension = (NOMIC, 256) if active else ("example/model", 8)
+    assert copy_as(path, copy.database, name, dimension).errors == []
+    with pytest.raises(ModelMismatch, match=f"add --embedding-model {name} --embedding-dimension {dimension}"):
+        copy(path)
+    assert copy_as(path, copy.database, name, dimension).nothing_new

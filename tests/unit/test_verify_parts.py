@@ -127,6 +127,15 @@ def test_neighbours_by_batches_are_those_by_brute_force(
         assert ids[at].bytes not in {id_ for _, id_ in found}
 
 
+@pytest.mark.parametrize("large", [[3e38, 3e38], [-2e38, -3.4e38]])
+def test_a_vector_of_the_largest_numbers_is_no_warning_of_pythons_on_the_terminal(large: list[float]) -> None:
+    vectors = np.array([[0.6, 0.8], [0.8, 0.6], large], np.float32)
+    ids = [UUID(int=at + 1) for at in range(3)]
+    search = NeighbourSearch(Queries((ids[0].bytes,), unit(vectors[:1]).tobytes(), 2))
+    search.add([*map(field.uuid, ids)], [field.vector(vector) for vector in vectors])
+    assert {id_: similarity for similarity, id_ in search.nearest[0]}[ids[1].bytes] == pytest.approx(0.96)
+
+
 def test_a_memory_that_two_ranges_have_counts_once() -> None:
     assert merged([[(0.9, b"a"), (0.5, b"b")], [(0.9, b"a"), (0.7, b"c")]]) == [(0.9, b"a"), (0.7, b"c"), (0.5, b"b")]
 

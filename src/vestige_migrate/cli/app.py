@@ -68,6 +68,9 @@ def _on_terminate(_signum: int, _frame: FrameType | None) -> NoReturn:
 def run(app: typer.Typer) -> NoReturn:
     """Runs the app and exits. Every failure prints one `error:` line and no traceback, unless --debug is given."""
     signal.signal(signal.SIGTERM, _on_terminate)
+    # A terminal that is closed; `nohup` has the signal ignored, and the run goes on.
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _on_terminate)
     streams.guard()
     code = answer(app)
     unwritten = streams.flush()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 
 from loguru import logger
@@ -18,11 +18,13 @@ from vestige_migrate.prepare.destination import ReadyDestination
 from vestige_migrate.prepare.source import PreparedSource
 from vestige_migrate.progress import OnProgress, Progress
 from vestige_migrate.report.migration import MigrationReport
+from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.source.layout.vectors import unplaced_condition
 from vestige_migrate.source.read.any_table import AnyTable
 from vestige_migrate.source.read.counts import CACHES
 from vestige_migrate.source.sqlite import driver
 from vestige_migrate.source.sqlite.connect import open_source
+from vestige_migrate.tables.unreadable_rows import errors_of_unplaced
 
 
 class ArchivePhase:
@@ -34,6 +36,7 @@ class ArchivePhase:
         report: MigrationReport,
         source: PreparedSource,
         destination: ReadyDestination,
+        sources: Mapping[str, TableSource],
         on_progress: OnProgress | None,
     ) -> None:
         self._plan = plan
@@ -41,6 +44,9 @@ class ArchivePhase:
         self._source = source
         self._destination = destination
         self._on_progress = on_progress
+        self._lost = {
+            name: errors for name, errors in errors_of_unplaced(source.lost, sources).items() if name not in CACHES
+        }
         self._expected: dict[str, int] = {}
         self._read: dict[str, int] = {}
 
@@ -52,11 +58,15 @@ class ArchivePhase:
         self._expected = {name: rows for name, rows in left.items() if name not in CACHES}
         self._report.left_behind = {name: rows for name, rows in left.items() if name in CACHES}
         self._report.archived = dict(self._expected) if self._plan.dry_run else dict.fromkeys(self._expected, 0)
+        if self._plan.dry_run:
+            self._report.errors += [error for errors in self._lost.values() for error in errors]
 
     def run(self, tally: Tally) -> None:
         """Archives them. Raises `Stopped` where one cannot be read."""
         self._read = dict.fromkeys(self._expected, 0)
         self._report.archived = dict.fromkeys(self._expected, 0)
+        for name, errors in self._lost.items():
+            tally.name(name, Cause.UNREADABLE, errors)
         for name in self._expected:
             inserted = 0
             for rows, archived in self._archive(name):

@@ -103,7 +103,7 @@ class FileCopy:
             mislabelled_vectors=_by_label(source.layout.mislabelled),
             shortened_vectors=source.layout.shortened,
         )
-        self._archive = ArchivePhase(self._plan, self.report, source, destination, files.on_progress)
+        self._archive = ArchivePhase(self._plan, self.report, source, destination, self._sources, files.on_progress)
 
     @property
     def _is_first(self) -> bool:
@@ -135,8 +135,13 @@ class FileCopy:
         self._archive.plan()
         self._log_dropped()
         self._say_outlook()
-        for table in sorted(tables_of_lost(self._source.lost, self._sources)):
+        unreadable = tables_of_lost(self._source.lost, self._sources)
+        for table in sorted(unreadable):
             logger.warning("{}: it has no place in the destination, and not all of it can be read", table)
+        if not self._plan.archive:  # with it they are errors
+            rows = Counter(self.report.left_behind)
+            rows.update(row.table for row in self._source.lost if row.table in unreadable)
+            self.report.left_behind = dict(sorted(rows.items()))
         if self._plan.dry_run:
             from vestige_migrate.copy.dry_run import fill_dry_run, fill_updates  # here: a copy has no use for it
             from vestige_migrate.copy.repeated_rows_dry_run import name_repeated

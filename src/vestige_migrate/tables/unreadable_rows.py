@@ -57,6 +57,17 @@ def tables_of_lost(lost: Iterable[LostRow], sources: Mapping[str, TableSource]) 
     return {row.table for row in lost} - read
 
 
+def errors_of_unplaced(lost: Iterable[LostRow], sources: Mapping[str, TableSource]) -> dict[str, tuple[RowError, ...]]:
+    """By table of the source that is read for no destination table: its lost rows, which no archive can keep."""
+    lost = list(lost)
+    return {
+        name: tuple(
+            RowError(name, NIL_UUID, None, _message(row), Outcome.NOT_COPIED) for row in lost if row.table == name
+        )
+        for name in sorted(tables_of_lost(lost, sources))
+    }
+
+
 def _error(table: Table, key: tuple[str, ...], row: LostRow) -> RowError:
     values = row.evaluate(key)
     id_ = name_key(table, values) if values is not None else NIL_UUID

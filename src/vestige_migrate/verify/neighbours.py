@@ -51,9 +51,10 @@ class NeighbourSearch:
             return
         packed = np.frombuffer(b"".join(vectors[at] for at in rows), dtype=np.uint8).reshape(-1, self._size)
         numbers = np.ascontiguousarray(packed[:, _VECTOR_PREFIX_BYTES:]).view(">f4").astype(np.float32)
-        lengths = np.sqrt(np.einsum("ij,ij->i", numbers, numbers))
-        similar = numbers @ self._queries.T
-        with np.errstate(divide="ignore", invalid="ignore"):
+        # Numbers near the largest of float32 have an infinite length here, and in pgvector as well.
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            lengths = np.sqrt(np.einsum("ij,ij->i", numbers, numbers))
+            similar = numbers @ self._queries.T
             similar /= lengths[:, None]
         # A vector without a length is like nothing; pgvector does not index it either.
         better = similar > self._worst

@@ -42,10 +42,13 @@ def _with_model(connection: sqlite3.Connection, layout: Layout, wanted: ModelSig
         model = registered if own else of_profile
         layout = replace(layout, active_profile=profile, mirror_counts=_is_mirrored(connection, profile))
     else:
-        chosen = labels.choose(wanted) if registered is None or (wanted and not registered.matches(wanted)) else None
+        # A wanted hash that is not the registered one's chooses nothing: it is refused when the two are compared.
+        is_other = registered is None or (wanted is not None and not replace(registered, hash=None).matches(wanted))
+        chosen = labels.choose(wanted) if is_other else None
         own = registered is not None and chosen is None
         model = chosen or registered or labels.commonest()
     mislabelled = labels.mislabelled(model) if layout.mirror_counts else ()
+    others = labels.others(model) if profile is None else _models_of_others(connection, layout, profile, model)
     return replace(
         layout,
         model=model,
@@ -54,7 +57,7 @@ def _with_model(connection: sqlite3.Connection, layout: Layout, wanted: ModelSig
         vector_labels=labels.accepted(model),
         mislabelled=mislabelled,
         shortened=labels.shortened(model) if layout.mirror_counts else 0,
-        other_models=labels.others(model) if layout.mirror_counts else (),
+        other_models=others,
         repeated_vectors=frozenset(_repeated(connection, layout)),
     )
 
@@ -66,17 +69,34 @@ def _chosen_profile(
     model = _model_of_profile(connection, layout, active)
     if wanted is None or model is None or model.matches(wanted):
         return active, model
+    found = [(name, of) for name, of in _other_profiles(connection, layout, active) if of.matches(wanted)]
+    return found[0] if len(found) == 1 else (active, model)
+
+
+def _other_profiles(connection: sqlite3.Connection, layout: Layout, but: str) -> list[tuple[str, ModelSignature]]:
+    """The other profiles that have vectors, with their models."""
     others = connection.execute(
         "SELECT DISTINCT profile_id FROM embedding_profile_vectors"
         " WHERE profile_id <> ? AND typeof(profile_id) = 'text'",
-        (active,),
+        (but,),
     ).fetchall()
-    found = [
+    return [
         (name, of)
         for (name,) in others
-        if is_storable(name) and (of := _model_of_profile(connection, layout, name)) is not None and of.matches(wanted)
+        if is_storable(name) and (of := _model_of_profile(connection, layout, name)) is not None
     ]
-    return found[0] if len(found) == 1 else (active, model)
+
+
+def _models_of_others(
+    connection: sqlite3.Connection, layout: Layout, profile: str, model: ModelSignature | None
+) -> tuple[ModelSignature, ...]:
+    """Models that the operator may choose among the other profiles: those of one profile alone."""
+    found = [of for _, of in _other_profiles(connection, layout, profile)]
+    return tuple(
+        of
+        for of in found
+        if sum(of.matches(other) for other in found) == 1 and not (model is not None and of.matches(model))
+    )
 
 
 def _repeated(connection: sqlite3.Connection, layout: Layout) -> Iterator[str]:
