@@ -12,6 +12,7 @@ from tests.conftest import Copier
 from tests.support.compare import assert_same
 from tests.support.guest import Guest, made_guest
 from tests.support.in_process import called, refusal
+from tests.support.own_schema import tables_in
 from tests.support.sources import SourceSpec, build_source
 from tests.support.verifying import Verifier
 from vestige_migrate import DestinationUnusable
@@ -94,6 +95,43 @@ def test_a_rule_against_new_tables_is_named_in_its_own_words(source: Path, guest
         Copier(guest.url)(source)
 
 
+_REFUSE = (
+    "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not by you'; END $$",
+    "CREATE EVENT TRIGGER {name} ON ddl_command_start WHEN tag IN ('{command}') EXECUTE FUNCTION refuse()",
+)
+
+
+def test_rules_against_what_comes_after_the_tables_are_named_before_any_is_made(source: Path, guest: Guest) -> None:
+    """The vectors' length and the indexes come when the tables have been made, the schema before."""
+    guest.owner(_REFUSE[0])
+    for name, command in (("no_alter", "ALTER TABLE"), ("no_index", "CREATE INDEX")):
+        guest.owner(_REFUSE[1].format(name=name, command=command))
+        said = both(guest, source)
+        assert f"event trigger {name} refuses {command}" in said
+        assert tables_in(guest.owner_url, "public") == set()
+        if name == "no_alter":
+            guest.owner(said.partition("superuser run ")[2].partition(" until")[0])
+    assert Copier(guest.url)(source, indexes="none").exit_code == 0
+    guest.owner("DROP EVENT TRIGGER no_index", _REFUSE[1].format(name="no_schema", command="CREATE SCHEMA"))
+    guest.owner("GRANT CREATE ON DATABASE {db} TO {role}")
+    for dry_run, words in ((True, "refuses CREATE SCHEMA"), (False, "not by you")):
+        with pytest.raises(DestinationUnusable, match=words):
+            Copier(guest.url)(source, schema="other", dry_run=dry_run)
+
+
+def test_an_archive_that_may_not_be_made_leaves_no_table_behind(source: Path, guest: Guest) -> None:
+    guest.owner(
+        "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN IF EXISTS ("
+        " SELECT FROM pg_event_trigger_ddl_commands() WHERE object_identity LIKE '%archive')"
+        " THEN RAISE 'no archives'; END IF; END $$",
+        "CREATE EVENT TRIGGER no_archive ON ddl_command_end WHEN tag IN ('CREATE TABLE') EXECUTE FUNCTION refuse()",
+    )
+    with pytest.raises(DestinationUnusable, match="vestige_archive, and it could not be made: no archives"):
+        Copier(guest.url)(source, archive=True)
+    assert tables_in(guest.owner_url, "public") == set()
+    assert Copier(guest.url)(source).exit_code == 0
+
+
 @pytest.mark.parametrize(
     "revoked",
     [
@@ -114,6 +152,21 @@ def test_functions_that_the_role_may_not_call_are_named_with_their_grants(
     assert str(refused.value) == said
     guest.follow(said, "in this database: ")
     assert Copier(guest.url)(source, verify=True).exit_code == 0
+
+
+def test_a_reader_who_may_not_try_a_row_is_told_that_it_is_missing(source: Path, database: str, guest: Guest) -> None:
+    """What generates search_vec is called where a row is put in, and not where rows are read."""
+    Copier(database)(source)
+    guest.owner(
+        "DELETE FROM scheduling",
+        "DELETE FROM knowledge_nodes WHERE id = (SELECT memory_id FROM review_events LIMIT 1)",
+        "GRANT USAGE ON SCHEMA public TO {role}",
+        "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}",
+        "REVOKE EXECUTE ON FUNCTION vestige_tags_text(text[]) FROM PUBLIC",
+    )
+    found = Verifier(guest.url)(source)
+    assert found.exit_code == 1
+    assert found.tables["knowledge_nodes"].missing == 1
 
 
 def test_a_function_that_rights_are_asked_with_is_named_too(source: Path, guest: Guest) -> None:

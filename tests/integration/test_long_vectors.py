@@ -203,6 +203,6 @@ def test_which_form_an_index_has_goes_by_length_and_version() -> None:
     for version, dimension, wanted in (
         ("0.5.1", 2000, (Form.WHOLE,)), ("0.5.1", 2001, ()), ("0.6.2", 3072, ()), ("0.7.0", 3072, halves),
         ("0.8.5", 4000, halves), ("0.10.0", 4001, (Form.BITS,)), ("0.8", 16_000, (Form.BITS,)), ("0.8", 16_001, ()),
-        ("1.0", 2001, halves),
+        ("1.0", 2001, halves), ("unpackaged", 2001, ()), ("main", 2000, (Form.WHOLE,)),
     ):  # fmt: skip
         assert forms(dimension, version) == wanted, (version, dimension)

@@ -283,3 +283,42 @@ def test_a_trigger_whose_source_does_not_show_it_is_named_row_by_row(source: Pat
     assert [(error.column, str(error.outcome)) for error in report.errors] == [
         ("updated_at", "copied_without_value")
     ] * 5
+
+
+def test_events_that_are_refused_by_what_was_added_are_compared_as_not_copied(tmp_path: Path, copy: Copier) -> None:
+    """Of several batches, each with some: verify asks the destination more than once what it says against them."""
+    source = build_source(tmp_path / "vestige.db", _SPEC)
+    edit(source, ("UPDATE review_events SET kind = CASE WHEN rowid % 3 = 0 THEN 'odd' ELSE 'even' END", ()))
+    make_plan_database(copy.database)
+    run_sql(copy.database, "ALTER TABLE review_events ADD CHECK (prior_state ->> 'kind' <> 'odd')")
+    report = copy(source, batch_size=4)
+    assert counts(report, "review_events") == (20, 0, 0, 10)
+    # Somebody else's, with numbers that no float8 holds.
+    run_sql(
+        copy.database,
+        "INSERT INTO review_events (memory_id, rating, prior_state, new_state)"
+        " SELECT memory_id, 3, '{\"retrievability\": 1e-999}', '{\"retrievability\": -1e999}' FROM scheduling LIMIT 1",
+    )
+    found = Verifier(copy.database)(source, batch_size=4)
+    events = found.tables["review_events"]
+    assert (events.same, events.missing, events.extra) == (20, 0, 1)
+    assert {str(error.outcome) for error in found.not_copied} == {"not_copied"}
+    assert len(found.not_copied) == 10
+
+
+def test_functions_that_only_states_ask_for_are_named_before_anything_is_written(
+    plain_source: Path, copy: Copier, guest: Guest
+) -> None:
+    make_plan_database(copy.database)
+    run_sql(copy.database, "ALTER TABLE knowledge_nodes ALTER embedding TYPE vector(256)")
+    guest.owner(
+        "GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO {role}",
+        "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}",
+        'REVOKE EXECUTE ON FUNCTION pg_advisory_xact_lock(bigint), jsonb_build_object(VARIADIC "any") FROM PUBLIC',
+    )
+    for dry_run in (True, False):
+        with pytest.raises(DestinationUnusable, match="may not call what") as caught:
+            Copier(guest.url)(plain_source, indexes="none", dry_run=dry_run)
+    assert ask(copy.database, "SELECT count(*) FROM knowledge_nodes") == [(0,)]
+    guest.follow(str(caught.value), "in this database: ")
+    assert Copier(guest.url)(plain_source, indexes="none", verify=True).exit_code == 0

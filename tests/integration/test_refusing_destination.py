@@ -286,6 +286,30 @@ def test_rows_that_a_trigger_stores_under_another_key_are_named_and_do_not_stay(
     assert_the_others_are_there(report, source, made, *TABLES)
 
 
+def test_values_that_a_trigger_changes_on_their_way_in_are_named(source: Path, copy: Copier, made: str) -> None:
+    """Before the row is stored or after it, of one column or of two; what is only looked at is no error."""
+    add_trigger(made, "IF NEW.reps > 5 THEN NEW.reps := 5; NEW.lapses := NEW.lapses + 1; END IF; RETURN NEW;",
+                "scheduling")  # fmt: skip
+    add_trigger(made, "UPDATE knowledge_nodes SET content = lower(content) WHERE id = NEW.id; RETURN NULL;",
+                "knowledge_nodes", when="AFTER INSERT")  # fmt: skip
+    add_trigger(made, "PERFORM length(NEW.edge_type); RETURN NEW;", "edges")
+    edit(source, ("UPDATE scheduling SET reps = rowid", ()),
+         ("UPDATE knowledge_nodes SET content = 'small ' || rowid WHERE rowid > 3", ()),
+         ("UPDATE knowledge_nodes SET content = 'Capital ' || rowid WHERE rowid <= 3", ()))  # fmt: skip
+    report = copy(source, batch_size=7)
+    assert report.exit_code == 1
+    assert {str(error.outcome) for error in report.errors} == {"copied_without_value"}
+    named = {(error.table, error.column) for error in report.errors}
+    assert named == {("scheduling", "reps"), ("scheduling", "lapses"), ("knowledge_nodes", "content")}
+    assert {error.id for error in report.errors if error.table == "knowledge_nodes"} == {
+        node_id(source, rowid) for rowid in (1, 2, 3)
+    }
+    assert len(report.errors) == 2 * 35 + 3
+    assert all("a trigger of the destination's own changed it" in error.message for error in report.errors)
+    assert not any("capital" in error.message.lower() for error in report.errors)
+    assert balanced(report)
+
+
 def test_an_update_that_a_trigger_refuses_or_drops_is_named(source: Path, copy: Copier) -> None:
     copy(source)
     url = copy.database

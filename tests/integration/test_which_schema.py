@@ -218,6 +218,33 @@ def test_schemas_that_are_asked_for_are_made_and_hold_a_whole_copy_each(
     assert not any("earlier copy" in line for line in said)
 
 
+TAKEN = {
+    r"groups \(a type\)": "CREATE TYPE groups AS ENUM ('a')",
+    r"edges \(a type\)": "CREATE DOMAIN edges AS text[]",
+    r"vestige_archive \(a type\)": "CREATE DOMAIN vestige_archive AS int",
+    r"vestige_tags_text\(x text\[\]\) \(a function of .*\)": "CREATE FUNCTION vestige_tags_text(x text[]) RETURNS text"
+    " LANGUAGE sql IMMUTABLE AS 'SELECT x[1]'",
+    r"vestige_tags_text\(text\[\]\) \(a function of .*\)": "CREATE FUNCTION vestige_tags_text(text[]) RETURNS text"
+    " LANGUAGE sql IMMUTABLE AS 'SELECT $1[1]'",
+}
+"""What is no relation, under names that a copy would make."""
+
+
+def test_types_and_functions_under_our_names_are_refused_before_anything_is_made(
+    source: Path, database: str, guest: Guest
+) -> None:
+    guest.owner("CREATE EXTENSION vector", "GRANT ALL ON SCHEMA public TO {role}")
+    for words, statement in TAKEN.items():
+        run_sql(database, statement)
+        for dry_run in (True, False):
+            with pytest.raises(DestinationUnusable, match=rf"something else under a name .*: {words}\. Rename"):
+                Copier(guest.url)(source, archive=True, dry_run=dry_run)
+        kind, name = statement.split()[1:3]
+        assert tables_in(database, "public") == set()
+        run_sql(database, f"DROP {kind} {name.partition('(')[0]}")
+    assert Copier(guest.url)(source, archive=True, verify=True).exit_code == 0
+
+
 def test_the_command_line_takes_the_schema_and_reports_it(source: Path, database: str, tmp_path: Path) -> None:
     report, ends = tmp_path / "report.json", ("--sqlite-path", source, "--postgres-url", database, "--workers", "1")
     for command in (("copy", "--dry-run"), ("copy",), ("verify",)):

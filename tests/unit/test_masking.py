@@ -161,6 +161,22 @@ def test_a_refusal_says_what_to_give(bad: str) -> None:
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "postgresql://me:S7X@h/d\udcff",
+        "postgresql://me:S7X%E9@h/d",
+        "postgresql://me:S7X%FF@h/d?schema=x",
+        "host=h dbname=\udce9 password=S7X",
+        "postgresql://me:S7X@h/d\0rest",
+    ],
+)
+def test_bytes_that_libpq_or_python_cannot_take_are_a_wrong_argument(bad: str) -> None:
+    with pytest.raises(PlanError, match=r"no UTF-8.*PGPASSWORD") as caught:
+        parse_url(bad)
+    assert "S7X" not in str(caught.value)
+
+
 # What people really type: a password with characters that a URL wants escaped.
 
 

@@ -245,9 +245,10 @@ class FileCopy:
 
     def _prepare(self) -> None:
         destination = self._destination
-        schema.create(destination.main, destination.server, needs_local=self._plan.owner is None)
-        if self._plan.archive:
-            create_archive(destination.main)
+        with destination.main.transaction():  # all of it or nothing: what refuses one of them leaves none behind
+            schema.create(destination.main, destination.server, needs_local=self._plan.owner is None)
+            if self._plan.archive:
+                create_archive(destination.main)
         dimension = self._source.layout.dimension or (destination.model.dimension if destination.model else None)
         registry.stamp(destination.main, destination.model, dimension)
         if self._is_first:

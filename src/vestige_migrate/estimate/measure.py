@@ -11,7 +11,7 @@ from vestige_migrate.destination.connection.table_names import ours, relation
 from vestige_migrate.destination.indexes import build as indexes
 from vestige_migrate.destination.indexes.hnsw_memory import is_local, read_limits
 from vestige_migrate.destination.schema import registry
-from vestige_migrate.destination.schema.vector_index import Form, forms_here
+from vestige_migrate.destination.schema.vector_index import Form, forms_here, numbers
 from vestige_migrate.estimate.figures import Conditions, Work, estimate
 from vestige_migrate.estimate.server_speed import measure_pace
 from vestige_migrate.plan import Indexes, SqliteToPostgresPlan, usable_cpus
@@ -85,7 +85,7 @@ def _conditions(plan: SqliteToPostgresPlan, destination: ReadyDestination, dimen
         local=is_local(main),
         pace=measure_pace(main),
         limits=read_limits(main),
-        parallel=row[0] if tuple(int(part) for part in version.split(".")[:2]) >= _PARALLEL_HNSW else 0,
+        parallel=row[0] if numbers(version) >= _PARALLEL_HNSW else 0,
         wal_bytes=row[1],
         dimension=indexable,
         form=found[0] if found else Form.WHOLE,

@@ -12,6 +12,7 @@ from loguru import logger
 from vestige_migrate.destination import embedded
 from vestige_migrate.destination.connection.connect import Connection, display_reached, parse_url
 from vestige_migrate.destination.connection.first_connection import check_second, looking_at
+from vestige_migrate.destination.connection.required_functions import check_functions_for
 from vestige_migrate.destination.connection.server_identity import Home
 from vestige_migrate.destination.connection.target_schema import Target, other_copies
 from vestige_migrate.destination.indexes import build as indexes
@@ -28,7 +29,9 @@ from vestige_migrate.places import default_server_directory
 from vestige_migrate.plan import SqliteToPostgresPlan
 from vestige_migrate.prepare import rights
 from vestige_migrate.prepare.connection_pool import CoordinatorPool
+from vestige_migrate.prepare.refused_commands import check_commands
 from vestige_migrate.prepare.session import MainSession
+from vestige_migrate.prepare.taken_names import check_taken
 from vestige_migrate.report.endpoints import USUAL_SCHEMA, DestinationInfo
 from vestige_migrate.source.layout.layout import Layout
 from vestige_migrate.tables.shapes import OURS, Shapes
@@ -204,13 +207,13 @@ def _ready(
             info = DestinationInfo(display, server.version, server.pgvector or server.pgvector_available, target.schema)
             schema.check_server(server)
             extension.check(main, server, only_look=plan.dry_run)
-            if not plan.dry_run:
-                schema.check_connections(server, plan.workers, plan.max_connections)
+            schema.check_connections(server, plan.workers, plan.max_connections)
             if not plan.dry_run:
                 # Before anything is asked about the data: what another run changes afterwards would not be seen.
                 schema.take_lock(main)
             _say_target(main, target, plan)
             shapes = check_shape(main)
+            check_functions_for(main, shapes)
             rights.check_writing(main, plan)
             check_touching(main, plan)
             registered = registry.read_registry(main)
@@ -221,10 +224,12 @@ def _ready(
             dimension = layout.dimension or (model.dimension if model else None)
             registry.check_column(main, dimension)
             indexes.check_names(main)
+            check_taken(main, plan.archive)
             if plan.archive:
                 check_archive(main)
             if plan.dry_run:
                 new_tables.look(main, bool(schema.missing_tables(main)))
+            check_commands(main, plan, dimension, shapes)
             rights.check_owning(main, plan, model, registered, dimension, shapes)
             fresh = schema.is_fresh(main)
             check_second(session.home, f"{run_name} coordinator")

@@ -57,13 +57,19 @@ _ID = (
     " THEN (o.prior_state ->> 'id')::uuid"
     f" ELSE ('ffffffffffffffff' || {_NUMBER})::uuid END"
 )
+# jsonb has numbers of any size, and whoever wrote there may have used them.
+_LARGEST, _SMALLEST = "1.7976931348623157e308", "2.5e-324"
+_BEFORE_TEXT = "(o.prior_state ->> 'retrievability')"
 _BEFORE = (
-    "CASE jsonb_typeof(o.prior_state -> 'retrievability')"
-    " WHEN 'number' THEN (o.prior_state ->> 'retrievability')::float8 END"
+    "CASE jsonb_typeof(o.prior_state -> 'retrievability') WHEN 'number' THEN"
+    f" CASE WHEN abs({_BEFORE_TEXT}::numeric) < {_SMALLEST} THEN 0"
+    f" WHEN abs({_BEFORE_TEXT}::numeric) <= {_LARGEST} THEN {_BEFORE_TEXT}::float8 END END"
 )
+_AFTER_TEXT = "(o.new_state ->> 'retrievability')"
 _AFTER = (
-    "CASE jsonb_typeof(o.new_state -> 'retrievability')"
-    " WHEN 'number' THEN (o.new_state ->> 'retrievability')::float8 END"
+    "CASE jsonb_typeof(o.new_state -> 'retrievability') WHEN 'number' THEN"
+    f" CASE WHEN abs({_AFTER_TEXT}::numeric) < {_SMALLEST} THEN 0"
+    f" WHEN abs({_AFTER_TEXT}::numeric) <= {_LARGEST} THEN {_AFTER_TEXT}::float8 END END"
 )
 
 AS_STATES = replace(

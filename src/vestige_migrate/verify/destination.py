@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from vestige_migrate.destination.connection.connect import Connection, display_reached
 from vestige_migrate.destination.connection.first_connection import check_second, looking_at, reach
+from vestige_migrate.destination.connection.required_functions import check_functions_for
 from vestige_migrate.destination.connection.server_identity import Home
 from vestige_migrate.destination.connection.target_schema import Target, other_copies
 from vestige_migrate.destination.schema import pgvector_extension as extension
@@ -74,6 +75,7 @@ def _check(main: Connection, server: ServerInfo, plan: SqliteToPostgresPlan, tar
         )
     extension.check(main, server)
     shapes = check_columns(main)
+    check_functions_for(main, shapes)
     rights.check_reading(main)
     schema.check_connections(server, plan.workers, 1)
     return shapes

@@ -48,9 +48,9 @@ class Trial:
         self._copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(name, columns)
         self._stage: Stage | None = None
         self._insert = sql.SQL("").format()
+        self._stored = table.stored
         if table.stored is not None:
-            self._stage = Stage(connection, table)
-            self._insert = sql.SQL("{}").format(insert_all(name, table.stored, self._stage.name))
+            self._insert = sql.SQL("{}").format(insert_all(name, table.stored, Stage(connection, table).name))
             # What the destination fills by itself is none of the rows' and would take numbers from its sequence.
             self._make = sql.SQL(
                 "CREATE TEMP TABLE {} (LIKE {} INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY) ON COMMIT DROP; "
@@ -64,7 +64,7 @@ class Trial:
     def refused(self, rows: Sequence[tuple[bytes, ...]]) -> dict[int, psycopg.Error]:
         """The positions of the rows that PostgreSQL refuses by themselves (types, checks, limits), and why.
 
-        None is, where the role may not make a temporary table to ask.
+        None is, where the role may not make a temporary table to ask, or not put a row into it.
         """
         found: dict[int, psycopg.Error] = {}
         if not rows:
@@ -77,7 +77,14 @@ class Trial:
                 return found
             if self._connection.execute(self._closed).fetchone() is not None:
                 return found
-            self._try(list(enumerate(rows)), found)
+            if self._stored is not None:
+                # Anew each time, and before the first try: it goes with the transaction.
+                self._stage = Stage(self._connection, self._table)
+                self._stage.make()
+            try:
+                self._try(list(enumerate(rows)), found)
+            except _UNASKABLE:  # of a function that the table's own columns or checks call
+                return {}
         return found
 
     def _try(self, rows: list[tuple[int, tuple[bytes, ...]]], found: dict[int, psycopg.Error]) -> None:
@@ -99,7 +106,6 @@ class Trial:
             columns = list(zip(*(fields for _, fields in rows), strict=True))
             copy_into(self._connection, self._copy, columns)
         else:
-            self._stage.make()
             self._stage.fill(rows)
             self._connection.execute(self._insert)
 

@@ -48,6 +48,18 @@ _TIMEOUTS = {
 def parse_url(url: str) -> dict[str, Any]:
     """The parameters of a libpq URL or keyword string. Raises `PlanError`, which quotes names of parameters alone."""
     try:
+        if b"\0" not in url.encode():
+            return _parsed(url)
+    except UnicodeError:  # a byte of the command line, or one behind a %
+        pass
+    raise PlanError(
+        "--postgres-url has bytes that are no UTF-8, also where they are written as %, or a NUL character: give a "
+        "password of such bytes in PGPASSWORD or ~/.pgpass, and names in UTF-8"
+    )
+
+
+def _parsed(url: str) -> dict[str, Any]:
+    try:
         parameters = conninfo_to_dict(url)
     except psycopg.Error:
         unknown = _unknown(url)

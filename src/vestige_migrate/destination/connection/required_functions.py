@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from psycopg import errors, sql
 
 from vestige_migrate.destination.connection.connect import Connection
 from vestige_migrate.destination.connection.faults import describe
 from vestige_migrate.errors import DestinationUnusable
+from vestige_migrate.tables.shapes import Shapes
 
 _FUNCTIONS = (
     # The session and the server.
@@ -36,6 +39,12 @@ _FUNCTIONS = (
     "convert_to(text,name)", "uuid_send(uuid)", "get_byte(bytea,integer)", "octet_length(bytea)",
     "regexp_replace(text,text,text)", "array_agg(anynonarray)", "generate_series(integer,integer)",
 )  # fmt: skip
+_OF_STATES = (
+    "pg_advisory_xact_lock(bigint)", 'jsonb_build_object("any")', "jsonb_typeof(jsonb)",
+    "jsonb_object_field(jsonb,text)", "jsonb_object_field_text(jsonb,text)", "textregexeq(text,text)",
+    "regexp_replace(text,text,text,text)", "lpad(text,integer,text)", '"right"(text,integer)',
+)  # fmt: skip
+"""What events that are kept as states are written and read with (tables.review_events)."""
 _VIEWS = (
     "pg_stat_activity", "pg_locks", "pg_settings", "pg_stat_progress_create_index", "pg_available_extensions",
     "pg_available_extension_versions", "pg_roles",
@@ -54,8 +63,18 @@ _GRANTS = sql.SQL(
 
 def check_functions(connection: Connection) -> None:
     """Raises `DestinationUnusable` where the role may not call one of the server's functions, with what to grant."""
+    _check(connection, _FUNCTIONS, _VIEWS)
+
+
+def check_functions_for(connection: Connection, shapes: Shapes) -> None:
+    """The same for what only tables of these shapes ask for."""
+    if shapes.events_as_states:
+        _check(connection, _OF_STATES)
+
+
+def _check(connection: Connection, functions: Sequence[str], views: Sequence[str] = ()) -> None:
     try:
-        rows = connection.execute(_GRANTS, (list(_FUNCTIONS), list(_VIEWS)))
+        rows = connection.execute(_GRANTS, (list(functions), list(views)))
     except errors.InsufficientPrivilege as error:
         raise DestinationUnusable(f"{describe(error)}: let a superuser give that right to this role") from None
     grants = [grant for (grant,) in rows]

@@ -15,7 +15,7 @@ So are the rows of a table that the destination keeps otherwise than ours (store
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -78,6 +78,8 @@ class _Placed:
     """Ordinals of rows that are not there though PostgreSQL did not refuse them."""
     strays: int = 0
     """How many of those are there under other keys."""
+    altered: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    """Ordinals of rows that are there with other values than were sent, and in which columns."""
 
     @property
     def absent(self) -> int:
@@ -86,6 +88,8 @@ class _Placed:
 
 
 _NOT_THERE = "is not there after its INSERT: a trigger of the destination's own dropped it, or changed its key"
+
+_CHANGED = "is not as its INSERT wrote it: a trigger of the destination's own changed it"
 
 _FEW = 50
 """Of so many rows, each may be tried to be left out."""
@@ -254,7 +258,7 @@ class TableWriter:
         self._refuse_absent(placed, batch, written)
         there = len(rows) - placed.absent
         written.add(there, placed)
-        self._name_altered(placed.replaced, batch, written)
+        self._name_altered(placed, batch, written)
         if there:
             self._blame.on_placed()
         return there
@@ -308,7 +312,8 @@ class TableWriter:
         inserted = self._connection.execute(self._statements.insert, (there,)).rowcount if wanted else 0
         replaced = self._finish(replace(barred))
         dropped = self._absent(barred)
-        return _Placed(orphans, inserted, replaced, dropped, strays=max(0, inserted - len(wanted) + len(dropped)))
+        strays = max(0, inserted - len(wanted) + len(dropped))
+        return _Placed(orphans, inserted, replaced, dropped, strays, self._altered(wanted - dropped))
 
     def _finish(self, replaced: Replaced) -> Replaced:
         """Checks what would be checked at COMMIT."""
@@ -323,6 +328,12 @@ class TableWriter:
     def _absent(self, barred: list[int]) -> frozenset[int]:
         """The ordinals of staged rows whose key is not there."""
         return frozenset(ordinal for (ordinal,) in self._connection.execute(self._statements.absent, (barred,)))
+
+    def _altered(self, inserted: frozenset[int]) -> dict[int, list[str]]:
+        """The ordinals of staged rows, of those that were just inserted, that are there with other values."""
+        if not inserted:
+            return {}
+        return dict(self._connection.execute(self._statements.find_changed, (list(inserted),)).fetchall())
 
     def _try_without_rows(self) -> None:
         """The statement with no row, for what PostgreSQL says against that."""
@@ -390,11 +401,15 @@ class TableWriter:
                 sqlstate=errors.ForeignKeyViolation.sqlstate,
             )
 
-    def _name_altered(self, replaced: Replaced, batch: Batch, written: Written) -> None:
+    def _name_altered(self, placed: _Placed, batch: Batch, written: Written) -> None:
         column = self._table.refresh.decides if self._table.refresh is not None else None
+        found = [(ordinal, column, ALTERED) for ordinal in sorted(placed.replaced.altered)]
+        found += [
+            (ordinal, name, f"{name} {_CHANGED}") for ordinal, names in sorted(placed.altered.items()) for name in names
+        ]
         written.altered += [
-            RowError(self._table.name, batch.id_of(ordinal), column, ALTERED, Outcome.COPIED_WITHOUT_VALUE)
-            for ordinal in sorted(replaced.altered)
+            RowError(self._table.name, batch.id_of(ordinal), name, message, Outcome.COPIED_WITHOUT_VALUE)
+            for ordinal, name, message in found
         ]
 
     def _refuse(self, ordinals: Iterable[int], message: str, batch: Batch, written: Written) -> None:
@@ -426,6 +441,17 @@ class _Statements:
         self.absent = sql.SQL(
             "SELECT ordinal FROM {} AS s WHERE ordinal <> ALL(%s::int[]) AND NOT EXISTS (SELECT FROM {} AS t WHERE {})"
         ).format(stage, rows_of(connection, table), same_key(table, "s"))
+        # By their bytes: an element may have no operator that this role may call.
+        changed = [
+            sql.SQL("CASE WHEN ROW(t.{0})::record *<> ROW(s.{0})::record THEN {1} END").format(
+                sql.Identifier(name), sql.Literal(name)
+            )
+            for name in table.column_names
+        ]
+        self.find_changed = sql.SQL(
+            "SELECT ordinal, names FROM (SELECT s.ordinal, array_remove(ARRAY[{}]::text[], NULL) AS names"
+            " FROM {} AS s JOIN {} AS t ON {} WHERE s.ordinal = ANY(%s::int[])) AS found WHERE names <> '{{}}'"
+        ).format(sql.SQL(", ").join(changed), stage, rows_of(connection, table), same_key(table, "s"))
         self.orphans = [
             _OrphanQuery(
                 parent.constraint,

@@ -40,7 +40,14 @@ def look(connection: Connection, some_missing: bool) -> None:
     """
     if some_missing:
         for trigger in event_triggers.on(connection, ("ddl_command_start", "ddl_command_end"), ("CREATE TABLE",)):
-            if trigger.refuses("CREATE TABLE"):
+            verdict = trigger.refuses("CREATE TABLE")
+            if verdict is None:
+                logger.warning(
+                    "the event trigger {} watches CREATE TABLE: whether it lets tables be made cannot be known without "
+                    "trying",
+                    trigger.name,
+                )
+            if verdict:
                 raise DestinationUnusable(
                     f"the destination lacks tables, and its event trigger {trigger.name} refuses CREATE TABLE: let "
                     "the database's administrators allow it, or make the tables"

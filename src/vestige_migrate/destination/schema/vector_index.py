@@ -77,7 +77,7 @@ def forms(dimension: int, pgvector: str) -> tuple[Form, ...]:
     """
     if dimension <= Form.WHOLE.longest:
         return (Form.WHOLE,)
-    if dimension > MAX_DIMENSION or _numbers(pgvector) < _HALVES_FROM:
+    if dimension > MAX_DIMENSION or numbers(pgvector) < _HALVES_FROM:
         return ()
     return (Form.HALVES, Form.BITS) if dimension <= Form.HALVES.longest else (Form.BITS,)
 
@@ -158,5 +158,6 @@ def _expression(form: Form, vector: sql.Composable, dimension: int | None, schem
     return sql.SQL("{}").format(vector)
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def numbers(version: str) -> tuple[int, ...]:
+    """The first two numbers of a version of pgvector; none where it has no number (`unpackaged`)."""
     return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
