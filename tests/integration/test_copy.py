@@ -27,12 +27,12 @@ FULL = {
 
 @pytest.mark.old_server
 def test_every_row_arrives_and_a_second_run_inserts_nothing(plain_source: Path, copy: Copier) -> None:
-    first = copy(plain_source)
+    first = copy(plain_source, workers=2)
     assert {name: first.counter(name) for name in FULL} == FULL
     assert first.errors == []
     assert first.complete
     assert_same(plain_source, copy.database)
-    second = copy(plain_source)
+    second = copy(plain_source, workers=2)
     assert {name: second.counter(name) for name in FULL} == FULL
     assert [table.inserted for table in second.tables.values()] == [0] * 8
     assert [table.source_rows for table in second.tables.values()] == [
@@ -64,7 +64,7 @@ def test_fewer_rows_than_workers(tmp_path: Path, copy: Copier, memories: int, wo
 def test_one_single_created_at_for_all_rows(tmp_path: Path, copy: Copier) -> None:
     path = build_source(tmp_path / "vestige.db", SourceSpec(memories=2000, schedules=2000))
     edit(path, ("UPDATE knowledge_nodes SET created_at = '2026-05-27T09:35:58.5Z'", ()))
-    assert copy(path, batch_size=37).memories_copied == 2000
+    assert copy(path, batch_size=37, workers=2).memories_copied == 2000
     assert_same(path, copy.database)
 
 
@@ -80,7 +80,7 @@ def test_a_partly_filled_destination_gets_only_what_is_missing(plain_source: Pat
     copy(plain_source)
     with psycopg.connect(copy.database) as connection:
         connection.execute("DELETE FROM knowledge_nodes WHERE id IN (SELECT id FROM knowledge_nodes LIMIT 30)")
-    report = copy(plain_source)
+    report = copy(plain_source, workers=2)
     nodes = report.tables["knowledge_nodes"]
     assert (nodes.inserted, nodes.skipped, nodes.failed) == (30, 220, 0)
     assert_same(plain_source, copy.database)
