@@ -15,7 +15,7 @@ from tests.conftest import Copier
 from tests.support.sources import SourceSpec, build_source, edit
 from vestige_migrate import Indexes
 from vestige_migrate.destination.connection.connect import connect
-from vestige_migrate.estimate.server_speed import measure_pace
+from vestige_migrate.estimate.server_speed import measure_speed
 from vestige_migrate.report.estimate import Estimate
 from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.source.layout.table_source import TableSource
@@ -144,7 +144,7 @@ def test_vectors_too_long_for_an_index_get_none(tmp_path: Path, copy: Copier) ->
 def test_the_pace_is_measured_where_nothing_may_be_written(database: str) -> None:
     with connect(database, "test") as connection:
         connection.execute("SET default_transaction_read_only = on")
-        pace = measure_pace(connection)
+        pace = measure_speed(connection)
     for low, high in (pace.round_trip, pace.search_byte, pace.sent_byte):
         assert 0 <= low <= high
     assert pace.search_byte[0] > 0

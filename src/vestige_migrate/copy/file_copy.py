@@ -169,18 +169,18 @@ class FileCopy:
             return
         # Here and not above: a copy has no use for it.
         from vestige_migrate.estimate.figures import Work
-        from vestige_migrate.estimate.measure import survey, survey_work
+        from vestige_migrate.estimate.measure import measure, measure_work
 
         files = self._files
         try:
-            files.works.append(survey_work(self.report, self._source, self._sources, self._destination.fresh))
+            files.works.append(measure_work(self.report, self._source, self._sources, self._destination.fresh))
         except driver.errors() as error:
             name = getattr(error, "sqlite_errorname", None) or type(error).__name__
             logger.warning("no estimate: a sample of the source could not be read ({})", name)
             return
         if self._is_last and len(files.works) == len(files.sources):
             dimension = telling_layout(files.sources).dimension
-            files.estimate = survey(sum(files.works, Work()), self._plan, self._destination, dimension)
+            files.estimate = measure(sum(files.works, Work()), self._plan, self._destination, dimension)
 
     def _copy(self, counts: dict[str, int], before: object) -> None:
         tally = Tally(self.report, self._plan.max_errors, self._files.on_progress, self._files.rows_with_errors)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from vestige_migrate.destination.indexes.hnsw_memory import HnswMemory, MemoryLimits, choose_memory
 from vestige_migrate.destination.schema.vector_index import Form
 from vestige_migrate.estimate import rates
-from vestige_migrate.estimate.server_speed import Pace
+from vestige_migrate.estimate.server_speed import ServerSpeed
 from vestige_migrate.report.estimate import Estimate, HnswEstimate, Span
 
 _REMOTE_CORES = 2
@@ -58,7 +58,7 @@ class Conditions:
     batch_size: int
     cpus: int
     local: bool
-    pace: Pace
+    pace: ServerSpeed
     limits: MemoryLimits
     parallel: int
     wal_bytes: int

@@ -13,7 +13,7 @@ from vestige_migrate.destination.indexes.hnsw_memory import is_local, read_limit
 from vestige_migrate.destination.schema import registry
 from vestige_migrate.destination.schema.vector_index import Form, forms_here, numbers
 from vestige_migrate.estimate.figures import Conditions, Work, estimate
-from vestige_migrate.estimate.server_speed import measure_pace
+from vestige_migrate.estimate.server_speed import measure_speed
 from vestige_migrate.plan import Indexes, SqliteToPostgresPlan, usable_cpus
 from vestige_migrate.prepare.destination import ReadyDestination
 from vestige_migrate.prepare.source import PreparedSource
@@ -28,7 +28,7 @@ _PARALLEL_HNSW = (0, 6)
 """The first pgvector that builds an HNSW index with several processes."""
 
 
-def survey_work(
+def measure_work(
     report: MigrationReport, source: PreparedSource, sources: Mapping[str, TableSource], fresh: bool
 ) -> Work:
     """What a copy would have to do, by the counts of a dry run that are in the report, and samples of the rows."""
@@ -57,7 +57,7 @@ def survey_work(
     return work
 
 
-def survey(work: Work, plan: SqliteToPostgresPlan, destination: ReadyDestination, dimension: int | None) -> Estimate:
+def measure(work: Work, plan: SqliteToPostgresPlan, destination: ReadyDestination, dimension: int | None) -> Estimate:
     """The estimate of this work; `dimension` is that of the source's vectors, None where it has none."""
     return estimate(work, _conditions(plan, destination, dimension))
 
@@ -83,7 +83,7 @@ def _conditions(plan: SqliteToPostgresPlan, destination: ReadyDestination, dimen
         batch_size=plan.batch_size,
         cpus=usable_cpus(),
         local=is_local(main),
-        pace=measure_pace(main),
+        pace=measure_speed(main),
         limits=read_limits(main),
         parallel=row[0] if numbers(version) >= _PARALLEL_HNSW else 0,
         wal_bytes=row[1],

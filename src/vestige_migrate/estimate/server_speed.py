@@ -21,7 +21,7 @@ _SEARCH: LiteralString = "SELECT sum(length(to_tsvector('english'::regconfig, t)
 
 
 @dataclass(frozen=True)
-class Pace:
+class ServerSpeed:
     """Seconds: the quickest and slowest round trip, the same for the search vector of a byte of text in one server
     process, and for a byte on its way to the server."""
 
@@ -30,7 +30,7 @@ class Pace:
     sent_byte: tuple[float, float]
 
 
-def measure_pace(connection: Connection, clock: Callable[[], float] = time.perf_counter) -> Pace:
+def measure_speed(connection: Connection, clock: Callable[[], float] = time.perf_counter) -> ServerSpeed:
     """Measures over an idle connection, each figure a few times."""
     texts = _made_up_texts()
 
@@ -45,7 +45,7 @@ def measure_pace(connection: Connection, clock: Callable[[], float] = time.perf_
     connection.execute(_SEARCH, (texts[:1],))  # the dictionary is loaded once a session
     round_trip = timed("SELECT 1")
     size = sum(map(len, texts))
-    return Pace(
+    return ServerSpeed(
         round_trip,
         _each(timed(_SEARCH, texts), round_trip, size),
         _each(timed("SELECT octet_length(%b)", bytes(_SENT_BYTES)), round_trip, _SENT_BYTES),

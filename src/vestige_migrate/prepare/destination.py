@@ -17,7 +17,7 @@ from vestige_migrate.destination.connection.server_identity import Home
 from vestige_migrate.destination.connection.target_schema import Target, other_copies
 from vestige_migrate.destination.indexes import build as indexes
 from vestige_migrate.destination.load.archive_table import check_archive
-from vestige_migrate.destination.load.updated_at_trigger import check_touching
+from vestige_migrate.destination.load.updated_at_trigger import check_updated_at_triggers
 from vestige_migrate.destination.schema import new_tables, registry, schema
 from vestige_migrate.destination.schema import pgvector_extension as extension
 from vestige_migrate.destination.schema.schema import ServerInfo
@@ -215,7 +215,7 @@ def _ready(
             shapes = check_shape(main)
             check_functions_for(main, shapes)
             rights.check_writing(main, plan)
-            check_touching(main, plan)
+            check_updated_at_triggers(main, plan)
             registered = registry.read_registry(main)
             registry.check_models(layout.model, layout.dimension, embedder, registered, layout.other_models)
             model = layout.model or embedder or registered

@@ -13,7 +13,7 @@ from psycopg import sql
 from vestige_migrate.destination.connection.connect import Connection
 from vestige_migrate.destination.connection.table_names import target_of
 from vestige_migrate.destination.indexes import build as indexes
-from vestige_migrate.destination.load.updated_at_trigger import MEMORIES, touching
+from vestige_migrate.destination.load.updated_at_trigger import MEMORIES, updated_at_triggers
 from vestige_migrate.destination.schema import event_triggers, registry
 from vestige_migrate.destination.schema.schema import missing_tables
 from vestige_migrate.errors import DestinationUnusable
@@ -45,7 +45,7 @@ def _needed(
         yield "CREATE FUNCTION", ""
     declared = registry.column_dimension(connection)
     sets_dimension = declared is None and dimension is not None and dimension <= MAX_DIMENSION
-    if sets_dimension or touching(connection, MEMORIES).firing(plan.on_conflict is OnConflict.NEWER):
+    if sets_dimension or updated_at_triggers(connection, MEMORIES).firing(plan.on_conflict is OnConflict.NEWER):
         yield "ALTER TABLE", ""
     wants_indexes = indexes.missing(connection, shapes) or indexes.needs_hnsw(connection, declared or dimension)
     if plan.indexes is not Indexes.NONE and wants_indexes:

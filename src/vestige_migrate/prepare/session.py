@@ -10,7 +10,7 @@ from loguru import logger
 
 from vestige_migrate.destination.connection.connect import connect, watch
 from vestige_migrate.destination.connection.faults import is_transient
-from vestige_migrate.destination.connection.first_connection import reach
+from vestige_migrate.destination.connection.first_connection import open_first_session
 from vestige_migrate.destination.connection.reconnect import PATIENCE_SECONDS, ServerAway, connect_patiently
 from vestige_migrate.destination.connection.server_identity import Home, check_successor, identify, pin
 from vestige_migrate.destination.connection.watched_connection import WatchedConnection, brisk
@@ -31,12 +31,12 @@ class MainSession:
     server that took the place of a lost one. Its target is `schema`, or else what the session's own search_path says.
     """
 
-    def __init__(self, url: str, run_name: str, silence_seconds: float, schema: str | None = None) -> None:
+    def __init__(self, url: str, run_name: str, answer_timeout: float, schema: str | None = None) -> None:
         self._url = url
         self._run_name = run_name
         self._name = f"{run_name} coordinator"
-        self._silence_seconds = silence_seconds
-        self.connection = reach(url, self._name, silence_seconds, schema)
+        self._answer_timeout = answer_timeout
+        self.connection = open_first_session(url, self._name, answer_timeout, schema)
         assert self.connection.home is not None
         self.home: Home = self.connection.home
 
@@ -72,12 +72,12 @@ class MainSession:
         return self._connect(self._url)
 
     def _connect(self, url: str) -> WatchedConnection:
-        connection = connect(url, self._name, self._silence_seconds, target=self.home.target)
+        connection = connect(url, self._name, self._answer_timeout, target=self.home.target)
         try:
             found = identify(connection)
             check_successor(found, self.home.server)
             home = Home(pin(url, connection), found, self.home.target)
-            watch(connection, home, url, self._name, self._silence_seconds)
+            watch(connection, home, url, self._name, self._answer_timeout)
         except BaseException:
             connection.close()
             raise

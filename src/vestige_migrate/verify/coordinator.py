@@ -245,7 +245,7 @@ class _Verification:
             postgres_url=self._destination.url,
             home=self._destination.home,
             application_name=f"{self._run_name} worker",
-            silence_seconds=self._plan.answer_timeout,
+            answer_timeout=self._plan.answer_timeout,
             job=job,
         )
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from vestige_migrate.destination.connection.connect import Connection, display_reached
-from vestige_migrate.destination.connection.first_connection import check_second, looking_at, reach
+from vestige_migrate.destination.connection.first_connection import check_second, looking_at, open_first_session
 from vestige_migrate.destination.connection.required_functions import check_functions_for
 from vestige_migrate.destination.connection.server_identity import Home
 from vestige_migrate.destination.connection.target_schema import Target, other_copies
@@ -46,7 +46,7 @@ def open_destination(plan: SqliteToPostgresPlan, run_name: str) -> Iterator[Open
     with ExitStack() as held:
         url = held.enter_context(resolved_url(plan, make=False))
         name = f"{run_name} coordinator"
-        main = held.enter_context(reach(url, name, plan.answer_timeout, plan.schema, only_reads=True))
+        main = held.enter_context(open_first_session(url, name, plan.answer_timeout, plan.schema, only_reads=True))
         home = main.home
         assert home is not None
         display = display_reached(url, main)

@@ -11,7 +11,7 @@ from psycopg import errors
 
 from vestige_migrate.decode.ids import spellings
 from vestige_migrate.destination.connection.connect import Connection
-from vestige_migrate.destination.load.droppable_values import spare
+from vestige_migrate.destination.load.droppable_values import without_refused
 from vestige_migrate.destination.load.staging import RowFields
 from vestige_migrate.encode.careful import BatchEncoder
 from vestige_migrate.report.rows import Outcome, RowError
@@ -59,7 +59,7 @@ class Judge:
         """Why a row stands without this droppable column's value: PostgreSQL's objection, None where it has none."""
         if self._objection(fields) is None:
             return None
-        found = spare(self._table, fields, self._objection)
+        found = without_refused(self._table, fields, self._objection)
         return found[1].get(column) if found is not None else None
 
     def is_stale(self, key: bytes) -> bool:
@@ -116,7 +116,7 @@ class Judge:
         for at, error in self._trial.refused([rows[row] for row in left]).items():
             row = left[at]
             # One that is taken without a value it has is lost, too: the copy would have brought the rest of it.
-            if spare(self._table, rows[row], self._objection) is None:
+            if without_refused(self._table, rows[row], self._objection) is None:
                 found[row] = self._error(ids[row], error.diag.column_name, objection(error), error.sqlstate)
 
 

@@ -41,7 +41,7 @@ class WorkerConfig:
     source: SourceFile
     postgres_url: str = field(repr=False)
     application_name: str
-    silence_seconds: float
+    answer_timeout: float
     job: Job
     home: Home | None = None
     """Where its sessions have to be; None: wherever the URL leads."""

@@ -236,7 +236,7 @@ class WorkerPool:
                 self._warn(f"process {item.handle.pid} does not end, though it was killed: going on without it")
                 self._bury(item, backlog, handle)
             return
-        found = look(item.vigil, item.handle.pid, now, self._config.silence_seconds)
+        found = look(item.vigil, item.handle.pid, now, self._config.answer_timeout)
         if found is None:
             return
         who = f"{item.range or 'a new worker'}: its worker (process {item.handle.pid}) {found.what}"

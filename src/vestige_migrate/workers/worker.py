@@ -154,7 +154,7 @@ class RangeWorker(ABC):
     def _open_postgres(self) -> Connection:
         if self._postgres is None or self._postgres.closed:
             config = self._config
-            postgres = connect(config.postgres_url, config.application_name, config.silence_seconds, config.home)
+            postgres = connect(config.postgres_url, config.application_name, config.answer_timeout, config.home)
             postgres.say = self._say
             # Safe because the coordinator's last commit is synchronous: its flush covers every commit before it.
             try:

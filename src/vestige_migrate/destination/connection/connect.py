@@ -167,7 +167,7 @@ def _from_outside() -> set[str]:
 def connect(
     url: str,
     application_name: str,
-    silence_seconds: float = SILENCE_SECONDS,
+    answer_timeout: float = SILENCE_SECONDS,
     home: Home | None = None,
     target: Target | None = None,
 ) -> WatchedConnection:
@@ -183,7 +183,7 @@ def connect(
     )
     try:
         prepare_session(connection, home.target if home is not None else target)
-        watch(connection, home, url, application_name, silence_seconds)
+        watch(connection, home, url, application_name, answer_timeout)
     except BaseException:
         connection.close()
         raise
@@ -191,12 +191,12 @@ def connect(
 
 
 def watch(
-    connection: WatchedConnection, home: Home | None, url: str, application_name: str, silence_seconds: float
+    connection: WatchedConnection, home: Home | None, url: str, application_name: str, answer_timeout: float
 ) -> None:
     """Begins to watch a connection; the second one that asks about it goes to `home` as well."""
     row = connection.execute("SELECT pg_backend_pid()").fetchone()
     connection.server_pid = row[0] if row else None
-    connection.silence_seconds = silence_seconds
+    connection.answer_timeout = answer_timeout
     connection.home = home
     connection.probe = connection_string(home.url if home is not None else url, f"{application_name} probe")
 

@@ -29,10 +29,10 @@ from vestige_migrate.errors import DestinationUnusable
 _SESSION_PROBES = 10
 
 
-def reach(
+def open_first_session(
     url: str,
     application_name: str,
-    silence_seconds: float = SILENCE_SECONDS,
+    answer_timeout: float = SILENCE_SECONDS,
     schema: str | None = None,
     only_reads: bool = False,
 ) -> WatchedConnection:
@@ -51,7 +51,7 @@ def reach(
             target = find_target(connection, schema, only_reads)
             home = replace(home, target=target)
             prepare_session(connection, target)
-            watch(connection, home, url, application_name, silence_seconds)
+            watch(connection, home, url, application_name, answer_timeout)
             _say_what_libpq_chose(url, connection)
             check_encoding(connection)
         except BaseException:

@@ -59,12 +59,12 @@ class _Silence:
 
 
 class WatchedConnection(psycopg.Connection[TupleRow]):
-    """Raises `NoAnswer` where the server has said nothing for `silence_seconds` and is not at work either.
+    """Raises `NoAnswer` where the server has said nothing for `answer_timeout` and is not at work either.
 
     What it waits for is said once a wait, through `say`.
     """
 
-    silence_seconds = SILENCE_SECONDS
+    answer_timeout = SILENCE_SECONDS
     probe: str | None = None
     """The connection string of the second connection; None: the clock alone decides."""
     home: Home | None = None
@@ -91,7 +91,7 @@ class WatchedConnection(psycopg.Connection[TupleRow]):
         return super().wait(self._watch(gen), *args, **more)
 
     def _watch(self, gen: Generator[Any, Any, _Result]) -> Generator[Any, Any, _Result]:
-        silence = _Silence(min(FIRST_QUESTION_SECONDS, self.silence_seconds))
+        silence = _Silence(min(FIRST_QUESTION_SECONDS, self.answer_timeout))
         try:
             wanted = next(gen)
             while True:
@@ -108,15 +108,15 @@ class WatchedConnection(psycopg.Connection[TupleRow]):
     def _question(self, silence: _Silence) -> None:
         """Asks the server about this session; raises `NoAnswer` where it is lost."""
         silent = silence.seconds
-        enough = silent >= self.silence_seconds
+        enough = silent >= self.answer_timeout
         why = self._why_silent(enough, silence)
         if why is not None and enough:
             self.pgconn.finish()
             raise NoAnswer(f"no answer for {silent:.0f} s, and {why}")
         silence.ask_at = (
-            silence.seconds + self.silence_seconds
+            silence.seconds + self.answer_timeout
             if enough
-            else min(silence.seconds + WORK_SECONDS, self.silence_seconds)
+            else min(silence.seconds + WORK_SECONDS, self.answer_timeout)
         )
 
     def _why_silent(self, enough: bool, silence: _Silence) -> str | None:
@@ -165,18 +165,18 @@ def brisk(connection: psycopg.Connection[TupleRow]) -> Iterator[None]:
     if not isinstance(connection, WatchedConnection):
         yield
         return
-    before = connection.silence_seconds
-    connection.silence_seconds = min(before, BRISK_SECONDS)
+    before = connection.answer_timeout
+    connection.answer_timeout = min(before, BRISK_SECONDS)
     try:
         yield
     finally:
-        connection.silence_seconds = before
+        connection.answer_timeout = before
 
 
 def _open_probe(probe: str, home: Home | None) -> WatchedConnection:
     def open_() -> WatchedConnection:
         connection = WatchedConnection.connect(probe, autocommit=True, connect_timeout=_PROBE_TIMEOUT_SECONDS)
-        connection.silence_seconds = _PROBE_TIMEOUT_SECONDS
+        connection.answer_timeout = _PROBE_TIMEOUT_SECONDS
         return connection
 
     return settle(open_, home.server if home is not None else None)

@@ -27,7 +27,7 @@ from vestige_migrate.destination.connection.connect import Connection
 from vestige_migrate.destination.connection.faults import describe, is_of_functions
 from vestige_migrate.destination.connection.table_names import ours
 from vestige_migrate.destination.load.bisect_refused import Blame, place_by_halves
-from vestige_migrate.destination.load.droppable_values import spare
+from vestige_migrate.destination.load.droppable_values import without_refused
 from vestige_migrate.destination.load.replace_outdated import ALTERED, NOT_REPLACED, NOTHING, Replaced, Replacer
 from vestige_migrate.destination.load.row_triggers import Triggers, check_now, triggers_of
 from vestige_migrate.destination.load.staging import RowFields, Stage, copy_into, copy_stream
@@ -39,7 +39,7 @@ from vestige_migrate.destination.load.stored_form import (
     rows_of,
     same_key,
 )
-from vestige_migrate.destination.load.updated_at_trigger import Touching, touching
+from vestige_migrate.destination.load.updated_at_trigger import UpdatedAtTriggers, updated_at_triggers
 from vestige_migrate.report.rows import Outcome, RowError
 from vestige_migrate.tables.base import Refresh, Table
 
@@ -149,8 +149,8 @@ class TableWriter:
         return has_key_index(self._connection, self._table)
 
     @cached_property
-    def _touching(self) -> Touching:
-        return touching(self._connection, self._table.name)
+    def _updated_at(self) -> UpdatedAtTriggers:
+        return updated_at_triggers(self._connection, self._table.name)
 
     @property
     def is_direct(self) -> bool:
@@ -218,7 +218,7 @@ class TableWriter:
         self._stage.make()
         written = Written()
         rows = list(enumerate(batch.rows()))
-        with self._connection.transaction(), self._touching.left_off(self._connection, updates):
+        with self._connection.transaction(), self._updated_at.left_off(self._connection, updates):
             self._blame.begin()
             self._place(rows, batch, written, replace)
             self._place_late(batch, written, replace)
@@ -240,7 +240,7 @@ class TableWriter:
             if error is self._seen_late:
                 self._late.append((row, error))
             else:
-                self._spare(row, batch, written, replace, error)
+                self._place_without_refused(row, batch, written, replace, error)
 
         place_by_halves(rows, lambda part: self._place_whole(part, batch, written, replace), refuse, self._blame)
 
@@ -275,7 +275,7 @@ class TableWriter:
             culprit = self._only_culprit([row for row, _ in late], batch, written, replace)
             for row, error in late:
                 if culprit is None or row is culprit:
-                    self._spare(row, batch, written, replace, error)
+                    self._place_without_refused(row, batch, written, replace, error)
 
     def _only_culprit(self, rows: list[_Row], batch: Batch, written: Written, replace: Replace) -> _Row | None:
         """The row without which the others, which refer to each other, go in together; they are placed then."""
@@ -362,10 +362,12 @@ class TableWriter:
     def _parent_column(self, constraint: str) -> str:
         return next(parent.column for parent in self._table.parents if parent.constraint == constraint)
 
-    def _spare(self, row: _Row, batch: Batch, written: Written, replace: Replace, cause: psycopg.Error) -> None:
+    def _place_without_refused(
+        self, row: _Row, batch: Batch, written: Written, replace: Replace, cause: psycopg.Error
+    ) -> None:
         """Places a refused row without the values that PostgreSQL objects to; gives it up where that does not help."""
         ordinal, fields = row
-        found = spare(self._table, fields, lambda tried: self._objection((ordinal, tried), replace))
+        found = without_refused(self._table, fields, lambda tried: self._objection((ordinal, tried), replace))
         if found is None:
             column = None if is_of_functions(cause) else cause.diag.column_name
             written.refused[ordinal] = self._refusal(batch, ordinal, cause, column, Outcome.NOT_COPIED)

@@ -13,7 +13,9 @@ Objection = Callable[[RowFields], psycopg.Error | None]
 """What PostgreSQL says against a row; None where it takes it."""
 
 
-def spare(table: Table, fields: RowFields, objection: Objection) -> tuple[RowFields, dict[int, psycopg.Error]] | None:
+def without_refused(
+    table: Table, fields: RowFields, objection: Objection
+) -> tuple[RowFields, dict[int, psycopg.Error]] | None:
     """The row without the values that cannot be stored, and for each of their columns PostgreSQL's objection to it.
 
     None where the row is refused even without all that it can do without: asked first, so that a row which nothing

@@ -57,7 +57,7 @@ class _Trigger:
 
 
 @dataclass(frozen=True)
-class Touching:
+class UpdatedAtTriggers:
     """The triggers of one table that set `updated_at`; nearly always none."""
 
     table: str
@@ -85,12 +85,12 @@ class Touching:
         connection.execute(statement.format(ours(connection, self.table), sql.SQL(what), sql.Identifier(trigger.name)))
 
 
-def touching(connection: Connection, table: str) -> Touching:
+def updated_at_triggers(connection: Connection, table: str) -> UpdatedAtTriggers:
     """Those of our table of that name."""
     if table != MEMORIES:
-        return Touching(table)
+        return UpdatedAtTriggers(table)
     found = connection.execute(_ASK, (table,)).fetchall()
-    return Touching(
+    return UpdatedAtTriggers(
         table,
         tuple(
             _Trigger(name, enabled, on_insert, on_update)
@@ -106,11 +106,11 @@ def _sets(function: str, source: str, arguments: str) -> bool:
     return _SETS.search(_COMMENT.sub(" ", source)) is not None
 
 
-def check_touching(connection: Connection, plan: SqliteToPostgresPlan) -> None:
+def check_updated_at_triggers(connection: Connection, plan: SqliteToPostgresPlan) -> None:
     """Raises `DestinationUnusable` where `updated_at` could not be kept: a trigger sets it, and another role owns the
     table."""
     updates = plan.on_conflict is OnConflict.NEWER
-    triggers = touching(connection, MEMORIES).firing(updates)
+    triggers = updated_at_triggers(connection, MEMORIES).firing(updates)
     if not triggers:
         return
     names = ", ".join(trigger.name for trigger in triggers)
