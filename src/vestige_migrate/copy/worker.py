@@ -10,7 +10,8 @@ from vestige_migrate.copy.companions import keys_of, read_companions
 from vestige_migrate.copy.difference import Answer, KeyAsker
 from vestige_migrate.copy.job import CopyJob
 from vestige_migrate.copy.messages import BatchDone, ErrorsFound
-from vestige_migrate.destination.load.batch_writer import TableWriter, Written
+from vestige_migrate.destination.load.batch_writer import TableWriter
+from vestige_migrate.destination.load.staged_batch import Written
 from vestige_migrate.encode.careful import BatchEncoder
 from vestige_migrate.encode.plain import PlainEncoder, PlainRows
 from vestige_migrate.plan import OnConflict
