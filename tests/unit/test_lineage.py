@@ -15,7 +15,7 @@ from vestige_migrate import SourceTooOld, SqliteToPostgresPlan
 from vestige_migrate.prepare.source import found_source
 from vestige_migrate.source.layout import lineage
 from vestige_migrate.source.layout.inspect import inspect_source
-from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.layout import Layout, Lineage
 from vestige_migrate.source.layout.lineage import Treatment, find_lineage, treatment
 
 FILE = Path("vestige.db")
@@ -120,7 +120,7 @@ def test_the_newest_known_versions_are_those_of_the_schemas() -> None:
     ],
 )
 def test_what_is_done_with_a_version(line: str, version: int, expected: Treatment) -> None:
-    assert treatment(line, version) is expected
+    assert treatment(Lineage(line), version) is expected
 
 
 def test_the_version_may_stand_in_user_version_only(conn: sqlite3.Connection) -> None:

@@ -20,7 +20,7 @@ from vestige_migrate.decode.problem import Raw
 from vestige_migrate.encode.careful import BatchEncoder
 from vestige_migrate.encode.plain import PlainEncoder, PlainRows
 from vestige_migrate.model import ModelSignature
-from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.layout import Layout, Lineage
 from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.source.read import chunks
 from vestige_migrate.source.read.chunks import ChunkReader, can_read_chunks, text_columns
@@ -33,7 +33,7 @@ from vestige_migrate.wire.batch import Batch, copy_payload, copy_payloads
 from vestige_migrate.wire.plain import FewValues
 
 LAYOUT = Layout(
-    {name: table.column_names for name, table in TABLES.items()}, 15, "plan", ModelSignature("m", 2), dimension=2
+    {name: table.column_names for name, table in TABLES.items()}, 15, Lineage.PLAN, ModelSignature("m", 2), dimension=2
 )
 TABLE_NAMES = ["knowledge_nodes", "scheduling", "edges", "review_events"]
 PLAIN: dict[str, dict[str, Raw]] = {
@@ -292,7 +292,7 @@ def test_many_distinct_and_long_values_are_not_kept(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_table_without_its_own_columns_gets_defaults() -> None:
-    layout = Layout({"knowledge_nodes": ("id", "content", "created_at", "updated_at")}, 1, "plan", None)
+    layout = Layout({"knowledge_nodes": ("id", "content", "created_at", "updated_at")}, 1, Lineage.PLAN, None)
     source = TABLES["knowledge_nodes"].source_in(layout)
     assert source is not None
     with table_with("knowledge_nodes", [{}, {}]) as reading:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from vestige_migrate.decode.problem import Raw
 from vestige_migrate.decode.text import tolerant_text
-from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.layout import Layout, Lineage
 from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.source.read.ranges import KeySpan
 from vestige_migrate.source.read.rows import Row, list_keys, read_batches
@@ -96,7 +96,7 @@ def test_a_text_counts_with_its_bytes_whatever_its_script(connection: sqlite3.Co
 def test_metadata_counts_towards_a_batch_in_every_table(connection: sqlite3.Connection, table: str) -> None:
     """A batch ends at its bytes wherever rows can be wide (--batch-size)."""
     names = TABLES[table].column_names
-    layout = Layout({table: names}, 15, "plan")
+    layout = Layout({table: names}, 15, Lineage.PLAN)
     source = TABLES[table].source_in(layout)
     assert source is not None
     connection.execute(f"CREATE TABLE {table} ({', '.join(names)})")

@@ -18,6 +18,7 @@ from vestige_migrate.report.combined import CombinedReport
 from vestige_migrate.report.endpoints import USUAL_SCHEMA, DestinationInfo
 from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.report.rows import TableReport
+from vestige_migrate.source.layout.layout import Lineage
 from vestige_migrate.source.layout.lineage import is_newer_than_known
 from vestige_migrate.source.read.counts import CACHES
 
@@ -113,7 +114,7 @@ def _print_section(report: MigrationReport, console: Console) -> None:
         console.print(Text(line), soft_wrap=True)
     for line in _label_lines(report):
         console.print(Text(line), soft_wrap=True)
-    if is_newer_than_known(report.source.lineage, report.source.schema_version):
+    if is_newer_than_known(Lineage(report.source.lineage), report.source.schema_version):
         console.print(Text(_newer(report)), soft_wrap=True)
     if report.source_changed:
         console.print(Text("the source changed during the copy: run again to bring what is new"))

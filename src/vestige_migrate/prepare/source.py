@@ -27,9 +27,8 @@ from vestige_migrate.source.file.scope import check_scope, keep_scope
 from vestige_migrate.source.file.snapshot import no_snapshot, take_snapshot
 from vestige_migrate.source.file.upgrade import upgrade, upgrade_in_place
 from vestige_migrate.source.layout.inspect import damaged, inspect_source
-from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.layout import Layout, Lineage
 from vestige_migrate.source.layout.lineage import (
-    FORK,
     NEWEST_KNOWN,
     check_readable,
     check_upgradable,
@@ -181,7 +180,7 @@ def found_source(plan: SqliteToPostgresPlan, wanted: ModelSignature | None = Non
         elif not plan.snapshot:
             check_readable(layout, path)
         # An archive has no table of those by which a branch of Vestige is told.
-        found_strange = strange(layout) if portable is None or layout.lineage == FORK else None
+        found_strange = strange(layout) if portable is None or layout.lineage is Lineage.FORK else None
         if found_strange is not None:
             logger.warning("{} {}", shown(path), found_strange)
         since = lives_on(path) if portable is None else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from vestige_migrate.model import ModelSignature
 
@@ -15,6 +16,16 @@ class Mislabelled:
     name: str
     floats: int
     count: int
+
+
+class Lineage(StrEnum):
+    """The line of development that a file is of (docs/versions.md)."""
+
+    SHARED = "shared"
+    """Before the lines parted."""
+    PLAN = "plan"
+    RELEASED = "released"
+    FORK = "fork"
 
 
 @dataclass(frozen=True)
@@ -32,7 +43,7 @@ class Layout:
 
     tables: Mapping[str, tuple[str, ...]]
     version: int
-    lineage: str
+    lineage: Lineage
     model: ModelSignature | None = None
     model_registered: bool = False
     dimension: int | None = None

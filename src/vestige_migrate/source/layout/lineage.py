@@ -12,18 +12,17 @@ from enum import StrEnum
 from pathlib import Path
 
 from vestige_migrate.errors import SourceTooOld
-from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.layout import Layout, Lineage
 
 READABLE_VERSION = 15
 """The plan line's version that has a place for everything the destination holds."""
 OLDEST_UPGRADABLE = 11
 """Below it Vestige itself must take steps that an upgrade here would skip."""
 FIRST_OF_TWO_LINES = 14
-NEWEST_KNOWN = {"shared": 13, "plan": 15, "released": 39}
+NEWEST_KNOWN = {Lineage.SHARED: 13, Lineage.PLAN: 15, Lineage.RELEASED: 39}
 WALKS = "walk_receipts"
 WALKS_SINCE = (39, 40)
 """V39 in the releases; another branch of the released line had a V39 of its own, and calls this one V40."""
-FORK = "fork"
 FORKED_FROM, FORK_LACKS = 10, "suppression_count"
 """Forks count on from V9 in their own way. Vestige's own V10 added this column of `knowledge_nodes`."""
 _FORK_VECTORS = ("knowledge_nodes", "embedding_v2")
@@ -84,8 +83,8 @@ class Treatment(StrEnum):
     SNAPSHOT = "with --snapshot"
 
 
-def find_lineage(tables: Mapping[str, tuple[str, ...]], version: int) -> str:
-    """`shared`, `plan`, `released` or `fork`, from what is in the file.
+def find_lineage(tables: Mapping[str, tuple[str, ...]], version: int) -> Lineage:
+    """From what is in the file.
 
     Where marks of both lines stand side by side the file counts as released, because such a file is never written to.
     A fork is what has neither line's marks and a number past those that Vestige and its forks share, without what that
@@ -97,22 +96,22 @@ def find_lineage(tables: Mapping[str, tuple[str, ...]], version: int) -> str:
         return bool(marks.tables & set(tables) or marks.columns & columns)
 
     if any(found(marks) for marks in RELEASED.values()):
-        return "released"
+        return Lineage.RELEASED
     if found(PLAN[READABLE_VERSION]):
-        return "plan"
+        return Lineage.PLAN
     if version >= FORKED_FROM and FORK_LACKS not in columns:
-        return FORK
+        return Lineage.FORK
     if any(found(marks) for marks in (*PLAN.values(), REGISTRY)):
-        return "plan"
+        return Lineage.PLAN
     # Every released file from V14 on has merge_plans, so a higher number without it is not of that line.
-    return "shared" if version < FIRST_OF_TWO_LINES else "plan"
+    return Lineage.SHARED if version < FIRST_OF_TWO_LINES else Lineage.PLAN
 
 
-def treatment(lineage: str, version: int) -> Treatment:
+def treatment(lineage: Lineage, version: int) -> Treatment:
     """What a copy does with a file of this line and version. The released line and forks are never upgraded."""
-    if lineage == "released" or version >= READABLE_VERSION:
+    if lineage is Lineage.RELEASED or version >= READABLE_VERSION:
         return Treatment.AS_IT_IS
-    if lineage == FORK:
+    if lineage is Lineage.FORK:
         return Treatment.SNAPSHOT
     return Treatment.UPGRADE if version >= OLDEST_UPGRADABLE else Treatment.SNAPSHOT
 
@@ -122,23 +121,23 @@ def is_readable(layout: Layout) -> bool:
     return treatment(layout.lineage, layout.version) is Treatment.AS_IT_IS
 
 
-def is_newer_than_known(lineage: str, version: int) -> bool:
+def is_newer_than_known(lineage: Lineage, version: int) -> bool:
     """Whether a file's version is past the newest that this program was written for. A fork's says nothing."""
-    if lineage == FORK or (lineage == "released" and version in WALKS_SINCE):
+    if lineage is Lineage.FORK or (lineage is Lineage.RELEASED and version in WALKS_SINCE):
         return False
     return version > NEWEST_KNOWN.get(lineage, 0)
 
 
 def strange(layout: Layout) -> str | None:
     """What is not as its version and line say, for the operator; None where all is."""
-    if layout.lineage == FORK:
+    if layout.lineage is Lineage.FORK:
         vectors = " (the vectors in embedding_v2 too: embed those memories anew)" if layout.has(*_FORK_VECTORS) else ""
         return (
             f"is of a fork of Vestige ({_fork_sign(layout)}): its numbers mean other things than Vestige's own. What "
             f"this program knows is copied, its other columns are kept under metadata.sqlite{vectors}, its other "
             "tables are named as left behind. The file itself is never changed"
         )
-    if layout.lineage == "released" and layout.version in WALKS_SINCE and not layout.has(WALKS):
+    if layout.lineage is Lineage.RELEASED and layout.version in WALKS_SINCE and not layout.has(WALKS):
         return (
             f"is at V{layout.version} and has no table {WALKS}: it is of a branch of Vestige that was not released. "
             "What this program knows is copied, the rest is named as left behind"
@@ -168,7 +167,7 @@ def check_upgradable(layout: Layout, path: Path) -> None:
 
 
 def _only_from_a_snapshot(layout: Layout, path: Path) -> SourceTooOld:
-    if layout.lineage != FORK:
+    if layout.lineage is not Lineage.FORK:
         return _too_old(layout, path, _UPGRADE_WOULD_SKIP)
     return SourceTooOld(
         f"{path} is of a fork of Vestige ({_fork_sign(layout)}): run again with --snapshot, which brings a private "

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from vestige_migrate.source.layout.known_names import READ_TABLES
+from vestige_migrate.source.layout.layout import Lineage
 
 KEYS: Mapping[str, tuple[str, ...]] = {
     "knowledge_nodes": ("id",),
@@ -40,7 +41,7 @@ NUMBERED = frozenset(
 """Tables whose key is the rowid (INTEGER PRIMARY KEY)."""
 
 _SINCE: Mapping[str, Mapping[int, str]] = {
-    "shared": {
+    Lineage.SHARED: {
         1: "knowledge_nodes node_embeddings",
         3: "consolidation_history fsrs_cards insights intentions memory_connections memory_states state_transitions",
         4: "sessions",
@@ -50,12 +51,12 @@ _SINCE: Mapping[str, Mapping[int, str]] = {
         12: "sync_tombstones",
         13: "deletion_tombstones",
     },
-    "plan": {
+    Lineage.PLAN: {
         12: "review_events",
         14: "embedding_model domains",
         15: "users groups group_memberships",
     },
-    "released": {
+    Lineage.RELEASED: {
         14: "merge_plans merge_operations",
         15: "composition_events composition_members composition_outcomes",
         16: "embedding_model domains",
@@ -82,9 +83,9 @@ _SINCE: Mapping[str, Mapping[int, str]] = {
 archives had them."""
 
 
-def expected_tables(lineage: str, version: int) -> frozenset[str]:
+def expected_tables(lineage: Lineage, version: int) -> frozenset[str]:
     """The tables of a file of this version. A fork's are not known: those that it shares."""
-    lines = ("shared", lineage) if lineage in ("plan", "released") else ("shared",)
+    lines = (Lineage.SHARED, lineage) if lineage in (Lineage.PLAN, Lineage.RELEASED) else (Lineage.SHARED,)
     return frozenset(
         name for line in lines for since, names in _SINCE[line].items() if since <= version for name in names.split()
     )
@@ -99,7 +100,7 @@ class Lacking(NamedTuple):
     missing: tuple[str, ...]
 
 
-def lacking(lineage: str, version: int, tables: frozenset[str]) -> Lacking:
+def lacking(lineage: Lineage, version: int, tables: frozenset[str]) -> Lacking:
     """What an archive with these tables lacks."""
     missing = expected_tables(lineage, version) - tables
     left_out = missing - KEYS.keys()
