@@ -143,6 +143,7 @@ def test_rows_that_are_only_in_the_wal_are_copied(source: Path, copy: Copier) ->
     assert "only in the WAL" in contents
 
 
+@pytest.mark.bare_database
 @pytest.mark.old_server
 def test_dry_run_counts_and_writes_nothing(plain_source: Path, copy: Copier) -> None:
     report = copy(plain_source, dry_run=True)

@@ -176,6 +176,7 @@ def test_timeouts_of_the_role_and_a_locked_table_end_no_copy(
     assert_same(source, url)
 
 
+@pytest.mark.bare_database
 def test_no_free_connection_is_refused_at_first_and_waited_for_later(
     url: str, source: Path, command: CommandLine, tmp_path: Path
 ) -> None:

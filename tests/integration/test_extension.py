@@ -18,6 +18,8 @@ from vestige_migrate import DestinationUnusable
 from vestige_migrate.demo.queries import by_nearness
 from vestige_migrate.destination.connection.connect import connect
 
+pytestmark = pytest.mark.bare_database
+
 
 @pytest.fixture
 def guest(database: str) -> Iterator[Guest]:

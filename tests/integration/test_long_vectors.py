@@ -34,6 +34,7 @@ def long_source(path: Path, dimension: int) -> Path:
     return build_source(path, spec)
 
 
+@pytest.mark.bare_database
 def test_an_older_pgvector_has_no_index_for_them_which_is_said_and_an_update_is_enough(
     tmp_path: Path, copy: Copier
 ) -> None:

@@ -27,6 +27,8 @@ from tests.support.sources import SourceSpec, build_source, edit
 from vestige_migrate.source.file.snapshot import take_snapshot
 from vestige_migrate.source.sqlite.connect import SourceFile
 
+pytestmark = pytest.mark.bare_database
+
 PASSWORD = "PWLEAK"
 KEY = "x'" + "5EC2E7" * 10 + "0000" + "'"
 """64 hex digits: SQLCipher takes 0.2 s for each page size that it tries with a passphrase."""

@@ -24,6 +24,8 @@ from vestige_migrate import DestinationUnusable, PlanError
 from vestige_migrate.destination.connection.target_schema import names_of
 from vestige_migrate.destination.schema.schema import read_sql
 
+pytestmark = pytest.mark.bare_database
+
 OURS = {*KEYS, "embedding_model"}
 STRANGE = 'Mémoire d\'agent. "2" 100%s\\{}'
 """Capitals, a letter beyond ASCII, a space, a dot, both quotes, and what placeholders and escapes are made of."""

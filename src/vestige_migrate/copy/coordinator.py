@@ -86,7 +86,7 @@ def run_several_to_postgres(
             destination = opened.enter_context(ready_destination(plan, telling_layout(found), wanted, run_name))
             sources = [opened.enter_context(prepared_source(each, at)) for each, at in zip(plans, found, strict=True)]
         indexes = IndexPhase(plan, destination, on_progress)
-        files = FilesOfRun(plan, sources, destination, indexes, run_name, started, on_progress)
+        files = FilesOfRun(plan, sources, destination, destination.fresh, indexes, run_name, started, on_progress)
         combined = CombinedReport(destination.info, destination.model, len(plans), plan.dry_run)
         try:
             with as_migration_error(*(source.file for source in sources)):
@@ -110,8 +110,7 @@ def _copy_each(files: FilesOfRun, combined: CombinedReport) -> None:
         combined.reports.append(copy.report)
         with as_migration_error(source.file):
             copy.execute()
-        destination = files.destination
-        files.destination = replace(destination, fresh=destination.fresh and copy.report.memories_copied == 0)
+        files.fresh = files.fresh and copy.report.memories_copied == 0
 
 
 def check_plans(plans: Sequence[SqliteToPostgresPlan]) -> None:

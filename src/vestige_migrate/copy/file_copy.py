@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -59,6 +59,9 @@ class FilesOfRun:
     plan: SqliteToPostgresPlan
     sources: Sequence[PreparedSource]
     destination: ReadyDestination
+    """As it was at the start."""
+    fresh: bool
+    """Whether no file has brought a memory yet, where none was there."""
     indexes: IndexPhase
     """One for all: it builds before the first file and after the last one, by what the destination was at the start."""
     run_name: str
@@ -86,7 +89,7 @@ class FileCopy:
         self._number = number
         self._plan = files.plan
         self._source = source = files.sources[number]
-        self._destination = destination = files.destination
+        self._destination = destination = replace(files.destination, fresh=files.fresh)
         self._started = files.started if len(files.sources) == 1 else time.monotonic()
         self._start = datetime.now(UTC)
         self._sources: dict[str, TableSource] = {
@@ -180,7 +183,7 @@ class FileCopy:
             return
         if self._is_last and len(files.works) == len(files.sources):
             dimension = telling_layout(files.sources).dimension
-            files.estimate = measure(sum(files.works, Work()), self._plan, self._destination, dimension)
+            files.estimate = measure(sum(files.works, Work()), self._plan, files.destination, dimension)
 
     def _copy(self, counts: dict[str, int], before: object) -> None:
         tally = Tally(self.report, self._plan.max_errors, self._files.on_progress, self._files.rows_with_errors)
