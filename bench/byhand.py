@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from psycopg import sql
 
 from bench.server import Connection, connect
-from vestige_migrate.destination import indexes
-from vestige_migrate.destination.schema import read_sql, statements
+from vestige_migrate.destination.indexes import build as indexes
+from vestige_migrate.destination.schema.schema import read_sql, statements
 from vestige_migrate.tables import TABLES
 
 CONNECTIONS = 2

@@ -21,8 +21,8 @@ from typing import Any
 from psycopg import sql
 
 from bench.server import Connection, connect
-from vestige_migrate.destination import indexes
-from vestige_migrate.destination.schema import read_sql, statements
+from vestige_migrate.destination.indexes import build as indexes
+from vestige_migrate.destination.schema.schema import read_sql, statements
 
 TABLES = (
     "users", "groups", "group_memberships", "domains", "knowledge_nodes", "scheduling", "edges", "review_events",

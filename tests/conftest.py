@@ -21,7 +21,7 @@ import pytest
 from loguru import logger
 from psycopg.conninfo import make_conninfo
 
-from tests.support.databases import new_database
+from tests.support.databases import new_database, with_pgvector
 from tests.support.guest import Guest, made_guest
 from tests.support.in_process import answered
 from tests.support.running import end_all
@@ -95,11 +95,23 @@ def pytest_report_header() -> str:
     return f"postgres: {SERVER_VARIABLE if os.environ.get(SERVER_VARIABLE) else 'bundled (extra embedded)'}"
 
 
+@pytest.fixture(scope="session")
+def template(server_url: str) -> Iterator[str]:
+    """The name of an empty database that has pgvector."""
+    with with_pgvector(server_url) as name:
+        yield name
+
+
 @pytest.fixture
-def database(server_url: str) -> Iterator[str]:
-    """The URL of an empty database that goes away after the test."""
-    with new_database(server_url) as url:
-        yield url
+def database(request: pytest.FixtureRequest, server_url: str) -> Iterator[str]:
+    """The URL of an empty database that goes away after the test. It has pgvector, unless the test (or its module) is
+    marked with `bare_database`."""
+    if request.node.get_closest_marker("bare_database") is None:
+        with new_database(server_url, request.getfixturevalue("template")) as url:
+            yield url
+    else:
+        with new_database(server_url) as url:
+            yield url
 
 
 @pytest.fixture
@@ -128,6 +140,7 @@ def source(tmp_path: Path) -> Path:
 def _quiet_log() -> None:
     """Log lines go nowhere unless a test adds a sink of its own."""
     logger.remove()
+    logger.enable("vestige_migrate")
 
 
 @pytest.fixture(autouse=True)
@@ -138,12 +151,12 @@ def _no_run_is_left() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Copier:
-    """Copies into the test's database through the library call."""
+    """Copies into the test's database through the library call; with one worker, which starts sooner than two."""
 
     database: str
 
     def __call__(self, path: Path, **options: object) -> MigrationReport:
-        plan = SqliteToPostgresPlan(path, self.database, **{"workers": 2, **options})  # type: ignore[arg-type]
+        plan = SqliteToPostgresPlan(path, self.database, **{"workers": 1, **options})  # type: ignore[arg-type]
         return run_sqlite_to_postgres(plan)
 
 

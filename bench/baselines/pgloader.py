@@ -30,7 +30,7 @@ from bench.baselines.common import finish, from_command_line
 from bench.byhand import CONNECTIONS, at_once, create_tables, halves
 from bench.check import CopyFailed
 from bench.server import Connection, connect
-from vestige_migrate.destination.schema import statements
+from vestige_migrate.destination.schema.schema import statements
 
 _SQL = Path(__file__).with_suffix(".sql")
 _FROM = re.compile(r"FROM untyped\.(\w+) AS u")

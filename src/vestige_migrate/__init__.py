@@ -1,6 +1,7 @@
 """Moves a Vestige agent memory from its SQLite file into PostgreSQL with pgvector.
 
-The public names: a plan, the run, its report, and the exceptions it raises.
+The public names: a plan, the run, its report, and the exceptions it raises. What a run logs goes nowhere until its
+caller says `loguru.logger.enable("vestige_migrate")`; the command line does.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from vestige_migrate.combined import CombinedReport
+from loguru import logger
+
 from vestige_migrate.errors import (
     DestinationBusy,
     DestinationUnusable,
@@ -26,18 +28,23 @@ from vestige_migrate.errors import (
     TooManyErrors,
     UnsupportedPair,
 )
-from vestige_migrate.estimate import Estimate, HnswEstimate
-from vestige_migrate.plan import Embedder, Indexes, ModelSignature, OnConflict, SqliteToPostgresPlan
-from vestige_migrate.report import MigrationReport, Outcome, RowError, TableReport
-from vestige_migrate.run.progress import Progress
-from vestige_migrate.verify.report import Difference, SearchCheck, TableComparison, VerifyReport
+from vestige_migrate.model import Embedder, ModelSignature
+from vestige_migrate.plan import Indexes, OnConflict, SqliteToPostgresPlan
+from vestige_migrate.progress import Progress
+from vestige_migrate.report.combined import CombinedReport
+from vestige_migrate.report.estimate import Estimate, HnswEstimate
+from vestige_migrate.report.migration import MigrationReport
+from vestige_migrate.report.rows import Outcome, RowError, TableReport
+from vestige_migrate.report.verification import Difference, SearchCheck, TableComparison, VerifyReport
 
 if TYPE_CHECKING:
-    from vestige_migrate.run.coordinator import run_sqlite_to_postgres
-    from vestige_migrate.run.several import run_several_to_postgres
+    from vestige_migrate.copy.coordinator import run_several_to_postgres, run_sqlite_to_postgres
     from vestige_migrate.verify.coordinator import verify_several_to_postgres, verify_sqlite_to_postgres
 
 __version__ = "0.1.0"
+
+# What a library has to say is for its caller to ask for: https://loguru.readthedocs.io/en/stable/api/logger.html
+logger.disable(__name__)
 
 __all__ = [
     "CombinedReport",
@@ -79,8 +86,8 @@ __all__ = [
 ]
 
 _LATER = {
-    "run_several_to_postgres": "vestige_migrate.run.several",
-    "run_sqlite_to_postgres": "vestige_migrate.run.coordinator",
+    "run_several_to_postgres": "vestige_migrate.copy.coordinator",
+    "run_sqlite_to_postgres": "vestige_migrate.copy.coordinator",
     "verify_several_to_postgres": "vestige_migrate.verify.coordinator",
     "verify_sqlite_to_postgres": "vestige_migrate.verify.coordinator",
 }

@@ -29,12 +29,15 @@ row content or a password.
 from __future__ import annotations
 
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    from vestige_migrate.combined import CombinedReport
-    from vestige_migrate.plan import ModelSignature
-    from vestige_migrate.report import MigrationReport
+from vestige_migrate.model import ModelSignature
+
+
+class UnfinishedReport(Protocol):
+    """The report of a run that had started: a `MigrationReport` or a `CombinedReport`."""
+
+    def as_json(self) -> dict[str, Any]: ...
 
 
 class MigrationError(Exception):
@@ -44,7 +47,7 @@ class MigrationError(Exception):
     """
 
     exit_code = 4
-    report: MigrationReport | CombinedReport | None = None
+    report: UnfinishedReport | None = None
 
 
 class PlanError(MigrationError):

@@ -7,30 +7,21 @@ import unicodedata
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
 
 from vestige_migrate.errors import PlanError, UnsupportedPair
-from vestige_migrate.model_names import same_model
+from vestige_migrate.limits import (
+    MAX_ANSWER_TIMEOUT_SECONDS,
+    MAX_BATCH_SIZE,
+    MAX_CONNECTIONS,
+    MAX_DEFAULT_WORKERS,
+    MAX_DIMENSION,
+    MAX_LABEL_CHARS,
+    MAX_RETRIES,
+    MAX_SCHEMA_BYTES,
+    MAX_WORKERS,
+)
+from vestige_migrate.model import ModelSignature
 from vestige_migrate.paths import check_reachable, expanded
-
-BATCH_BYTES = 8 * 1024 * 1024
-"""A batch ends here even when it has fewer than `batch_size` rows, so that wide rows cannot exhaust memory."""
-
-MAX_DEFAULT_WORKERS = 8
-MAX_WORKERS = 256
-MAX_CONNECTIONS = 256
-MAX_BATCH_SIZE = 1_000_000
-MAX_RETRIES = 100
-MAX_ANSWER_TIMEOUT_SECONDS = 3600
-"""Past these a value is a slip of the hand: it would only cost processes, memory or days."""
-MAX_DIMENSION = 16_000
-"""pgvector's limit of a `vector` (https://github.com/pgvector/pgvector#vector-type)."""
-
-
-MAX_SCHEMA_BYTES = 63
-"""Of a name in PostgreSQL (https://www.postgresql.org/docs/current/limits.html)."""
-MAX_LABEL_CHARS = 255
-"""A codebase or handle given on the command line: both columns are indexed, so a bound has to be."""
 
 
 class Indexes(StrEnum):
@@ -54,37 +45,6 @@ class OnConflict(StrEnum):
     NEWER = "newer"
     """A memory whose `updated_at` is later in the source is replaced, with its schedule; an edge takes the source's
     weight. Everything else stays."""
-
-
-class Embedder(Protocol):
-    """Anything that names an embedding model. The copy only compares it; it never embeds."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def dimension(self) -> int: ...
-    @property
-    def hash(self) -> str | None: ...
-
-
-@dataclass(frozen=True)
-class ModelSignature:
-    """An embedding model: its name, its vectors' length, and a hash of its weights where one is registered."""
-
-    name: str
-    dimension: int
-    hash: str | None = None
-
-    def matches(self, other: ModelSignature) -> bool:
-        """Whether both name one model, in whichever spelling; a signature without a hash (inferred) compares name and
-        dimension."""
-        if self.dimension != other.dimension or not same_model(self.name, other.name):
-            return False
-        return self.hash is None or other.hash is None or self.hash == other.hash
-
-    def __str__(self) -> str:
-        known = f"hash {self.hash}" if self.hash is not None else "hash unknown"
-        return f"{self.name} (dim {self.dimension}, {known})"
 
 
 def usable_cpus() -> int:

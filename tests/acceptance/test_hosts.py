@@ -120,8 +120,8 @@ class Clock:
     @staticmethod
     def now(zone):
         return datetime.datetime.fromtimestamp(time.time(), zone)
-import vestige_migrate.run.run, vestige_migrate.source.upgrade, vestige_migrate.verify.coordinator
-for module in (vestige_migrate.run.run, vestige_migrate.source.upgrade, vestige_migrate.verify.coordinator):
+import vestige_migrate.copy.file_copy, vestige_migrate.source.file.upgrade, vestige_migrate.verify.coordinator
+for module in (vestige_migrate.copy.file_copy, vestige_migrate.source.file.upgrade, vestige_migrate.verify.coordinator):
     module.datetime = Clock
 """
 

@@ -18,7 +18,7 @@ from tests.conftest import CommandLine
 from tests.support.passwords import in_form, owned_with_password
 from tests.support.sources import SourceSpec, build_source, edit
 
-pytestmark = pytest.mark.in_process
+pytestmark = [pytest.mark.in_process, pytest.mark.bare_database]
 
 LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (DEBUG|INFO|WARNING|ERROR) +\S")
 SECRET = "Geheim7 @/:%'\\é"

@@ -19,7 +19,7 @@ from tests.conftest import CommandLine
 from tests.support.in_process import NOWHERE, called, refusal
 from tests.support.running import RunningCopy
 from tests.support.sources import edit
-from vestige_migrate.destination import reach
+from vestige_migrate.destination.connection import first_connection
 
 pytestmark = pytest.mark.in_process
 
@@ -113,7 +113,7 @@ def test_a_defect_is_told_by_its_type_alone(source: Path, tmp_path: Path, monkey
     def fail(*_arguments: object, **_named: object) -> None:
         raise ZeroDivisionError("geheim77")
 
-    monkeypatch.setattr("vestige_migrate.run.prepare.find_source", fail)
+    monkeypatch.setattr("vestige_migrate.prepare.source.find_source", fail)
     file = tmp_path / "report.json"
     with pytest.raises(ZeroDivisionError):
         called("copy", "--sqlite-path", source, "--postgres-url", NOWHERE, "--report", file)
@@ -180,14 +180,14 @@ def test_a_folder_that_another_takes_the_place_of_is_not_written_into(
     folder.mkdir()
     precious.mkdir()
     (precious / "r.json").write_text("precious")
-    real = reach.reach
+    real = first_connection.open_first_session
 
     def swap(*arguments: Any, **named: Any) -> Any:
         folder.rename(tmp_path / "moved")
         folder.symlink_to(precious)
         return real(*arguments, **named)
 
-    monkeypatch.setattr("vestige_migrate.run.session.reach", swap)
+    monkeypatch.setattr("vestige_migrate.prepare.session.open_first_session", swap)
     arguments = ("copy", "--sqlite-path", source, "--postgres-url", NOWHERE, "--report", folder / "r.json")
     assert refusal(*arguments).exit_code == 3
     assert (precious / "r.json").read_text() == "precious"

@@ -1,4 +1,4 @@
-"""The 250-memory copy of issue 2, by its report: as JSON in the shape of section 6, and on the terminal."""
+"""The 250-memory copy by its report: as JSON in the shape of docs/report.md, and on the terminal."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def runs(plain_source: Path, module_database: str, module_command: CommandLine) 
 
 
 def assert_shape(report: dict[str, Any]) -> None:
-    """Every key of section 6 in its order, of its type, and no other."""
+    """Every key of docs/report.md in its order, of its type, and no other."""
     assert list(report) == KEYS + (["estimate"] if report["dry_run"] else [])
     assert report["schema"] == 1
     assert report["command"] == "copy"

@@ -13,7 +13,7 @@ from tests.acceptance.conftest import copy_of
 from tests.support.compare import assert_same
 from tests.support.in_process import NOWHERE, called, refusal
 from vestige_migrate import PlanError, SqliteToPostgresPlan
-from vestige_migrate.run import processes
+from vestige_migrate.workers import processes
 
 
 @pytest.fixture

@@ -30,8 +30,8 @@ from vestige_migrate import (
     verify_sqlite_to_postgres,
 )
 from vestige_migrate.decode.text import tolerant_text
-from vestige_migrate.report import NIL_UUID
-from vestige_migrate.source.inspect import inspect_source
+from vestige_migrate.report.rows import NIL_UUID
+from vestige_migrate.source.layout.inspect import inspect_source
 from vestige_migrate.tables import TABLES
 
 _NEEDS_SNAPSHOT = {("shared", 1), ("shared", 11), ("shared", 13), ("plan", 14)}
@@ -141,7 +141,7 @@ def repeated_ids(path: Path) -> set[tuple[str, str]]:
         layout = inspect_source(connection, path)
         connection.text_factory = tolerant_text
         for name, table in TABLES.items():
-            source = table.find_source(layout)
+            source = table.source_in(layout)
             if source is None:
                 continue
             rows: list[tuple[Raw, ...]] = connection.execute(

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.fuzz.values import Hostile, Values, bound, kind_of, placeholder
 from tests.support.sources import SourceSpec, build_source
 from tests.support.untyped import remake_without_types
-from vestige_migrate.source.select import quote_identifier
+from vestige_migrate.source.sqlite.quoting import quote_identifier
 
 DIMENSION = 16
 _SMALL = SourceSpec(memories=30, schedules=25, edges=12, events=12, dimension=DIMENSION)

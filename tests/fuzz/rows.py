@@ -14,15 +14,15 @@ from typing import Any
 from tests.fuzz.oracle import Raw, as_id, has_extras, is_kept, stored_value
 from tests.fuzz.values import MARKER, Values, bound, kind_of, placeholder
 from tests.support import rows as good_rows
-from vestige_migrate.report import RowError
-from vestige_migrate.source.inspect import inspect_source
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.ranges import plan_ranges
-from vestige_migrate.source.read import list_rowids, read_batches
-from vestige_migrate.source.select import TableSource
+from vestige_migrate.encode.careful import BatchEncoder
+from vestige_migrate.report.rows import RowError
+from vestige_migrate.source.layout.inspect import inspect_source
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.read.ranges import plan_ranges
+from vestige_migrate.source.read.rows import list_rowids, read_batches
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import Null, Table
-from vestige_migrate.tables.encoder import BatchEncoder
 from vestige_migrate.wire.batch import Batch
 
 DIMENSION = 4
@@ -84,7 +84,7 @@ def _fill(connection: sqlite3.Connection, chance: random.Random) -> None:
 
 
 def _encode_all(connection: sqlite3.Connection, layout: Layout, table: Table, chance: random.Random) -> Iterator[str]:
-    source = table.find_source(layout)
+    source = table.source_in(layout)
     assert source is not None
     encoder = BatchEncoder(table, source, layout, RUN_START)
     expected = _ROUND_ROWS // len(TABLES)

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import Copier
 from tests.support.refusing_server import refusing_server
 from vestige_migrate import DestinationUnusable
-from vestige_migrate.destination import refusal
+from vestige_migrate.destination.connection import refusal
 
 GERMAN = [
     ("28P01", "Passwort-Authentifizierung für Benutzer »service« fehlgeschlagen", "PGPASSFILE"),

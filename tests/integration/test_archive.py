@@ -16,7 +16,7 @@ from tests.conftest import CommandLine, Copier
 from tests.support.compare import assert_same
 from tests.support.sources import SourceSpec, build_source, edit
 from vestige_migrate import DestinationUnusable
-from vestige_migrate.source.counts import CACHES
+from vestige_migrate.source.read.counts import CACHES
 
 pytestmark = pytest.mark.in_process
 

@@ -13,9 +13,9 @@ from tests.conftest import CommandLine, Copier
 from tests.support.compare import stored
 from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.verifying import Verifier, named
+from vestige_migrate.copy.coordinator import run_several_to_postgres
 from vestige_migrate.plan import SqliteToPostgresPlan
-from vestige_migrate.report import Outcome
-from vestige_migrate.run.several import run_several_to_postgres
+from vestige_migrate.report.rows import Outcome
 
 OWN = SourceSpec(line="released", version=16, form="vestige", memories=40, edges=5, events=0, no_vector_every=10)
 EDITED, ABSENT = 3, 2

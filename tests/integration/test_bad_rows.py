@@ -1,4 +1,4 @@
-"""Section 5 of the specification, line by line: no bad row stops the run, takes its batch along, or leaks."""
+"""docs/bad-rows.md, line by line: no bad row stops the run, takes its batch along, or leaks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.compare import stored
 from tests.support.databases import new_database
 from tests.support.sources import SourceSpec, build_source, edit
 from vestige_migrate import MigrationReport
-from vestige_migrate.report import NIL_UUID, Outcome
+from vestige_migrate.report.rows import NIL_UUID, Outcome
 
 WITHOUT = Outcome.COPIED_WITHOUT_VALUE
 REPLACED = Outcome.COPIED_WITH_REPLACEMENT

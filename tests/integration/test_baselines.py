@@ -44,6 +44,7 @@ def newest(database: str) -> Iterator[str]:
         yield url
 
 
+@pytest.mark.bare_database
 def test_the_sql_after_pgloader_makes_every_row(newest: str, bench_source: Path) -> None:
     """pgloader itself runs in the benchmark, where it is installed; its tables are made here as it makes them."""
     with closing(sqlite3.connect(bench_source)) as source, psycopg.connect(newest) as connection:

@@ -11,7 +11,7 @@ from tests.conftest import Copier
 from tests.support.compare import assert_same, counts, stored
 from tests.support.sources import SourceSpec, build_source, edit
 from vestige_migrate import Progress, SqliteToPostgresPlan, run_sqlite_to_postgres
-from vestige_migrate.plan import BATCH_BYTES
+from vestige_migrate.limits import BATCH_BYTES
 
 FULL = {
     "memories_copied": 250,
@@ -27,12 +27,12 @@ FULL = {
 
 @pytest.mark.old_server
 def test_every_row_arrives_and_a_second_run_inserts_nothing(plain_source: Path, copy: Copier) -> None:
-    first = copy(plain_source)
+    first = copy(plain_source, workers=2)
     assert {name: first.counter(name) for name in FULL} == FULL
     assert first.errors == []
     assert first.complete
     assert_same(plain_source, copy.database)
-    second = copy(plain_source)
+    second = copy(plain_source, workers=2)
     assert {name: second.counter(name) for name in FULL} == FULL
     assert [table.inserted for table in second.tables.values()] == [0] * 8
     assert [table.source_rows for table in second.tables.values()] == [
@@ -64,7 +64,7 @@ def test_fewer_rows_than_workers(tmp_path: Path, copy: Copier, memories: int, wo
 def test_one_single_created_at_for_all_rows(tmp_path: Path, copy: Copier) -> None:
     path = build_source(tmp_path / "vestige.db", SourceSpec(memories=2000, schedules=2000))
     edit(path, ("UPDATE knowledge_nodes SET created_at = '2026-05-27T09:35:58.5Z'", ()))
-    assert copy(path, batch_size=37).memories_copied == 2000
+    assert copy(path, batch_size=37, workers=2).memories_copied == 2000
     assert_same(path, copy.database)
 
 
@@ -80,7 +80,7 @@ def test_a_partly_filled_destination_gets_only_what_is_missing(plain_source: Pat
     copy(plain_source)
     with psycopg.connect(copy.database) as connection:
         connection.execute("DELETE FROM knowledge_nodes WHERE id IN (SELECT id FROM knowledge_nodes LIMIT 30)")
-    report = copy(plain_source)
+    report = copy(plain_source, workers=2)
     nodes = report.tables["knowledge_nodes"]
     assert (nodes.inserted, nodes.skipped, nodes.failed) == (30, 220, 0)
     assert_same(plain_source, copy.database)
@@ -143,6 +143,7 @@ def test_rows_that_are_only_in_the_wal_are_copied(source: Path, copy: Copier) ->
     assert "only in the WAL" in contents
 
 
+@pytest.mark.bare_database
 @pytest.mark.old_server
 def test_dry_run_counts_and_writes_nothing(plain_source: Path, copy: Copier) -> None:
     report = copy(plain_source, dry_run=True)
@@ -161,7 +162,9 @@ def test_progress_ends_at_the_total_of_every_table(plain_source: Path, database:
     assert {name for name, progress in seen.items() if progress.done != progress.total} == set()
 
 
-def test_the_library_call_works_without_a_main_guard(plain_source: Path, database: str, tmp_path: Path) -> None:
+def test_the_library_call_works_without_a_main_guard_and_logs_when_it_is_asked_to(
+    plain_source: Path, database: str, tmp_path: Path
+) -> None:
     import subprocess
     import sys
 
@@ -170,7 +173,11 @@ def test_the_library_call_works_without_a_main_guard(plain_source: Path, databas
         "from vestige_migrate import SqliteToPostgresPlan, run_sqlite_to_postgres\n"
         f"report = run_sqlite_to_postgres(SqliteToPostgresPlan({str(plain_source)!r}, {database!r}, workers=2))\n"
         "print(report.memories_copied)\n"
+        "from loguru import logger\n"
+        "logger.enable('vestige_migrate')\n"
+        f"run_sqlite_to_postgres(SqliteToPostgresPlan({str(plain_source)!r}, {database!r}, workers=2))\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "250\n"
+    assert (done.stderr.count(" copying "), done.stderr.count("nothing new")) == (1, 1)
     assert counts(database)["knowledge_nodes"] == 250

@@ -25,7 +25,7 @@ from tests.support.compare import stored
 from tests.support.sources import OtherVectors, SourceSpec, build_source, edit
 from tests.support.untyped import untyped
 from tests.support.verifying import Verifier
-from vestige_migrate.report import NIL_UUID, Outcome
+from vestige_migrate.report.rows import NIL_UUID, Outcome
 
 NAN = float("nan")
 CJK = " ".join(f"記憶{number:x}" for number in range(140_000))[:1_000_000]

@@ -16,9 +16,9 @@ from tests.conftest import CommandLine, Copier
 from tests.support.sources import SourceSpec, build_source
 from tests.support.vestige_schemas import Line
 from vestige_migrate import Outcome, SourceTooOld, SourceUnusable, SqliteToPostgresPlan
-from vestige_migrate.source.connect import open_source
-from vestige_migrate.source.find import find_source
-from vestige_migrate.source.select import quote_identifier
+from vestige_migrate.source.file.find import find_source
+from vestige_migrate.source.sqlite.connect import open_source
+from vestige_migrate.source.sqlite.quoting import quote_identifier
 from vestige_migrate.verify.coordinator import verify_sqlite_to_postgres
 
 pytestmark = pytest.mark.in_process

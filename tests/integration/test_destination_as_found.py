@@ -14,9 +14,11 @@ from tests.support.guest import Guest
 from tests.support.sources import edit
 from tests.support.verifying import Verifier
 from vestige_migrate import DestinationUnusable, ModelMismatch, ModelSignature
-from vestige_migrate.destination import registry
-from vestige_migrate.destination.connect import Connection
-from vestige_migrate.destination.schema import read_sql
+from vestige_migrate.destination.connection.connect import Connection
+from vestige_migrate.destination.schema import registry
+from vestige_migrate.destination.schema.schema import read_sql
+
+pytestmark = pytest.mark.bare_database
 
 EARLIER = Path(__file__).parents[1] / "support" / "schemas" / "destination_1a760f2.sql"
 """The destination's tables as the first version of this program made them."""

@@ -176,6 +176,7 @@ def test_timeouts_of_the_role_and_a_locked_table_end_no_copy(
     assert_same(source, url)
 
 
+@pytest.mark.bare_database
 def test_no_free_connection_is_refused_at_first_and_waited_for_later(
     url: str, source: Path, command: CommandLine, tmp_path: Path
 ) -> None:
@@ -184,7 +185,7 @@ def test_no_free_connection_is_refused_at_first_and_waited_for_later(
         owner.execute(sql.SQL("ALTER ROLE {} CONNECTION LIMIT 3").format(role))
         for dry_run in (True, False):
             with pytest.raises(DestinationUnusable, match=r"too many for the 3 connections .* CONNECTION LIMIT"):
-                Copier(url)(source, max_connections=1, dry_run=dry_run)
+                Copier(url)(source, workers=2, max_connections=1, dry_run=dry_run)
         owner.execute(sql.SQL("ALTER ROLE {} CONNECTION LIMIT -1").format(role))
         owner.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT 5").format(database))
         log = tmp_path / "log"

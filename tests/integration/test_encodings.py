@@ -19,9 +19,9 @@ from tests.support.compare import assert_same
 from tests.support.sources import edit
 from tests.support.verifying import Verifier
 from vestige_migrate import DestinationUnusable
+from vestige_migrate.destination.connection.encoding import make_command
 from vestige_migrate.destination.embedded.account import server_account
 from vestige_migrate.destination.embedded.programs import programs_for
-from vestige_migrate.destination.encoding import make_command
 
 
 @pytest.fixture(params=["EUC_JP", "SQL_ASCII"])

@@ -17,9 +17,9 @@ from tests.support.running import RunningCopy, blocked_sessions, held_row
 from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.verifying import Verifier
 from vestige_migrate import OnConflict, SourceUnusable
-from vestige_migrate.source.connect import SourceFile
-from vestige_migrate.source.driver import Cipher
-from vestige_migrate.source.private import PREFIX
+from vestige_migrate.source.file.private_copies import PREFIX
+from vestige_migrate.source.sqlite.connect import SourceFile
+from vestige_migrate.source.sqlite.driver import Cipher
 
 KEY = """geheim's "77" schlüssel;--"""
 RAW_KEY = "x'" + "2D" * 32 + "'"

@@ -14,12 +14,13 @@ import pytest
 from tests.conftest import Copier
 from tests.support.sources import SourceSpec, build_source, edit
 from vestige_migrate import Indexes
-from vestige_migrate.destination.connect import connect
-from vestige_migrate.destination.pace import measure_pace
-from vestige_migrate.estimate import Estimate
-from vestige_migrate.report import MigrationReport
-from vestige_migrate.source.select import TableSource, column
-from vestige_migrate.source.size import file_bytes, row_size
+from vestige_migrate.destination.connection.connect import connect
+from vestige_migrate.estimate.server_speed import measure_speed
+from vestige_migrate.report.estimate import Estimate
+from vestige_migrate.report.migration import MigrationReport
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.read.row_sizes import file_bytes, row_size
+from vestige_migrate.source.sqlite.quoting import column
 
 SMALL = SourceSpec(memories=60, schedules=60, edges=12, events=12)
 
@@ -143,7 +144,7 @@ def test_vectors_too_long_for_an_index_get_none(tmp_path: Path, copy: Copier) ->
 def test_the_pace_is_measured_where_nothing_may_be_written(database: str) -> None:
     with connect(database, "test") as connection:
         connection.execute("SET default_transaction_read_only = on")
-        pace = measure_pace(connection)
+        pace = measure_speed(connection)
     for low, high in (pace.round_trip, pace.search_byte, pace.sent_byte):
         assert 0 <= low <= high
     assert pace.search_byte[0] > 0

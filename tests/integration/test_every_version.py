@@ -44,7 +44,7 @@ def assert_verified(path: Path, copy: Copier, copied: MigrationReport, **options
 def test_every_row_of_a_readable_version_arrives(tmp_path: Path, copy: Copier, line: Line, version: int) -> None:
     path = built(tmp_path / "vestige.db", line, version)
     before = files(tmp_path)
-    report = copy(path)
+    report = copy(path, workers=2)
     assert report.errors == []
     assert (report.source.lineage, report.source.schema_version) == (line, version)
     assert (report.memories_copied, report.scheduling_rows, report.edges_copied) == (90, 90, 30)
@@ -52,7 +52,7 @@ def test_every_row_of_a_readable_version_arrives(tmp_path: Path, copy: Copier, l
     assert report.left_behind == expected_left_behind(path)
     assert report.awaiting_reembed == 0
     assert_verified(path, copy, report, snapshot=False)
-    again = copy(path)
+    again = copy(path, workers=2)
     assert [table.inserted for table in again.tables.values()] == [0] * 8
     assert [table.source_rows for table in again.tables.values()] == [
         table.source_rows for table in report.tables.values()

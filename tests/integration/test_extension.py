@@ -16,7 +16,9 @@ from tests.support.guest import Guest, made_guest
 from tests.support.verifying import Verifier
 from vestige_migrate import DestinationUnusable
 from vestige_migrate.demo.queries import by_nearness
-from vestige_migrate.destination.connect import connect
+from vestige_migrate.destination.connection.connect import connect
+
+pytestmark = pytest.mark.bare_database
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from tests.support.sources import SourceSpec, build_source
 from tests.support.verifying import Verifier
 from vestige_migrate import DestinationUnusable
 
+pytestmark = pytest.mark.bare_database
+
 _FORCE = """CREATE FUNCTION close() RETURNS event_trigger LANGUAGE plpgsql AS $$ DECLARE made record; BEGIN
 FOR made IN SELECT objid FROM pg_event_trigger_ddl_commands() WHERE object_type = 'table' {condition} LOOP
 EXECUTE format('alter table %s enable row level security, force row level security', made.objid::regclass);

@@ -28,6 +28,7 @@ from tests.support.running import RunningCopy, blocked_pids, blocked_sessions, h
 from tests.support.sources import SourceSpec, build_source
 from vestige_migrate import SqliteToPostgresPlan, run_sqlite_to_postgres, verify_sqlite_to_postgres
 from vestige_migrate.errors import HostKillsWorkers
+from vestige_migrate.report.migration import MigrationReport
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def waited_for(run: RunningCopy) -> Iterator[list[str]]:
 @pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The run does not wait 15 seconds for the host to change its mind."""
-    monkeypatch.setattr("vestige_migrate.run.pool.CONTROL_PAUSES_SECONDS", (0.1, 0.1, 0.1, 0.1))
+    monkeypatch.setattr("vestige_migrate.workers.pool.CONTROL_PAUSES_SECONDS", (0.1, 0.1, 0.1, 0.1))
 
 
 @pytest.mark.usefixtures("short_pauses")
@@ -73,7 +74,7 @@ def test_a_host_that_kills_every_worker_is_named_and_no_row_is(
     assert "something on this machine ends the worker processes" in str(caught.value)
     assert "memory killer" in str(caught.value)
     if name == "copy":
-        assert caught.value.report is not None
+        assert isinstance(caught.value.report, MigrationReport)
         assert not caught.value.report.errors
     assert copy(prepared).memories_copied == 300
     assert_same(prepared, copy.database)
@@ -177,7 +178,7 @@ def test_a_process_that_does_not_even_die_of_sigkill_holds_nobody_up(
     """One that hangs in the kernel: here SIGKILL is not sent to a stopped one."""
     unkilled: list[Any] = []
     monkeypatch.setattr(multiprocess.process.BaseProcess, "kill", lambda process: unkilled.append(process))
-    monkeypatch.setattr("vestige_migrate.run.pool.STOP_SECONDS", 0.5)
+    monkeypatch.setattr("vestige_migrate.workers.pool.STOP_SECONDS", 0.5)
 
     def stop_workers(holder: psycopg.Connection[Any]) -> None:
         wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")
@@ -202,8 +203,8 @@ def test_a_process_that_does_not_even_die_of_sigkill_holds_nobody_up(
 def test_a_fork_server_that_stands_still_is_replaced(
     prepared: Path, copy: Copier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vestige_migrate.run.processes.START_SECONDS", 6.0)
-    monkeypatch.setattr("vestige_migrate.run.pool.STOP_SECONDS", 0.5)
+    monkeypatch.setattr("vestige_migrate.workers.processes.START_SECONDS", 6.0)
+    monkeypatch.setattr("vestige_migrate.workers.pool.STOP_SECONDS", 0.5)
 
     def stop(holder: psycopg.Connection[Any]) -> None:
         wait_until(lambda: blocked_sessions(copy.database), "a worker in mid-range")

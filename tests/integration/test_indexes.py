@@ -16,11 +16,11 @@ from tests.support.databases import pgvector_version
 from tests.support.running import RunningCopy, advisory_locks, our_sessions, wait_until
 from tests.support.sources import SourceSpec, build_source
 from vestige_migrate import Indexes, Interrupted, Progress, SqliteToPostgresPlan, run_sqlite_to_postgres
-from vestige_migrate.destination.builds import BuildProgress, build_progress
-from vestige_migrate.destination.indexes import HNSW_INDEX, hnsw_build
-from vestige_migrate.destination.memory import HnswMemory
-from vestige_migrate.destination.schema import read_sql, statements
-from vestige_migrate.destination.watched import WatchedConnection
+from vestige_migrate.destination.connection.watched_connection import WatchedConnection
+from vestige_migrate.destination.indexes.build import HNSW_INDEX, hnsw_build
+from vestige_migrate.destination.indexes.hnsw_memory import HnswMemory
+from vestige_migrate.destination.indexes.parallel_builds import BuildProgress, build_progress
+from vestige_migrate.destination.schema.schema import read_sql, statements
 
 PLAIN = {statement.split()[5] for statement in statements(read_sql("indexes.sql"))}
 ALL = PLAIN | {HNSW_INDEX}

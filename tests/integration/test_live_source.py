@@ -20,7 +20,7 @@ from tests.support.live_writer import BUSY_TIMEOUT_SECONDS, live_writer, memory_
 from tests.support.running import RunningCopy, blocked_sessions, held_row, wait_until
 from tests.support.sources import SourceSpec, build_source
 from vestige_migrate import OnConflict, SourceUnusable
-from vestige_migrate.source import private
+from vestige_migrate.source.file import private_copies as private
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from tests.support.logged import log_lines
 from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.verifying import Verifier
 from vestige_migrate import DestinationUnusable
-from vestige_migrate.destination.indexes import HNSW_INDEX
-from vestige_migrate.destination.vector_index import Form, forms
+from vestige_migrate.destination.indexes.build import HNSW_INDEX
+from vestige_migrate.destination.schema.vector_index import Form, forms
 
 MEMORIES = 30
 
@@ -34,6 +34,7 @@ def long_source(path: Path, dimension: int) -> Path:
     return build_source(path, spec)
 
 
+@pytest.mark.bare_database
 def test_an_older_pgvector_has_no_index_for_them_which_is_said_and_an_update_is_enough(
     tmp_path: Path, copy: Copier
 ) -> None:

@@ -18,9 +18,9 @@ from tests.support.misread import behind_indexes, remade
 from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.verifying import Verifier
 from vestige_migrate import OnConflict, Progress, SourceUnusable, SqliteToPostgresPlan, run_sqlite_to_postgres
-from vestige_migrate.source import find
-from vestige_migrate.source.connect import NotTheFile, SourceFile, open_source
-from vestige_migrate.source.oddities import Oddities
+from vestige_migrate.source.file import find
+from vestige_migrate.source.file.oddities import Oddities
+from vestige_migrate.source.sqlite.connect import NotTheFile, SourceFile, open_source
 from vestige_migrate.verify.coordinator import verify_sqlite_to_postgres
 
 OWN = SourceSpec(form="vestige").sized(40)

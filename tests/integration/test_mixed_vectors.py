@@ -17,7 +17,7 @@ from tests.support.compare import assert_same, stored
 from tests.support.expected_left import expected_left_behind
 from tests.support.sources import ACTIVE_PROFILE, LEGACY_PROFILE, OtherVectors, SourceSpec, build_source, edit
 from vestige_migrate import MigrationReport
-from vestige_migrate.report import Outcome
+from vestige_migrate.report.rows import Outcome
 
 pytestmark = pytest.mark.in_process
 

@@ -17,7 +17,7 @@ from tests.support.compare import assert_same
 from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.untouched import database_objects, files
 from vestige_migrate import SourceUnusable
-from vestige_migrate.source import connect
+from vestige_migrate.source.sqlite import connect
 
 pytestmark = pytest.mark.in_process
 
@@ -144,7 +144,7 @@ def test_a_corrupt_header_is_refused(whole: Path, copy: Copier) -> None:
 
 
 def test_rows_that_break_the_schemas_own_rules_are_no_corruption(tmp_path: Path, copy: Copier) -> None:
-    """PRAGMA quick_check names them, too; they are copied as section 5 of the specification says."""
+    """PRAGMA quick_check names them, too; they are copied as docs/bad-rows.md says."""
     path = build_source(tmp_path / "vestige.db", SourceSpec(line="released", version=18, memories=20, edges=5))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA writable_schema = ON")

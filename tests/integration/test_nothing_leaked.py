@@ -24,8 +24,10 @@ from tests.support import markers
 from tests.support.passwords import in_form, owned_with_password
 from tests.support.running import RunningCopy, blocked_sessions, held_row
 from tests.support.sources import SourceSpec, build_source, edit
-from vestige_migrate.source.connect import SourceFile
-from vestige_migrate.source.snapshot import take_snapshot
+from vestige_migrate.source.file.snapshot import take_snapshot
+from vestige_migrate.source.sqlite.connect import SourceFile
+
+pytestmark = pytest.mark.bare_database
 
 PASSWORD = "PWLEAK"
 KEY = "x'" + "5EC2E7" * 10 + "0000" + "'"

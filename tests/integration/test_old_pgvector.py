@@ -12,7 +12,7 @@ from tests.conftest import Copier
 from tests.support.compare import assert_same
 from tests.support.sources import SourceSpec, build_source
 from tests.support.verifying import Verifier
-from vestige_migrate.destination.indexes import HNSW_INDEX
+from vestige_migrate.destination.indexes.build import HNSW_INDEX
 
 pytestmark = [pytest.mark.old_server, pytest.mark.only_old_server]
 

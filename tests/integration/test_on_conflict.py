@@ -74,7 +74,7 @@ def test_newer_replaces_memories_with_their_schedules_and_takes_the_weights(sour
     change_memories(source)
     edit(source, ("UPDATE edges SET weight = weight / 2 WHERE rowid <= 3", ()))
     edit(source, ("DELETE FROM review_events WHERE rowid > 6", ()))
-    report = copy(source, on_conflict="newer")
+    report = copy(source, on_conflict="newer", workers=2)
     assert counts(report, "knowledge_nodes") == (0, 5, 35, 0)
     assert counts(report, "scheduling") == (0, 5, 35, 0)
     assert counts(report, "edges") == (0, 3, 7, 0)
@@ -98,7 +98,7 @@ def test_new_rows_come_beside_the_changed_ones_and_a_second_run_updates_nothing(
     run(copy.database, "DELETE FROM knowledge_nodes WHERE id = ANY(%s::uuid[])", [node_id(path, n) for n in (8, 600)])
     change_memories(path, "rowid % 3 = 0")
     edit(path, ("UPDATE edges SET weight = 0.125 WHERE rowid % 2 = 0", ()))
-    report = copy(path, on_conflict="newer", batch_size=40)
+    report = copy(path, on_conflict="newer", batch_size=40, workers=2)
     inserted, updated, skipped, failed = counts(report, "knowledge_nodes")
     assert (inserted + updated, skipped, failed) == (234, 466, 0)
     assert inserted == 2

@@ -17,7 +17,7 @@ from tests.support.untouched import files
 from tests.support.verifying import Verifier
 from tests.support.vestige_schemas import Line
 from vestige_migrate import Outcome, SqliteToPostgresPlan, run_sqlite_to_postgres
-from vestige_migrate.run.progress import Progress
+from vestige_migrate.progress import Progress
 
 pytestmark = pytest.mark.in_process
 

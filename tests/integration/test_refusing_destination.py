@@ -20,7 +20,7 @@ from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.triggers import MARKER, add_trigger, ask, run_sql
 from vestige_migrate import MigrationReport, SqliteToPostgresPlan, run_several_to_postgres
 from vestige_migrate.errors import DestinationUnusable, RangeFailed, WriteNotKept
-from vestige_migrate.report import Outcome, RowError
+from vestige_migrate.report.rows import Outcome, RowError
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import BOOTSTRAP_USER
 from vestige_migrate.tables.edges import KEY as EDGE_KEY
@@ -129,7 +129,7 @@ def test_a_row_for_which_a_trigger_fails_is_named_whatever_it_raises_and_the_oth
 def test_what_a_trigger_calls_transient_is_tried_again_before_its_row_is_blamed(
     source: Path, copy: Copier, made: str, said: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vestige_migrate.run.backlog.FIRST_BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr("vestige_migrate.workers.backlog.FIRST_BACKOFF_SECONDS", 0.01)
     run_sql(made, "CREATE SEQUENCE tries")
     add_trigger(
         made,

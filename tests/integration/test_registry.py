@@ -1,4 +1,4 @@
-"""The embedding model registry (section 4): who is compared with whom, what is refused, what is stamped."""
+"""The embedding model registry (docs/versions.md): who is compared with whom, what is refused, what is stamped."""
 
 from __future__ import annotations
 

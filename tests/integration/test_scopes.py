@@ -18,7 +18,7 @@ from tests.support.in_process import called
 from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.untouched import files
 from vestige_migrate import SourceUnusable
-from vestige_migrate.destination.indexes import SCOPE_INDEX
+from vestige_migrate.destination.indexes.build import SCOPE_INDEX
 from vestige_migrate.errors import PlanError
 
 pytestmark = pytest.mark.in_process

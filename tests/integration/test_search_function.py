@@ -17,7 +17,7 @@ from tests.conftest import Copier
 from tests.support.guest import Guest
 from tests.support.logged import log_lines
 from tests.support.verifying import Verifier
-from vestige_migrate.destination.indexes import HNSW_INDEX
+from vestige_migrate.destination.indexes.build import HNSW_INDEX
 
 GIN_INDEX = "idx_knowledge_nodes_search_vec"
 Row = tuple[UUID, float, int | None, int | None]

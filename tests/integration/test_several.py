@@ -54,7 +54,7 @@ def build(tmp_path: Path) -> Build:
 
 def several(copy: Copier, *paths: Path, **options: object) -> CombinedReport:
     plans = [
-        SqliteToPostgresPlan(path, copy.database, **{"workers": 2, **options})  # type: ignore[arg-type]
+        SqliteToPostgresPlan(path, copy.database, **{"workers": 1, **options})  # type: ignore[arg-type]
         for path in paths
     ]
     return run_several_to_postgres(plans)

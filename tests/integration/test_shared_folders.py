@@ -15,7 +15,7 @@ from tests.conftest import CommandLine
 from vestige_migrate import DestinationUnusable
 from vestige_migrate.destination import embedded
 from vestige_migrate.shared_folders import make_folders
-from vestige_migrate.source.private import PREFIX
+from vestige_migrate.source.file.private_copies import PREFIX
 
 NOBODY = 65534
 

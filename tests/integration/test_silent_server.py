@@ -18,10 +18,11 @@ from tests.support.running import RunningCopy
 from tests.support.sources import SourceSpec, build_source
 from tests.support.verifying import Verifier
 from vestige_migrate import DestinationBusy, Stopped
-from vestige_migrate.destination import schema, watched
-from vestige_migrate.destination.waits import SessionState
-from vestige_migrate.run import session
-from vestige_migrate.run.session import MainSession
+from vestige_migrate.destination.connection import watched_connection as watched
+from vestige_migrate.destination.connection.server_waits import SessionState
+from vestige_migrate.destination.schema import schema
+from vestige_migrate.prepare import session
+from vestige_migrate.prepare.session import MainSession
 
 SPEC = SourceSpec(memories=40, schedules=40, edges=10, events=10)
 

@@ -19,12 +19,12 @@ from tests.support.server_folder import server_folder
 from tests.support.sources import SourceSpec, build_source
 from tests.support.untouched import everything_below, files
 from vestige_migrate import SourceUnusable, SqliteToPostgresPlan
-from vestige_migrate.run.several import run_several_to_postgres
-from vestige_migrate.source import names
-from vestige_migrate.source.connect import open_source
-from vestige_migrate.source.find import find_source
-from vestige_migrate.source.private import PREFIX
-from vestige_migrate.source.upgrade import upgrade_in_place
+from vestige_migrate.copy.coordinator import run_several_to_postgres
+from vestige_migrate.source.file import other_names as names
+from vestige_migrate.source.file.find import find_source
+from vestige_migrate.source.file.private_copies import PREFIX
+from vestige_migrate.source.file.upgrade import upgrade_in_place
+from vestige_migrate.source.sqlite.connect import open_source
 from vestige_migrate.verify.coordinator import verify_several_to_postgres
 
 OLD = SourceSpec(version=14, form="vestige").sized(40)

@@ -23,13 +23,15 @@ from tests.integration.test_bad_rows import node_id
 from tests.support.running import RunningCopy, blocked_sessions, held_row
 from tests.support.sources import SourceSpec, build_source
 from vestige_migrate import SourceUnusable
-from vestige_migrate.plan import BATCH_BYTES
-from vestige_migrate.run.messages import Message, RangeDone, RangeFault, Sign, Task, WorkerConfig
-from vestige_migrate.run.worker import RangeCopier
-from vestige_migrate.source import connect
-from vestige_migrate.source.connect import SourceFile, open_source
-from vestige_migrate.source.inspect import inspect_source
-from vestige_migrate.source.ranges import Range
+from vestige_migrate.copy.job import CopyJob
+from vestige_migrate.copy.worker import RangeCopier
+from vestige_migrate.limits import BATCH_BYTES
+from vestige_migrate.source.layout.inspect import inspect_source
+from vestige_migrate.source.read.ranges import KeySpan
+from vestige_migrate.source.sqlite import connect
+from vestige_migrate.source.sqlite.connect import SourceFile, open_source
+from vestige_migrate.workers.job import WorkerConfig
+from vestige_migrate.workers.messages import Message, RangeDone, RangeFault, Sign, Task
 
 SPEC = SourceSpec(memories=600, schedules=600, dimension=8)
 OTHER = replace(SPEC, memories=400, schedules=400, seed=11)
@@ -153,14 +155,13 @@ def test_a_source_that_stays_locked_is_given_up_with_a_word(
     with closing(open_source(file)) as connection:
         layout = inspect_source(connection, prepared)
     sent: list[Message | Sign] = []
-    now = datetime.now(UTC)
-    config = WorkerConfig(file, layout, copy.database, "test worker", 9.0, 20, BATCH_BYTES, now)
-    worker = RangeCopier(config, sent.append)
+    job = CopyJob(layout, 20, BATCH_BYTES, datetime.now(UTC))
+    worker = RangeCopier(WorkerConfig(file, copy.database, "test worker", 9.0, job), job, sent.append)
     with closing(sqlite3.connect(prepared, isolation_level=None)) as locker:
         locker.execute("BEGIN EXCLUSIVE")
         with pytest.raises(SourceUnusable, match=r"vestige\.db is locked by another program: stop that program"):
             copy(prepared)
-        worker.run(Task(Range("knowledge_nodes", 0), ask_first=False))
+        worker.run(Task(KeySpan("knowledge_nodes", 0), ask_first=False))
     worker.close()
     [fault] = [message for message in sent if isinstance(message, RangeFault)]
     assert not any(isinstance(message, RangeDone) for message in sent)

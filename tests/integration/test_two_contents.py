@@ -23,7 +23,7 @@ from vestige_migrate import (
     TooManyErrors,
     run_several_to_postgres,
 )
-from vestige_migrate.report import Outcome
+from vestige_migrate.report.rows import Outcome
 
 KEPT = Outcome.OTHER_CONTENT_KEPT
 MARKER = "quetzalcoatl"
@@ -176,7 +176,7 @@ def test_a_second_content_that_is_refused_for_another_reason_is_named_once(tmp_p
 
 def several(copy: Copier, *paths: Path, **options: object) -> CombinedReport:
     plans = [
-        SqliteToPostgresPlan(path, copy.database, **{"workers": 2, **options})  # type: ignore[arg-type]
+        SqliteToPostgresPlan(path, copy.database, **{"workers": 1, **options})  # type: ignore[arg-type]
         for path in paths
     ]
     return run_several_to_postgres(plans)

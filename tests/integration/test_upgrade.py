@@ -15,8 +15,8 @@ from tests.support.sources import SourceSpec, build_source
 from tests.support.untouched import database_objects, files
 from tests.support.vestige_schemas import BOOTSTRAP_USER_ID, Line, create_schema
 from vestige_migrate import ModelMismatch, ModelSignature, SourceTooOld, SourceUnusable, SqliteToPostgresPlan
-from vestige_migrate.run.coordinator import run_sqlite_to_postgres
-from vestige_migrate.source.upgrade import upgrade
+from vestige_migrate.copy.coordinator import run_sqlite_to_postgres
+from vestige_migrate.source.file.upgrade import upgrade
 
 pytestmark = pytest.mark.in_process
 
@@ -164,7 +164,7 @@ def test_full_text_search_works_after_an_upgrade(tmp_path: Path, line: Line, ver
 def test_a_writer_keeps_its_lock_and_the_file_its_version(
     tmp_path: Path, copy: Copier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vestige_migrate.source.upgrade._LOCK_SECONDS", 0.2)
+    monkeypatch.setattr("vestige_migrate.source.file.upgrade._LOCK_SECONDS", 0.2)
     path = built(tmp_path / "vestige.db", "shared", 13)
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
@@ -238,7 +238,7 @@ def test_a_snapshot_is_removed_when_the_run_fails(
         assert list(temporary.glob("vestige-*"))
         raise sqlite3.DatabaseError("injected")
 
-    monkeypatch.setattr("vestige_migrate.run.prepare.upgrade", fail)
+    monkeypatch.setattr("vestige_migrate.prepare.source.upgrade", fail)
     with pytest.raises(SourceUnusable, match=r"could not be upgraded to V15 \(injected\)"):
         copy(path, snapshot=True)
     assert list(temporary.glob("vestige-*")) == []

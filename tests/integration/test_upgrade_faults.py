@@ -44,7 +44,7 @@ def test_a_fault_at_any_point_of_an_upgrade_leaves_the_old_version_whole(tmp_pat
 def test_a_killed_upgrade_can_be_done_again(tmp_path: Path, copy: Copier) -> None:
     path = built(tmp_path / "vestige.db", "shared", 12)
     script = (
-        "import os, sys; from pathlib import Path; from vestige_migrate.source import upgrade;"
+        "import os, sys; from pathlib import Path; from vestige_migrate.source.file import upgrade;"
         "upgrade._statements = lambda c: ['CREATE TABLE users (broken)', f'SELECT {os.kill(os.getpid(), 9)}'];"
         "upgrade.upgrade_in_place(Path(sys.argv[1]))"
     )

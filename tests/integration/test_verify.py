@@ -18,8 +18,8 @@ from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.untouched import database_objects
 from tests.support.verifying import Verifier, balanced, named
 from vestige_migrate import DestinationBusy, DestinationUnusable, Progress, SqliteToPostgresPlan
-from vestige_migrate.destination import schema
-from vestige_migrate.destination.connect import connect
+from vestige_migrate.destination.connection.connect import connect
+from vestige_migrate.destination.schema import schema
 from vestige_migrate.verify.coordinator import verify_sqlite_to_postgres
 
 MARKER = "quetzalcoatl"

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from tests.conftest import Copier
 from tests.unit.test_canonical_json import OBJECTS
-from vestige_migrate.destination.compare import TableComparer, count_and_sum, read_keys
-from vestige_migrate.destination.connect import connect
+from vestige_migrate.destination.connection.connect import connect
 from vestige_migrate.tables import TABLES
-from vestige_migrate.verify.digest import Digester
+from vestige_migrate.verify.expected_digests import Digester
 from vestige_migrate.verify.keys import key_sum
+from vestige_migrate.verify.row_digests import TableComparer, count_and_sum, read_keys
 from vestige_migrate.wire import field
 from vestige_migrate.wire.canonical import jsonb_text
 
@@ -77,7 +77,7 @@ def test_json_past_the_limit_of_a_message_is_not_sent(
 ) -> None:
     """The server closes the connection on a message of 1 GiB (`python -m tests.fuzz --huge` sends one)."""
     copy(source)
-    monkeypatch.setattr("vestige_migrate.destination.compare.LARGEST_MESSAGE_BYTES", 30)
+    monkeypatch.setattr("vestige_migrate.verify.row_digests.LARGEST_MESSAGE_BYTES", 30)
     with connect(copy.database, "test") as connection:
         ids = connection.execute("UPDATE users SET metadata = '{}' RETURNING id").fetchall()
         keys = [[field.uuid(id_) for (id_,) in ids[:3]]]

@@ -146,6 +146,7 @@ def test_indexes_that_are_not_there_are_said_and_no_difference(source: Path, cop
     assert len(report.missing_indexes) == 17
 
 
+@pytest.mark.bare_database
 def test_tables_of_the_first_version_are_the_same(source: Path, copy: Copier, database: str, verify: Verifier) -> None:
     alter(database, "CREATE EXTENSION vector", EARLIER.read_text(encoding="utf-8"))
     copy(source)

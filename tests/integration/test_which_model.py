@@ -18,7 +18,7 @@ from tests.support.sources import ACTIVE_PROFILE, LEGACY_PROFILE, OtherVectors, 
 from tests.support.verifying import Verifier
 from tests.unit.test_model_names import as_vestige
 from vestige_migrate import MigrationReport, ModelMismatch, ModelSignature, SqliteToPostgresPlan, run_sqlite_to_postgres
-from vestige_migrate.run.several import run_several_to_postgres
+from vestige_migrate.copy.coordinator import run_several_to_postgres
 
 NOMIC, MINI = "nomic-ai/nomic-embed-text-v1.5", "all-MiniLM-L6-v2"
 SPEC = SourceSpec(line="released", version=16, form="vestige", memories=40, edges=5, events=0, domains=0,

@@ -21,8 +21,10 @@ from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.triggers import add_trigger, run_sql
 from tests.support.verifying import Verifier
 from vestige_migrate import DestinationUnusable, PlanError
-from vestige_migrate.destination.schema import read_sql
-from vestige_migrate.destination.target import names_of
+from vestige_migrate.destination.connection.target_schema import names_of
+from vestige_migrate.destination.schema.schema import read_sql
+
+pytestmark = pytest.mark.bare_database
 
 OURS = {*KEYS, "embedding_model"}
 STRANGE = 'Mémoire d\'agent. "2" 100%s\\{}'

@@ -58,7 +58,7 @@ NODE_DEFAULTS: Row = {
 
 
 def moment(text: str | None) -> datetime | None:
-    """A time as source-schemas.md describes it, cut to microseconds."""
+    """A time as docs/versions.md describes it, cut to microseconds."""
     if text is None:
         return None
     cut = re.sub(r"(\.\d{6})\d*", r"\1", text).replace("Z", "+00:00").replace(" ", "T")

@@ -8,21 +8,32 @@ from uuid import uuid4
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.support.own_server import fresh_server
 
 
 @contextmanager
-def new_database(server_url: str) -> Iterator[str]:
-    """The URL of an empty one."""
+def new_database(server_url: str, template: str = "template1") -> Iterator[str]:
+    """The URL of one that is what `template` is: empty."""
     name = f"test_{uuid4().hex[:12]}"
     with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+        )
         try:
             yield make_conninfo(server_url, dbname=name)
         finally:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextmanager
+def with_pgvector(server_url: str) -> Iterator[str]:
+    """The name of an empty database that has pgvector, to make others of: a fifth of a short copy is installing it."""
+    with new_database(server_url) as url:
+        with psycopg.connect(url) as connection:
+            connection.execute("CREATE EXTENSION vector")
+        yield str(conninfo_to_dict(url)["dbname"])
 
 
 def pgvector_version(database: str) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """Which vector of a Vestige file belongs to which memory after a copy, by rules written down a second time.
 
-source-schemas.md, and Vestige itself for the mirror: it reads `node_embeddings` for the legacy profile only.
+docs/versions.md, and Vestige itself for the mirror: it reads `node_embeddings` for the legacy profile only.
 """
 
 from __future__ import annotations

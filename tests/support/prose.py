@@ -90,7 +90,7 @@ def moment(rng: random.Random) -> int:
 
 
 def written(rng: random.Random, second: int) -> str:
-    """The second with some fraction, in one of the forms that source-schemas.md names.
+    """The second with some fraction, in one of the forms that docs/versions.md names.
 
     RFC 3339 with 0, 3, 6 or 9 digits and `+00:00` or `Z`, or SQLite's own `datetime('now')`, which has neither.
     Nine digits with `+00:00` are what chrono writes on Linux, so that form is the commonest.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from vestige_migrate.source.select import quote_identifier
+from vestige_migrate.source.sqlite.quoting import quote_identifier
 
 
 def remake_without_types(

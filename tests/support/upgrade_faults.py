@@ -21,9 +21,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vestige_migrate.source import upgrade
-from vestige_migrate.source.connect import SourceFile, open_source
-from vestige_migrate.source.inspect import inspect_source
+from vestige_migrate.source.file import upgrade
+from vestige_migrate.source.layout.inspect import inspect_source
+from vestige_migrate.source.sqlite.connect import SourceFile, open_source
 
 DONE, FAILED = 0, 3
 _STEP_BYTES = 4096

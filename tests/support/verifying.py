@@ -18,7 +18,7 @@ class Verifier:
     database: str
 
     def __call__(self, *paths: Path, **options: Any) -> VerifyReport:
-        plans = [SqliteToPostgresPlan(path, self.database, **{"workers": 2, **options}) for path in paths]
+        plans = [SqliteToPostgresPlan(path, self.database, **{"workers": 1, **options}) for path in paths]
         return verify_several_to_postgres(plans)
 
     def tamper(self, *statements: str) -> None:

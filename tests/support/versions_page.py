@@ -16,12 +16,12 @@ from itertools import groupby
 from pathlib import Path
 
 from tests.support.vestige_schemas import EVERY_VERSION, create_plain_v15, create_schema
-from vestige_migrate.source.counts import CACHES, leftover_tables
-from vestige_migrate.source.inspect import inspect_source
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.lineage import PLAN, REGISTRY, RELEASED, Marks, treatment
-from vestige_migrate.source.select import TableSource
-from vestige_migrate.source.vectors import VECTOR_TABLES, vector_places
+from vestige_migrate.source.layout.inspect import inspect_source
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.lineage import PLAN, REGISTRY, RELEASED, Marks, treatment
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.layout.vectors import VECTOR_TABLES, vector_places
+from vestige_migrate.source.read.counts import CACHES, leftover_tables
 from vestige_migrate.tables import TABLES
 
 PAGE = Path(__file__).parents[2] / "docs" / "versions.md"
@@ -98,7 +98,7 @@ def _marks() -> list[str]:
 
 
 def _sources(layout: Layout) -> dict[str, TableSource]:
-    return {name: found for name, table in TABLES.items() if (found := table.find_source(layout))}
+    return {name: found for name, table in TABLES.items() if (found := table.source_in(layout))}
 
 
 def _place(layout: Layout) -> list[str]:

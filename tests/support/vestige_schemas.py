@@ -1,6 +1,6 @@
 """The schema of every version of Vestige's SQLite file, made as Vestige makes it: one step after the other.
 
-The facts (names, types, defaults, constraints, indexes, triggers) are those of /work/shared/source-schemas.md and, for
+The facts (names, types, defaults, constraints, indexes, triggers) are those of docs/versions.md and, for
 the shared history and the released line, of Vestige's public `migrations.rs`; the words are ours. One file a step,
 under `schemas/`: what a step adds is read there. Two lines use the same numbers from V14 on:
 

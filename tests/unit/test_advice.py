@@ -15,7 +15,7 @@ import vestige_migrate
 from tests.conftest import ROOT
 from vestige_migrate.cli.app import migrate
 from vestige_migrate.errors import ModelMismatch
-from vestige_migrate.plan import ModelSignature
+from vestige_migrate.model import ModelSignature
 
 PACKAGE = Path(vestige_migrate.__file__).parent
 UNAVAILABLE = "not available yet"

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from vestige_migrate.decode.problem import Raw
 from vestige_migrate.decode.text import tolerant_text
-from vestige_migrate.source.archive import AnyRow, AnyTable
-from vestige_migrate.source.select import EVERY_ROW
-from vestige_migrate.wire.archive import MAX_KEY_BYTES, row_json, row_key
+from vestige_migrate.source.layout.table_source import EVERY_ROW
+from vestige_migrate.source.read.any_table import AnyRow, AnyTable
+from vestige_migrate.wire.archive_json import MAX_KEY_BYTES, row_json, row_key
 
 INTEGERS = st.integers(-(2**63), 2**63 - 1)
 REALS = st.floats(allow_subnormal=True)

@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.composed_sql import findings
 from vestige_migrate import destination
-from vestige_migrate.destination.archive import ARCHIVE
-from vestige_migrate.destination.shape import REGISTRY
+from vestige_migrate.destination.load.archive_table import ARCHIVE
+from vestige_migrate.destination.schema.schema_check import REGISTRY
 from vestige_migrate.tables import TABLES
 
 PACKAGE = Path(destination.__file__).parent.parent
@@ -30,7 +30,7 @@ _NAMES = "|".join([*TABLES, REGISTRY, ARCHIVE])
 _BARE = re.compile(
     rf"\b(?:FROM|INTO|UPDATE|JOIN|TABLE|ANALYZE|TRUNCATE|COPY)\s+(?:ONLY\s+)?(?:{_NAMES})\b|to_reg\w+\('(?:{_NAMES})"
 )
-"""A table of ours by its name alone: search_path would decide which one that is (destination/ours.py)."""
+"""A table of ours by its name alone: search_path would decide which one that is (`connection.table_names`)."""
 
 
 def bare(code: str) -> list[str]:

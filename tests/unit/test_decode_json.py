@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from vestige_migrate.decode.json import are_plain_objects, decode_object, decode_strings, decode_uuids
 from vestige_migrate.decode.problem import BadValue, Raw
 from vestige_migrate.decode.text import MAX_INDEXED_BYTES, tolerant_text
-from vestige_migrate.report import Outcome
+from vestige_migrate.report.rows import Outcome
 
 SEVERAL = settings(max_examples=100, deadline=None)
 storable = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)

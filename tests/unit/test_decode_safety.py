@@ -21,7 +21,7 @@ from vestige_migrate.decode.problem import UNSET, BadValue, Raw, storage_class
 from vestige_migrate.decode.text import decode_label, decode_text, tolerant_text
 from vestige_migrate.decode.time import decode_time
 from vestige_migrate.decode.vector import decode_vector
-from vestige_migrate.report import Outcome
+from vestige_migrate.report.rows import Outcome
 
 Decode = Callable[[Raw], object]
 DECODERS: dict[str, Decode] = {

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from vestige_migrate.decode.problem import UNSET, BadValue, Raw
 from vestige_migrate.decode.text import MAX_INDEXED_BYTES, decode_label, decode_text, repair, tolerant_text
-from vestige_migrate.report import Outcome
+from vestige_migrate.report.rows import Outcome
 
 SEVERAL = settings(max_examples=150, deadline=None)
 storable = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60)

@@ -1,4 +1,4 @@
-"""Times: chrono's RFC 3339, SQLite's own format, and epoch numbers (specification, section 5)."""
+"""Times: chrono's RFC 3339, SQLite's own format, and epoch numbers (docs/bad-rows.md)."""
 
 from __future__ import annotations
 

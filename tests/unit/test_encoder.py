@@ -1,4 +1,4 @@
-"""Rows of a table become a batch, with section 5 of the specification applied to every bad value."""
+"""Rows of a table become a batch, with what stands for every bad value (docs/bad-rows.md)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pytest
 
 from tests.unit.test_wire_fields import read_field
 from vestige_migrate.decode.problem import Raw
-from vestige_migrate.plan import ModelSignature
-from vestige_migrate.report import Outcome, RowError
-from vestige_migrate.source.layout import Layout
+from vestige_migrate.encode.careful import BatchEncoder
+from vestige_migrate.model import ModelSignature
+from vestige_migrate.report.rows import Outcome, RowError
+from vestige_migrate.source.layout.layout import Layout, Lineage
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import BOOTSTRAP_USER
-from vestige_migrate.tables.encoder import BatchEncoder
 from vestige_migrate.wire.batch import Batch
 
 RUN_START = datetime(2026, 6, 1, 12, 0, 0, 7, tzinfo=UTC)
@@ -34,7 +34,7 @@ LAYOUT = Layout(
         "knowledge_nodes": (*TABLES["knowledge_nodes"].column_names, *EXTRAS),
     },
     15,
-    "plan",
+    Lineage.PLAN,
     ModelSignature("m", 2),
     dimension=2,
 )
@@ -80,7 +80,7 @@ GOOD: dict[str, dict[str, Raw]] = {
 
 def encode(table: str, *rows: dict[str, Raw], layout: Layout = LAYOUT) -> Batch:
     """A batch of rows; each is the good row with the given values instead."""
-    source = TABLES[table].find_source(layout)
+    source = TABLES[table].source_in(layout)
     assert source is not None
     names = [name for name in (*TABLES[table].column_names, *EXTRAS) if name in layout.tables[table]]
     selected = [tuple({**GOOD[table], **row}[name] for name in names) for row in rows]
@@ -187,7 +187,7 @@ def test_null_is_kept_or_becomes_the_default(table: str, name: str, value: Any, 
 @pytest.mark.parametrize("name", ["content", "created_at", "updated_at", "tags", "owner_user_id"])
 def test_a_column_that_the_source_lacks_takes_its_default_without_an_error(name: str) -> None:
     names = tuple(item for item in LAYOUT.tables["knowledge_nodes"] if item != name)
-    layout = Layout({**LAYOUT.tables, "knowledge_nodes": names}, 15, "plan", LAYOUT.model, dimension=2)
+    layout = Layout({**LAYOUT.tables, "knowledge_nodes": names}, 15, Lineage.PLAN, LAYOUT.model, dimension=2)
     batch = encode("knowledge_nodes", {}, layout=layout)
     assert batch.errors == []
     defaults: dict[str, object] = {"content": "", "tags": [], "owner_user_id": UUID(BOOTSTRAP_USER)}

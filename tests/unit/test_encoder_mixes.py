@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.test_encoder import CREATED, LOST, REPLACED, RUN_START, UPDATED, WITHOUT, encode, stored
 from vestige_migrate.decode.problem import Raw
 from vestige_migrate.decode.text import tolerant_text
-from vestige_migrate.report import NIL_UUID, Outcome
+from vestige_migrate.report.rows import NIL_UUID, Outcome
 
 SEVERAL = settings(max_examples=80, deadline=None)
 OTHER = datetime(2024, 2, 29, tzinfo=UTC)

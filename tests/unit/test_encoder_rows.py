@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.test_decode_safety import raw_values
 from tests.unit.test_encoder import GOOD, ID, LOST, REPLACED, WITHOUT, encode, found, stored
 from vestige_migrate.decode.problem import Raw
-from vestige_migrate.report import NIL_UUID
+from vestige_migrate.report.rows import NIL_UUID
 from vestige_migrate.wire.batch import copy_payload
 
 

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vestige_migrate.cli.estimate_output import describe, size, span
-from vestige_migrate.destination.memory import MemoryLimits
-from vestige_migrate.destination.pace import Pace
-from vestige_migrate.estimate import Estimate
-from vestige_migrate.run import rates
-from vestige_migrate.run.estimate import Conditions, Work, estimate
+from vestige_migrate.destination.indexes.hnsw_memory import MemoryLimits
+from vestige_migrate.estimate import rates
+from vestige_migrate.estimate.figures import Conditions, Work, estimate
+from vestige_migrate.estimate.server_speed import ServerSpeed
+from vestige_migrate.report.estimate import Estimate
 
 MIB = 1024 * 1024
 MANY = settings(max_examples=60, deadline=None)
-PACE = Pace((0.0001, 0.0003), (1.2e-7, 1.6e-7), (1e-9, 4e-9))
+PACE = ServerSpeed((0.0001, 0.0003), (1.2e-7, 1.6e-7), (1e-9, 4e-9))
 SHARE = st.floats(0, 1)
 
 
@@ -99,7 +99,9 @@ def test_fewer_workers_or_cpus_are_never_quicker(at: Conditions, rows: int, fewe
 @MANY
 @given(conditions(), st.integers(1, 10**6), st.floats(1, 50))
 def test_a_slower_server_or_network_takes_longer(at: Conditions, rows: int, times: float) -> None:
-    slower = Pace(*((low * times, high * times) for low, high in (PACE.round_trip, PACE.search_byte, PACE.sent_byte)))
+    slower = ServerSpeed(
+        *((low * times, high * times) for low, high in (PACE.round_trip, PACE.search_byte, PACE.sent_byte))
+    )
     at_most(estimate(memories(rows), at), estimate(memories(rows), replace(at, pace=slower)))
 
 

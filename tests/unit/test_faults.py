@@ -11,7 +11,7 @@ from psycopg.errors import Error
 from psycopg.pq import DiagnosticField
 from psycopg_pool import PoolTimeout
 
-from vestige_migrate.destination.faults import (
+from vestige_migrate.destination.connection.faults import (
     describe,
     is_row_fault,
     is_session_lost,

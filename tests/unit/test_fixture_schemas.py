@@ -29,7 +29,7 @@ from tests.support.vestige_schemas import (
     create_schema,
 )
 
-# What source-schemas.md names, as (from which version on, up to which, table, columns); an upper bound of None means
+# What docs/versions.md names, as (from which version on, up to which, table, columns); an upper bound of None means
 # that nothing takes it away again.
 Named = tuple[int, int | None, str, str]
 SHARED: tuple[Named, ...] = (

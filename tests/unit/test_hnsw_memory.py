@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vestige_migrate.destination.builds import BuildProgress
-from vestige_migrate.destination.memory import MemoryLimits, choose_memory, free_bytes
-from vestige_migrate.run.heartbeat import EVERY_SECONDS, Heartbeat
+from vestige_migrate.copy.heartbeat import EVERY_SECONDS, Heartbeat
+from vestige_migrate.destination.indexes.hnsw_memory import MemoryLimits, choose_memory, free_bytes
+from vestige_migrate.destination.indexes.parallel_builds import BuildProgress
 
 MIB = 1024 * 1024
 WANTED = 187

@@ -7,11 +7,12 @@ import errno
 import pytest
 
 from vestige_migrate.errors import HostUnusable
-from vestige_migrate.limits import describe_limit, limits_refuse
-from vestige_migrate.run import processes
-from vestige_migrate.run.evidence import INDEPENDENT_LOSSES, Evidence
-from vestige_migrate.run.standstill import AwakeClock
-from vestige_migrate.source.ranges import Range
+from vestige_migrate.host_limits import describe_limit, limits_refuse
+from vestige_migrate.source.read.ranges import KeySpan, Rows
+from vestige_migrate.workers import processes
+from vestige_migrate.workers.engine import NotStarted
+from vestige_migrate.workers.evidence import INDEPENDENT_LOSSES, Evidence
+from vestige_migrate.workers.hang_watch import AwakeClock
 
 
 @pytest.mark.parametrize(
@@ -53,15 +54,15 @@ def test_a_fork_that_the_system_refuses_is_the_limit_on_processes() -> None:
         def start(self) -> None:
             raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
-    with pytest.raises(processes.NotStarted, match="no more processes or threads"):
+    with pytest.raises(NotStarted, match="no more processes or threads"):
         processes.start(Refused())
 
 
 def test_ranges_that_share_no_row_speak_against_the_host_and_halves_of_one_do_not() -> None:
     evidence = Evidence(2)
-    whole = Range("edges", 0)
+    whole = KeySpan("edges", 0)
     evidence.lost(whole, 0.1)
-    parts = [Range("edges", 0, rowids=(at,)) for at in range(INDEPENDENT_LOSSES)]
+    parts = [Rows("edges", 0, (at,)) for at in range(INDEPENDENT_LOSSES)]
     evidence.split(whole, parts)
     for part in parts[:-1]:
         evidence.lost(part, 0.1)
@@ -74,7 +75,7 @@ def test_ranges_that_share_no_row_speak_against_the_host_and_halves_of_one_do_no
 
 def test_one_death_of_each_range_at_once_is_no_proof_against_the_host() -> None:
     evidence = Evidence(8)
-    ranges = [Range("edges", at) for at in range(8)]
+    ranges = [KeySpan("edges", at) for at in range(8)]
     for range_ in ranges:
         evidence.lost(range_, 1.0)
     found = [evidence.is_against_host, evidence.is_doubtful]

@@ -12,11 +12,11 @@ from loguru import logger
 
 from tests.support.vestige_schemas import EVERY_VERSION, VERSIONS, Line, create_plain_v15, create_schema, make_fork
 from vestige_migrate import SourceTooOld, SqliteToPostgresPlan
-from vestige_migrate.run.prepare import found_source
-from vestige_migrate.source import lineage
-from vestige_migrate.source.inspect import inspect_source
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.lineage import Treatment, find_lineage, treatment
+from vestige_migrate.prepare.source import found_source
+from vestige_migrate.source.layout import lineage
+from vestige_migrate.source.layout.inspect import inspect_source
+from vestige_migrate.source.layout.layout import Layout, Lineage
+from vestige_migrate.source.layout.lineage import Treatment, find_lineage, treatment
 
 FILE = Path("vestige.db")
 ANY_NUMBER = (0, 7, 13, 14, 15, 16, 28, 35, 40, 99)
@@ -120,7 +120,7 @@ def test_the_newest_known_versions_are_those_of_the_schemas() -> None:
     ],
 )
 def test_what_is_done_with_a_version(line: str, version: int, expected: Treatment) -> None:
-    assert treatment(line, version) is expected
+    assert treatment(Lineage(line), version) is expected
 
 
 def test_the_version_may_stand_in_user_version_only(conn: sqlite3.Connection) -> None:

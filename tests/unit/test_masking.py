@@ -20,18 +20,19 @@ from psycopg.pq import Conninfo
 
 from vestige_migrate.cli.failures import Failure
 from vestige_migrate.cli.outputs import RunFacts
-from vestige_migrate.destination.connect import MASK, connection_string, display_url, parse_url
+from vestige_migrate.copy.coordinator import run_sqlite_to_postgres
+from vestige_migrate.copy.job import CopyJob
+from vestige_migrate.destination.connection.connect import MASK, connection_string, display_url, parse_url
+from vestige_migrate.destination.connection.first_connection import unreachable
+from vestige_migrate.destination.connection.server_identity import Home
 from vestige_migrate.destination.embedded import EmbeddedServer
-from vestige_migrate.destination.reach import unreachable
-from vestige_migrate.destination.server import Home
 from vestige_migrate.errors import PlanError, SourceUnusable
 from vestige_migrate.plan import SqliteToPostgresPlan
-from vestige_migrate.run.coordinator import run_sqlite_to_postgres
-from vestige_migrate.run.destination import ReadyDestination
-from vestige_migrate.run.messages import WorkerConfig
-from vestige_migrate.source.connect import SourceFile
-from vestige_migrate.source.driver import Cipher
+from vestige_migrate.prepare.destination import ReadyDestination
+from vestige_migrate.source.sqlite.connect import SourceFile
+from vestige_migrate.source.sqlite.driver import Cipher
 from vestige_migrate.verify.destination import OpenDestination
+from vestige_migrate.workers.job import WorkerConfig
 
 SEVERAL = settings(max_examples=200, deadline=None)
 SECRET_NAMES = (
@@ -300,9 +301,8 @@ def test_no_repr_shows_a_url_or_a_key(tmp_path: Path) -> None:
     plan = SqliteToPostgresPlan(tmp_path / "v.db", SECRET_URL)
     cipher = Cipher("S7X")
     source = SourceFile(tmp_path / "v.db", cipher=cipher)
-    layout: Any = None
-    worker = WorkerConfig(source, layout, SECRET_URL, "name", 1.0, 1, 1, datetime.now(UTC))
     nothing: Any = None
+    worker = WorkerConfig(source, SECRET_URL, "name", 1.0, CopyJob(nothing, 1, 1, datetime.now(UTC)))
     home = Home(SECRET_URL, nothing)
     things = [
         plan, replace(plan, workers=3), [plan], partial(run_sqlite_to_postgres, plan), cipher, source, worker,

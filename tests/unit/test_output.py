@@ -12,7 +12,8 @@ from tests.unit.test_report import filled
 from vestige_migrate.cli.output import SHOWN_ERRORS, console_sink, log_to, print_report
 from vestige_migrate.errors import PlanError
 from vestige_migrate.plan import OnConflict
-from vestige_migrate.report import NIL_UUID, MigrationReport, Outcome, RowError, TableReport
+from vestige_migrate.report.migration import MigrationReport
+from vestige_migrate.report.rows import NIL_UUID, Outcome, RowError, TableReport
 
 
 def printed(report: MigrationReport) -> str:

@@ -7,7 +7,7 @@ import time
 import psycopg
 import pytest
 
-from vestige_migrate.run import patience
+from vestige_migrate.destination.connection import reconnect as patience
 
 
 @pytest.fixture(autouse=True)

@@ -17,23 +17,23 @@ from hypothesis import strategies as st
 from tests.unit.test_decode_safety import raw_values
 from tests.unit.test_encoder import CREATED, GOOD, ID, RUN_START
 from vestige_migrate.decode.problem import Raw
-from vestige_migrate.plan import ModelSignature
-from vestige_migrate.source import chunks
-from vestige_migrate.source.chunks import ChunkReader, can_read_chunks, text_columns
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.read import read_batches
-from vestige_migrate.source.select import TableSource
+from vestige_migrate.encode.careful import BatchEncoder
+from vestige_migrate.encode.plain import PlainEncoder, PlainRows
+from vestige_migrate.model import ModelSignature
+from vestige_migrate.source.layout.layout import Layout, Lineage
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.read import chunks
+from vestige_migrate.source.read.chunks import ChunkReader, can_read_chunks, text_columns
+from vestige_migrate.source.read.rows import read_batches
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import Table
-from vestige_migrate.tables.encoder import BatchEncoder
 from vestige_migrate.tables.overrides import Overrides
-from vestige_migrate.tables.plain import PlainEncoder, PlainRows
 from vestige_migrate.wire import column
 from vestige_migrate.wire.batch import Batch, copy_payload, copy_payloads
 from vestige_migrate.wire.plain import FewValues
 
 LAYOUT = Layout(
-    {name: table.column_names for name, table in TABLES.items()}, 15, "plan", ModelSignature("m", 2), dimension=2
+    {name: table.column_names for name, table in TABLES.items()}, 15, Lineage.PLAN, ModelSignature("m", 2), dimension=2
 )
 TABLE_NAMES = ["knowledge_nodes", "scheduling", "edges", "review_events"]
 PLAIN: dict[str, dict[str, Raw]] = {
@@ -79,7 +79,7 @@ class Reading:
     def __init__(self, connection: sqlite3.Connection, table: Table) -> None:
         self.connection = connection
         self.table = table
-        source = table.find_source(LAYOUT)
+        source = table.source_in(LAYOUT)
         assert source is not None
         self.source: TableSource = source
 
@@ -292,8 +292,8 @@ def test_many_distinct_and_long_values_are_not_kept(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_table_without_its_own_columns_gets_defaults() -> None:
-    layout = Layout({"knowledge_nodes": ("id", "content", "created_at", "updated_at")}, 1, "plan", None)
-    source = TABLES["knowledge_nodes"].find_source(layout)
+    layout = Layout({"knowledge_nodes": ("id", "content", "created_at", "updated_at")}, 1, Lineage.PLAN, None)
+    source = TABLES["knowledge_nodes"].source_in(layout)
     assert source is not None
     with table_with("knowledge_nodes", [{}, {}]) as reading:
         texts = text_columns(reading.connection, "knowledge_nodes")

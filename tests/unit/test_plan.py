@@ -13,15 +13,9 @@ from hypothesis import strategies as st
 
 from vestige_migrate import plan
 from vestige_migrate.errors import MigrationError, PlanError, UnsupportedPair
-from vestige_migrate.plan import (
-    MAX_DEFAULT_WORKERS,
-    MAX_DIMENSION,
-    ModelSignature,
-    SqliteToPostgresPlan,
-    default_workers,
-    embedder_signature,
-    usable_cpus,
-)
+from vestige_migrate.limits import MAX_DEFAULT_WORKERS, MAX_DIMENSION
+from vestige_migrate.model import ModelSignature
+from vestige_migrate.plan import SqliteToPostgresPlan, default_workers, embedder_signature, usable_cpus
 
 FILE = Path("vestige.db")
 URL = "postgresql://me@host/db"

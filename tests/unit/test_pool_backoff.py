@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vestige_migrate.run.backlog import LONGEST_BACKOFF_SECONDS, backoff_seconds
+from vestige_migrate.workers.backlog import LONGEST_BACKOFF_SECONDS, backoff_seconds
 
 JITTER = 0.2
 

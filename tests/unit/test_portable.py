@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 
 from tests.support.portable_archives import Document, cell
 from vestige_migrate.errors import SourceUnusable
-from vestige_migrate.source import portable
-from vestige_migrate.source.json_stream import JsonReader
-from vestige_migrate.source.portable import is_json, unpacked
-from vestige_migrate.source.portable_rows import RowReader, TableWriter
-from vestige_migrate.source.salvage import LostRow
+from vestige_migrate.source.file.salvage import LostRow
+from vestige_migrate.source.portable import archive as portable
+from vestige_migrate.source.portable.archive import is_json, unpacked
+from vestige_migrate.source.portable.json_stream import JsonReader
+from vestige_migrate.source.portable.rows import RowReader, TableWriter
 
 VALUES = (
     st.none()

@@ -9,7 +9,8 @@ import pytest
 
 from tests.support.portable_archives import TABLES
 from tests.support.vestige_schemas import EVERY_VERSION, Line, create_schema
-from vestige_migrate.source.portable_tables import KEYS, NUMBERED, expected_tables, lacking
+from vestige_migrate.source.layout.layout import Lineage
+from vestige_migrate.source.portable.tables import KEYS, NUMBERED, expected_tables, lacking
 
 FIRST_WITH_ARCHIVES = 12
 
@@ -29,14 +30,14 @@ def test_what_an_archive_lacks_is_what_a_file_of_its_version_has_besides(line: L
         assert tuple(column for column, _ in columns) == KEYS[name]
         assert (columns[0][1] == "INTEGER") == (name in NUMBERED)
     # The plan line's V12 is younger than the shared one's V13 but for this table.
-    assert expected_tables(line, version) - tables == set()
-    assert tables - expected_tables(line, version) == set()
-    lacks = lacking(line, version, frozenset(tables & set(TABLES)))
+    assert expected_tables(Lineage(line), version) - tables == set()
+    assert tables - expected_tables(Lineage(line), version) == set()
+    lacks = lacking(Lineage(line), version, frozenset(tables & set(TABLES)))
     assert {*lacks.read, *lacks.unplaced} == tables - set(TABLES)
     assert lacks.missing == ()
 
 
 def test_a_table_that_an_archive_should_hold_and_does_not_is_missing() -> None:
     tables = frozenset(set(TABLES) - {"node_embeddings", "sessions"})
-    assert lacking("released", 20, tables).missing == ("node_embeddings", "sessions")
-    assert lacking("fork", 11, frozenset({"knowledge_nodes"})).read == ()
+    assert lacking(Lineage.RELEASED, 20, tables).missing == ("node_embeddings", "sessions")
+    assert lacking(Lineage.FORK, 11, frozenset({"knowledge_nodes"})).read == ()

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.sources import edit
-from vestige_migrate.report import SourceInfo
-from vestige_migrate.run.prepare import PreparedSource
-from vestige_migrate.source.connect import SourceFile, open_source
-from vestige_migrate.source.inspect import inspect_source
+from vestige_migrate.prepare.source import PreparedSource
+from vestige_migrate.report.endpoints import SourceInfo
+from vestige_migrate.source.layout.inspect import inspect_source
+from vestige_migrate.source.sqlite.connect import SourceFile, open_source
 
 
 @contextmanager

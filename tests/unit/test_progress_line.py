@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from vestige_migrate.cli.progress import ProgressBars, render_line
-from vestige_migrate.report import COUNTERS
-from vestige_migrate.run.progress import Progress
+from vestige_migrate.progress import Progress
+from vestige_migrate.report.rows import COUNTERS
 
 LINE = re.compile(
     r"^ *(?P<name>\w+) (?P<bar>#*-*) (?P<done>\d+)/(?P<total>\d+)"

@@ -14,10 +14,20 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vestige_migrate.decode.problem import Raw
-from vestige_migrate.source import ranges
-from vestige_migrate.source.ranges import MAX_RANGE_ROWS, MIN_RANGE_ROWS, Range, plan_ranges, range_count
-from vestige_migrate.source.read import cover_rowids, list_keys
-from vestige_migrate.source.select import TableSource, column
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.read import ranges
+from vestige_migrate.source.read.ranges import (
+    MAX_RANGE_ROWS,
+    MIN_RANGE_ROWS,
+    KeySpan,
+    NullSpan,
+    Range,
+    Rows,
+    plan_ranges,
+    range_count,
+)
+from vestige_migrate.source.read.rows import cover_rowids, list_keys
+from vestige_migrate.source.sqlite.quoting import column
 
 SEVERAL = settings(max_examples=120, deadline=None)
 BY_KEY = TableSource("nodes", (column("id"),), (column("id"),), order=("created_at", "id"))
@@ -104,8 +114,8 @@ def test_neighbours_share_their_boundary(
 ) -> None:
     with split_finely(), table_of(rows, affinity) as connection:
         found = plan_ranges(connection, "knowledge_nodes", BY_KEY, workers, fine_end)
-    assert [range_.index for range_ in found] == list(range(len(found)))
-    keyed = [range_ for range_ in found if not range_.nulls]
+    assert [range_.number for range_ in found] == list(range(len(found)))
+    keyed = [range_ for range_ in found if isinstance(range_, KeySpan)]
     assert len(found) - len(keyed) <= 1
     assert keyed[0].lower is None
     assert keyed[-1].upper is None
@@ -126,7 +136,7 @@ def test_rows_come_in_key_order_from_range_to_range(
                 f"SELECT rowid, {rank} FROM nodes WHERE created_at IS NOT NULL AND id IS NOT NULL"
             ).fetchall()
         )
-        found = [item for item in plan_ranges(connection, "nodes", BY_KEY, workers) if not item.nulls]
+        found = [item for item in plan_ranges(connection, "nodes", BY_KEY, workers) if not isinstance(item, NullSpan)]
         order = [ranks[rowid] for rowid in flat(rowids(connection, BY_KEY, found))]
     assert order == sorted(order)
 
@@ -139,7 +149,7 @@ def test_rowids_split_as_well_with_gaps_and_below_zero(chosen: set[int], workers
         found = plan_ranges(connection, "edges", BY_ROWID, workers)
         parts = rowids(connection, BY_ROWID, found)
     assert flat(parts) == sorted(chosen)
-    assert not any(range_.nulls for range_ in found)
+    assert not any(isinstance(range_, NullSpan) for range_ in found)
 
 
 @pytest.mark.parametrize("source", [BY_KEY, BY_ROWID], ids=["by key", "by rowid"])
@@ -170,7 +180,7 @@ def test_nulls_have_a_range_of_their_own(column_of_nulls: int) -> None:
     with table_of(rows) as connection:
         found = plan_ranges(connection, "nodes", BY_KEY, 2)
         parts = rowids(connection, BY_KEY, found)
-    assert [range_.nulls for range_ in found] == [False] * (len(found) - 1) + [True]
+    assert [isinstance(range_, NullSpan) for range_ in found] == [False] * (len(found) - 1) + [True]
     assert Counter(parts[-1]) == Counter(range(1, 1001, 100))
     assert max(len(part) for part in parts) <= 250
 
@@ -201,7 +211,7 @@ def test_a_table_is_worth_several_ranges_a_worker_of_a_sensible_size(rows: int, 
 
 
 def test_a_range_is_named_without_its_key() -> None:
-    assert str(Range("edges", 3, (ranges.KeyPart(b"secret", True),))) == "edges range 3"
+    assert str(KeySpan("edges", 3, (ranges.KeyPart(b"secret", True),))) == "edges range 3"
 
 
 @pytest.mark.parametrize("nulls", [1, 8, 9, 20])
@@ -211,9 +221,9 @@ def test_many_null_keys_are_split_by_rowid(nulls: int) -> None:
     with patch.object(ranges, "MAX_RANGE_ROWS", 8), table_of(rows) as connection:
         found = plan_ranges(connection, "nodes", BY_KEY, 1)
         parts = rowids(connection, BY_KEY, found)
-    assert [range_.index for range_ in found] == list(range(len(found)))
+    assert [range_.number for range_ in found] == list(range(len(found)))
     assert Counter(flat(parts)) == Counter(range(1, 31))
-    of_nulls = [part for range_, part in zip(found, parts, strict=True) if range_.nulls]
+    of_nulls = [part for range_, part in zip(found, parts, strict=True) if isinstance(range_, NullSpan)]
     assert len(of_nulls) == -(-nulls // 8)
     assert max(map(len, of_nulls)) <= 8
     assert flat(of_nulls) == list(range(4, 4 + nulls))
@@ -291,4 +301,4 @@ def test_rowids_of_a_range_by_key_are_listed() -> None:
     with table_of([("t2", "a"), ("t1", "b")]) as connection:
         (range_,) = plan_ranges(connection, "nodes", BY_KEY, 1)
         assert list(cover_rowids(connection, BY_KEY, range_)) == [2, 1]
-        assert list(cover_rowids(connection, BY_ROWID, Range("nodes", 0, rowids=(2,)))) == [2]
+        assert list(cover_rowids(connection, BY_ROWID, Rows("nodes", 0, (2,)))) == [2]

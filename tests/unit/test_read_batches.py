@@ -13,16 +13,17 @@ from hypothesis import strategies as st
 
 from vestige_migrate.decode.problem import Raw
 from vestige_migrate.decode.text import tolerant_text
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.ranges import Range
-from vestige_migrate.source.read import Row, list_keys, read_batches
-from vestige_migrate.source.select import TableSource, column
+from vestige_migrate.source.layout.layout import Layout, Lineage
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.read.ranges import KeySpan
+from vestige_migrate.source.read.rows import Row, list_keys, read_batches
+from vestige_migrate.source.sqlite.quoting import column
 from vestige_migrate.tables import TABLES
 
 SEVERAL = settings(max_examples=80, deadline=None)
 NO_BOUND = 1 << 40
 SOURCE = TableSource("nodes", (column("id"), None, column("content")), (column("id"),), extras=("more",))
-ALL = Range("nodes", 0)
+ALL = KeySpan("nodes", 0)
 
 
 @pytest.fixture
@@ -93,10 +94,10 @@ def test_a_text_counts_with_its_bytes_whatever_its_script(connection: sqlite3.Co
 
 @pytest.mark.parametrize("table", ["knowledge_nodes", "review_events", "users", "groups"])
 def test_metadata_counts_towards_a_batch_in_every_table(connection: sqlite3.Connection, table: str) -> None:
-    """A batch ends at its bytes wherever rows can be wide (specification, section 1, --batch-size)."""
+    """A batch ends at its bytes wherever rows can be wide (--batch-size)."""
     names = TABLES[table].column_names
-    layout = Layout({table: names}, 15, "plan")
-    source = TABLES[table].find_source(layout)
+    layout = Layout({table: names}, 15, Lineage.PLAN)
+    source = TABLES[table].source_in(layout)
     assert source is not None
     connection.execute(f"CREATE TABLE {table} ({', '.join(names)})")
     connection.executemany(f"INSERT INTO {table} (metadata) VALUES (?)", [("x" * 1000,)] * 20)

@@ -8,17 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vestige_migrate.model import ModelSignature
 from vestige_migrate.plan import OnConflict
-from vestige_migrate.report import (
-    COUNTERS,
-    DestinationInfo,
-    MigrationReport,
-    ModelInfo,
-    Outcome,
-    RowError,
-    SourceInfo,
-    TableReport,
-)
+from vestige_migrate.report.endpoints import DestinationInfo, SourceInfo
+from vestige_migrate.report.migration import MigrationReport
+from vestige_migrate.report.rows import COUNTERS, Outcome, RowError, TableReport
 
 ERROR = RowError("edges", "a -> b", None, 'violates foreign key "f"', Outcome.NOT_COPIED, "23503")
 
@@ -27,7 +21,7 @@ def filled() -> MigrationReport:
     report = MigrationReport(
         SourceInfo("/home/me/vestige.db", 15, "plan"), DestinationInfo("postgresql://me:***@h/db", "18.1", "0.8.5")
     )
-    report.model = ModelInfo("nomic", 256, None)
+    report.model = ModelSignature("nomic", 256, None)
     report.complete = True
     report.tables["knowledge_nodes"] = TableReport(source_rows=250, inserted=200, skipped=47, failed=3)
     report.errors = [ERROR, RowError("knowledge_nodes", "c", "tags", "tags is not JSON", Outcome.COPIED_WITHOUT_VALUE)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vestige_migrate.destination.service_files import service_files
+from vestige_migrate.destination.connection.service_files import service_files
 
 
 def no_home() -> Path:

@@ -10,19 +10,19 @@ import pytest
 LOADS_WITHOUT_NUMPY = """
 import sys
 sys.modules["numpy"] = None  # importing it raises ImportError
-import vestige_migrate.cli.app, vestige_migrate.run.coordinator
+import vestige_migrate.cli.app, vestige_migrate.copy.coordinator
 """
 ENDS_AT_ONCE = """
 import atexit, sys
-from vestige_migrate.cli import ending
-ending.prepare()
+from vestige_migrate.process_life import arrange_end, leave
+arrange_end()
 class Late:
     def __del__(self):
         print("taken apart")
 late = Late()
 atexit.register(lambda: print("handlers run"))
 print("written", end="")
-ending.leave({code})
+leave({code})
 """
 
 
@@ -42,5 +42,5 @@ def test_a_command_ends_with_its_code_after_its_exit_handlers_and_nothing_else(c
 
 
 def test_an_end_that_was_not_chosen_goes_its_usual_way() -> None:
-    done = _python("from vestige_migrate.cli import ending\nending.prepare()\nraise SystemExit(5)")
+    done = _python("from vestige_migrate.process_life import arrange_end\narrange_end()\nraise SystemExit(5)")
     assert done.returncode == 5

@@ -10,24 +10,19 @@ from hypothesis import strategies as st
 from loguru import logger
 
 from tests.unit.test_encoder import encode
+from vestige_migrate.copy.messages import BatchDone, ErrorsFound
+from vestige_migrate.copy.tally import Tally
 from vestige_migrate.errors import TooManyErrors
-from vestige_migrate.report import (
-    NIL_UUID,
-    DestinationInfo,
-    MigrationReport,
-    Outcome,
-    RowError,
-    SourceInfo,
-    TableReport,
-)
-from vestige_migrate.run.messages import BatchDone, ErrorsFound, RangeDone, RangeFault, RangeSplit, WorkerLost
-from vestige_migrate.run.progress import Progress
-from vestige_migrate.run.tally import Tally
-from vestige_migrate.source.ranges import Range
+from vestige_migrate.progress import Progress
+from vestige_migrate.report.endpoints import DestinationInfo, SourceInfo
+from vestige_migrate.report.migration import MigrationReport
+from vestige_migrate.report.rows import NIL_UUID, Outcome, RowError, TableReport
+from vestige_migrate.source.read.ranges import KeySpan, Rows
+from vestige_migrate.workers.messages import RangeDone, RangeFault, RangeSplit, WorkerLost
 
-NODES = Range("knowledge_nodes", 0)
-MORE = Range("knowledge_nodes", 1)
-EDGES = Range("edges", 0)
+NODES = KeySpan("knowledge_nodes", 0)
+MORE = KeySpan("knowledge_nodes", 1)
+EDGES = KeySpan("edges", 0)
 FAULT = RangeFault(NODES, transient=True, reason="PostgreSQL: admin shutdown (SQLSTATE 57P01)")
 LOST = WorkerLost(NODES, "was killed by signal 9")
 
@@ -143,7 +138,7 @@ def test_a_run_that_stops_in_the_middle_of_a_new_try_still_adds_up(skipped: int)
 
 # Updates.
 
-SCHEDULES = Range("scheduling", 0)
+SCHEDULES = KeySpan("scheduling", 0)
 
 
 def test_updated_rows_and_their_companions_are_counted_where_they_belong() -> None:
@@ -269,7 +264,7 @@ def test_a_thousand_copied_again_is_no_second_line(lines: list[str]) -> None:
     assert lines == ["INFO 1000 of 5000 memories", "INFO 2000 of 5000 memories"]
 
 
-HALVES = (Range("knowledge_nodes", 0, rowids=(1, 2)), Range("knowledge_nodes", 0, rowids=(3,)))
+HALVES = (Rows("knowledge_nodes", 0, (1, 2)), Rows("knowledge_nodes", 0, (3,)))
 
 
 def test_what_a_range_did_before_it_was_halved_counts_once() -> None:

@@ -9,19 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vestige_migrate.report import NIL_UUID, DestinationInfo, Outcome, RowError, SourceInfo
-from vestige_migrate.run.messages import RangeFault, WorkerLost
-from vestige_migrate.run.progress import Progress
-from vestige_migrate.source.ranges import Range
+from vestige_migrate.progress import Progress
+from vestige_migrate.report.endpoints import DestinationInfo, SourceInfo
+from vestige_migrate.report.rows import NIL_UUID, Outcome, RowError
+from vestige_migrate.report.verification import Difference, Kind, SearchCheck, VerifyReport
+from vestige_migrate.source.read.ranges import KeySpan, Range
 from vestige_migrate.verify.keys import key_sum
 from vestige_migrate.verify.messages import BatchCompared, NeighboursFound, Queries
 from vestige_migrate.verify.neighbours import NEIGHBOURS, NeighbourSearch, merged, unit
-from vestige_migrate.verify.report import Difference, Kind, SearchCheck, VerifyReport
-from vestige_migrate.verify.sample import _whole_words
+from vestige_migrate.verify.search_sample import _whole_words
 from vestige_migrate.verify.tally import VerifyTally
 from vestige_migrate.wire import field
+from vestige_migrate.workers.messages import RangeFault, WorkerLost
 
-NODES = Range("knowledge_nodes", 0)
+NODES = KeySpan("knowledge_nodes", 0)
 LOST = Difference("knowledge_nodes", NIL_UUID, Kind.MISSING)
 CHANGED = Difference("knowledge_nodes", NIL_UUID, Kind.DIFFERENT, ("content",))
 BAD = RowError("knowledge_nodes", NIL_UUID, "id", "is no UUID", Outcome.NOT_COPIED)
@@ -42,7 +43,7 @@ def test_counts_differences_and_progress_add_up() -> None:
     tally.begin("knowledge_nodes", 7)
     tally.handle(0, batch(2, key_sum=5))
     tally.handle(0, batch(1, differences=(LOST, CHANGED), not_copied=1, errors=(BAD,), matched=2, key_sum=6))
-    tally.handle(0, batch(0, altered=1, range_=Range("knowledge_nodes", 1), matched=1, key_sum=1))
+    tally.handle(0, batch(0, altered=1, range_=KeySpan("knowledge_nodes", 1), matched=1, key_sum=1))
     found = report()
     tally.settle(found)
     nodes = found.tables["knowledge_nodes"]

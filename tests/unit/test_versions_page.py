@@ -6,9 +6,9 @@ import re
 
 from tests.support.versions_page import PAGE, every_version, page
 from tests.support.vestige_schemas import EVERY_VERSION
-from vestige_migrate.source.counts import CACHES
-from vestige_migrate.source.lineage import OLDEST_UPGRADABLE, READABLE_VERSION
-from vestige_migrate.source.models import LEGACY_PROFILE
+from vestige_migrate.source.layout.lineage import OLDEST_UPGRADABLE, READABLE_VERSION
+from vestige_migrate.source.layout.models import LEGACY_PROFILE
+from vestige_migrate.source.read.counts import CACHES
 from vestige_migrate.tables.scheduling import NODE_COLUMNS
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vestige_migrate.report import Outcome, RowError
+from vestige_migrate.report.rows import Outcome, RowError
 from vestige_migrate.wire import field
 from vestige_migrate.wire.batch import Batch, copy_payload
 from vestige_migrate.wire.block import Block

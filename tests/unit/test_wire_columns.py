@@ -23,7 +23,7 @@ from vestige_migrate.decode.problem import BadValue, Raw
 from vestige_migrate.decode.text import decode_label, decode_text
 from vestige_migrate.decode.time import decode_time
 from vestige_migrate.decode.vector import decode_vector
-from vestige_migrate.plan import BATCH_BYTES
+from vestige_migrate.limits import BATCH_BYTES
 from vestige_migrate.wire import column, field
 from vestige_migrate.wire.column import CACHED_CHARS, CACHED_VALUES, Cached, Encoded, Encoder, one_by_one
 from vestige_migrate.wire.vectors import CHUNK_BYTES

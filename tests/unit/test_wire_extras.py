@@ -16,7 +16,7 @@ from tests.unit.test_wire_fields import payload_of
 from vestige_migrate.decode.problem import BadValue, Raw
 from vestige_migrate.decode.text import tolerant_text
 from vestige_migrate.wire import field
-from vestige_migrate.wire.extras import merge_extras
+from vestige_migrate.wire.metadata_extras import merge_extras
 
 SEVERAL = settings(max_examples=120, deadline=None)
 keys = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8) | st.sampled_from(["sqlite", "a"])

@@ -5,17 +5,13 @@ Two console scripts run one app, because Vestige's own binary is called `vestige
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from vestige_migrate.cli import ending
+from vestige_migrate.process_life import arrange_end, collect_seldom
 
 _INTERRUPTED = 130
-_COLLECT_EVERY = 20_000
-"""Objects between two looks for garbage. Imports make many that all stay: with Python's 700, looking at them again and
-again took 0.04 s of the 0.4 s until a command begins."""
 
 
 def vestige() -> None:
@@ -37,8 +33,8 @@ def vestige_migrate() -> None:
 @contextmanager
 def _loading() -> Iterator[None]:
     """Ctrl-C while the modules are loaded, some 0.2 s, prints no traceback either."""
-    ending.prepare()
-    gc.set_threshold(_COLLECT_EVERY)
+    arrange_end()
+    collect_seldom()
     try:
         yield
     except KeyboardInterrupt:

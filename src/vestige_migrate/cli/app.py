@@ -13,7 +13,7 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from vestige_migrate import __version__
-from vestige_migrate.cli import copy, demo, ending, reembed, server, streams, verify
+from vestige_migrate.cli import copy, demo, reembed, server, streams, verify
 from vestige_migrate.cli.failures import (
     BAD_ARGUMENTS,
     DEBUG_FLAG,
@@ -25,6 +25,7 @@ from vestige_migrate.cli.failures import (
 )
 from vestige_migrate.cli.masking import without_passwords
 from vestige_migrate.cli.refused_arguments import report_refused_arguments
+from vestige_migrate.process_life import leave
 
 _NO_COMMAND = "NoArgsIsHelpError"
 """typer's exception for a group without a command; it has no public name."""
@@ -70,13 +71,13 @@ def run(app: typer.Typer) -> NoReturn:
     # A terminal that is closed; `nohup` has the signal ignored, and the run goes on.
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, _on_terminate)
-    streams.prepare()
+    streams.guard()
     code = answer(app)
     unwritten = streams.flush()
     if unwritten is not None:
         code = _fail(describe_os_error(unwritten), code or STOPPED, debug=False)
         streams.flush()
-    ending.leave(code)
+    leave(code)
 
 
 def answer(app: typer.Typer) -> int:

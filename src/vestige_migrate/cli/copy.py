@@ -15,18 +15,12 @@ from vestige_migrate.cli.outputs import STANDARD_OUTPUT, Outputs, RunFacts
 from vestige_migrate.cli.progress import ProgressBars
 from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.cli.verify_output import print_verification
-from vestige_migrate.combined import CombinedReport
-from vestige_migrate.limits import limits_refuse
-from vestige_migrate.plan import (
-    Indexes,
-    ModelSignature,
-    OnConflict,
-    SqliteToPostgresPlan,
-    default_workers,
-    embedder_signature,
-)
-from vestige_migrate.report import MigrationReport
-from vestige_migrate.run.temporary import usual_folder
+from vestige_migrate.host_limits import limits_refuse
+from vestige_migrate.model import ModelSignature
+from vestige_migrate.plan import Indexes, OnConflict, SqliteToPostgresPlan, default_workers, embedder_signature
+from vestige_migrate.process_life import usual_folder
+from vestige_migrate.report.combined import CombinedReport
+from vestige_migrate.report.migration import MigrationReport
 
 _Text = Optional[str]  # noqa: UP045  # typer reads the annotation at run time
 _Number = Optional[int]  # noqa: UP045
@@ -161,7 +155,7 @@ def _run(
     if len(plans) == 1:
         return run_with_progress(plans[0], embedder, console, show_progress)
     with limits_refuse():
-        from vestige_migrate.run.several import run_several_to_postgres
+        from vestige_migrate.copy.coordinator import run_several_to_postgres
 
     with ProgressBars(console, show_progress) as bars:
         return run_several_to_postgres(plans, embedder, bars.update)
@@ -173,7 +167,7 @@ def run_with_progress(
     """Runs the plan with progress bars on `console`."""
     # Here and not above: what it loads would keep --help and a refused argument waiting.
     with limits_refuse():
-        from vestige_migrate.run.coordinator import run_sqlite_to_postgres
+        from vestige_migrate.copy.coordinator import run_sqlite_to_postgres
 
     with ProgressBars(console, show_progress) as bars:
         return run_sqlite_to_postgres(plan, embedder, bars.update)

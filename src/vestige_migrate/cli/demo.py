@@ -23,7 +23,7 @@ from vestige_migrate.errors import PlanError, Refused
 from vestige_migrate.paths import absolute, expanded, shown
 from vestige_migrate.places import default_demo_directory, likely_database
 from vestige_migrate.plan import SqliteToPostgresPlan
-from vestige_migrate.run.temporary import usual_folder
+from vestige_migrate.process_life import usual_folder
 from vestige_migrate.shared_folders import make_folders
 
 if TYPE_CHECKING:
@@ -92,9 +92,9 @@ def _make_folder(where: Path) -> None:
 
 def _ask(url: str, console: Console) -> None:
     from vestige_migrate.demo.queries import KEYWORDS, by_nearness, by_words
-    from vestige_migrate.destination.reach import reach
+    from vestige_migrate.destination.connection.first_connection import open_first_session
 
-    with reach(url, "vestige-migrate demo") as connection:
+    with open_first_session(url, "vestige-migrate demo") as connection:
         console.print(Text(f"\nby words ({KEYWORDS!r}):"))
         for rank, content in by_words(connection):
             console.print(Text(f"  {rank:.3f}  {_line(content)}"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from vestige_migrate.estimate import Estimate, HnswEstimate, Span
+from vestige_migrate.report.estimate import Estimate, HnswEstimate, Span
 
 _FORMS = {"vector": "", "halfvec": " in half precision (halfvec)", "bit": " in single bits"}
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")

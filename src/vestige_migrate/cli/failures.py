@@ -7,7 +7,7 @@ from typing import Any
 
 from vestige_migrate.cli.masking import without_passwords
 from vestige_migrate.errors import Interrupted, MigrationError, Stopped
-from vestige_migrate.limits import describe_limit, suspected_limit
+from vestige_migrate.host_limits import describe_limit, suspected_limit
 
 INTERRUPTED = Interrupted.exit_code
 BAD_ARGUMENTS = 2

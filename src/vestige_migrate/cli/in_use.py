@@ -42,8 +42,8 @@ def in_use(sources: Sequence[Path], url: str) -> InUse:
     """
     files = [used for source in (*sources, *_own_databases()) for used in _database_files(source)]
     folders = [*_server_folders(url), *_private_folders()]
+    from vestige_migrate.destination.connection.service_files import service_files
     from vestige_migrate.destination.embedded import is_embedded
-    from vestige_migrate.destination.service_files import service_files
 
     given = {} if is_embedded(url) else _parameters(url)
     for known in (given, _defaults(), *_services(given)):
@@ -98,7 +98,7 @@ def _server_folders(url: str) -> list[Used]:
 
 def _private_folders() -> list[Used]:
     """Private copies of sources, of other runs too: they are removed with all that is in them."""
-    from vestige_migrate.source.private import private_folders
+    from vestige_migrate.source.file.private_copies import private_folders
 
     try:
         found = private_folders()
@@ -108,7 +108,7 @@ def _private_folders() -> list[Used]:
 
 
 def _parameters(url: str) -> Mapping[str, Any]:
-    from vestige_migrate.destination.connect import parse_url
+    from vestige_migrate.destination.connection.connect import parse_url
 
     try:
         return parse_url(url)
@@ -125,7 +125,7 @@ def _defaults() -> Mapping[str, str]:
 
 def _services(given: Mapping[str, Any]) -> Iterator[Mapping[str, str]]:
     """The parameters of the service that the URL names, in whichever service file there is."""
-    from vestige_migrate.destination.service_files import service_files
+    from vestige_migrate.destination.connection.service_files import service_files
 
     service = given.get("service")
     if not service:

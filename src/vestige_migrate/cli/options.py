@@ -44,7 +44,7 @@ def asked_url(given: str | None) -> str:
 
 def checked_url(given: str | None) -> str:
     """The same where it is not looked at by a plan. Raises `PlanError` also where libpq could not read it."""
-    from vestige_migrate.destination.connect import parse_url
+    from vestige_migrate.destination.connection.connect import parse_url
     from vestige_migrate.destination.embedded import is_embedded
 
     url = asked_url(given).strip()

@@ -8,16 +8,19 @@ from loguru import logger
 from rich.console import Console
 from rich.text import Text
 
-from vestige_migrate.cli.awaiting import awaiting_line
 from vestige_migrate.cli.counts import print_counts
 from vestige_migrate.cli.estimate_output import print_estimate
+from vestige_migrate.cli.reembed_line import awaiting_line
 from vestige_migrate.cli.streams import print_line
-from vestige_migrate.combined import CombinedReport
 from vestige_migrate.errors import PlanError
 from vestige_migrate.model_names import MINI_DIMENSION
-from vestige_migrate.report import USUAL_SCHEMA, DestinationInfo, MigrationReport, TableReport
-from vestige_migrate.source.counts import CACHES
-from vestige_migrate.source.lineage import is_newer_than_known
+from vestige_migrate.report.combined import CombinedReport
+from vestige_migrate.report.endpoints import USUAL_SCHEMA, DestinationInfo
+from vestige_migrate.report.migration import MigrationReport
+from vestige_migrate.report.rows import TableReport
+from vestige_migrate.source.layout.layout import Lineage
+from vestige_migrate.source.layout.lineage import is_newer_than_known
+from vestige_migrate.source.read.counts import CACHES
 
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
 SHOWN_ERRORS = 20
@@ -40,6 +43,7 @@ def log_to(sink: Callable[[str], None], level: str, debug: bool = False) -> None
         raise PlanError(f"--log-level is {level}: it must be one of {', '.join(LOG_LEVELS)}")
     if debug and level != "TRACE":
         level = "DEBUG"
+    logger.enable("vestige_migrate")
     logger.remove()
     logger.add(sink, level=level, format=_LOG_FORMAT, backtrace=False, diagnose=False)
 
@@ -110,7 +114,7 @@ def _print_section(report: MigrationReport, console: Console) -> None:
         console.print(Text(line), soft_wrap=True)
     for line in _label_lines(report):
         console.print(Text(line), soft_wrap=True)
-    if is_newer_than_known(report.source.lineage, report.source.schema_version):
+    if is_newer_than_known(Lineage(report.source.lineage), report.source.schema_version):
         console.print(Text(_newer(report)), soft_wrap=True)
     if report.source_changed:
         console.print(Text("the source changed during the copy: run again to bring what is new"))

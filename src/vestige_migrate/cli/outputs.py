@@ -19,12 +19,13 @@ from vestige_migrate.cli.output import console_sink, log_to
 from vestige_migrate.cli.output_files import InUse, Place, accept, check_apart, is_input
 from vestige_migrate.cli.output_writing import LogFile, ReportFile, write_standard_output
 from vestige_migrate.cli.streams import SteadyConsole, silence
-from vestige_migrate.combined import CombinedReport
 from vestige_migrate.errors import MigrationError, PlanError, Stopped
 from vestige_migrate.paths import expanded, shown
 from vestige_migrate.places import default_database
-from vestige_migrate.report import USUAL_SCHEMA, MigrationReport
-from vestige_migrate.verify.report import VerifyReport
+from vestige_migrate.report.combined import CombinedReport
+from vestige_migrate.report.endpoints import USUAL_SCHEMA
+from vestige_migrate.report.migration import MigrationReport
+from vestige_migrate.report.verification import VerifyReport
 
 STANDARD_OUTPUT = "-"
 _REPORT, _LOG = "--report", "--log-file"
@@ -66,7 +67,7 @@ class RunFacts:
         return known | {"destination": {"url": url, **schema}}
 
     def _shown_url(self) -> str | None:
-        from vestige_migrate.destination.connect import display_url
+        from vestige_migrate.destination.connection.connect import display_url
         from vestige_migrate.destination.embedded import is_embedded
 
         if is_embedded(self.url):

@@ -10,7 +10,7 @@ from rich.progress import Progress as RichProgress
 from rich.progress import ProgressColumn, Task, TaskID
 from rich.text import Text
 
-from vestige_migrate.run.progress import Progress
+from vestige_migrate.progress import Progress
 
 _NAME_WIDTH = 17
 _BAR_WIDTH = 24

@@ -60,7 +60,7 @@ class _Steady:
         return getattr(self._stream, name)
 
 
-def prepare() -> None:
+def guard() -> None:
     """Makes the three streams usable.
 
     A stream that the caller closed (`>&-`) is opened on the null device, so that no database file or socket takes

@@ -13,9 +13,9 @@ from vestige_migrate.cli.outputs import STANDARD_OUTPUT, Outputs, RunFacts
 from vestige_migrate.cli.progress import ProgressBars
 from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.cli.verify_output import answered, print_verification
-from vestige_migrate.limits import limits_refuse
+from vestige_migrate.host_limits import limits_refuse
 from vestige_migrate.plan import SqliteToPostgresPlan, default_workers
-from vestige_migrate.run.temporary import usual_folder
+from vestige_migrate.process_life import usual_folder
 
 
 def verify(

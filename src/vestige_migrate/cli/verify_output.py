@@ -9,15 +9,15 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.text import Text
 
-from vestige_migrate.cli.awaiting import awaiting_line
 from vestige_migrate.cli.counts import print_counts
 from vestige_migrate.cli.output import SHOWN_ERRORS, names_with_rows, print_destination
+from vestige_migrate.cli.reembed_line import awaiting_line
 from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.errors import MigrationError, PlanError, Refused
-from vestige_migrate.report import RowError
-from vestige_migrate.source.counts import CACHES
-from vestige_migrate.verify.archive_report import ArchiveState
-from vestige_migrate.verify.report import OF_SCHEMA, RECALL_THRESHOLD, SearchCheck, VerifyReport
+from vestige_migrate.report.archive_comparison import ArchiveState
+from vestige_migrate.report.rows import RowError
+from vestige_migrate.report.verification import OF_SCHEMA, RECALL_THRESHOLD, SearchCheck, VerifyReport
+from vestige_migrate.source.read.counts import CACHES
 
 ARCHIVE = "vestige_archive"
 

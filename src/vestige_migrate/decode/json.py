@@ -12,7 +12,7 @@ from uuid import UUID
 from vestige_migrate.decode.ids import decode_uuid
 from vestige_migrate.decode.problem import BadValue, Raw, storage_class
 from vestige_migrate.decode.text import MAX_INDEXED_BYTES
-from vestige_migrate.report import Outcome
+from vestige_migrate.report.rows import Outcome
 
 
 class _NotJson(ValueError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from vestige_migrate.report import Outcome
+from vestige_migrate.report.rows import Outcome
 
 Raw = str | bytes | int | float | None
 """What `sqlite3` hands out: the five storage classes."""

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vestige_migrate.decode.problem import BadValue, Raw, storage_class
-from vestige_migrate.plan import MAX_DIMENSION
+from vestige_migrate.limits import MAX_DIMENSION
 
 FLOAT_BYTES = 4
 

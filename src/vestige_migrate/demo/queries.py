@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from vestige_migrate.destination.connect import Connection
-from vestige_migrate.destination.ours import ours
-from vestige_migrate.destination.search_function import FUNCTION
+from vestige_migrate.destination.connection.connect import Connection
+from vestige_migrate.destination.connection.table_names import ours
+from vestige_migrate.destination.schema.search_function import FUNCTION
 
 KEYWORDS = "battery eyepiece"
 ANSWERS = 3

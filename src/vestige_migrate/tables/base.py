@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import LiteralString
 
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.select import TableSource
-from vestige_migrate.tables.encoders import MakeEncoder
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.tables.column_types import ColumnType, PlainForm
 
 BOOTSTRAP_USER = "00000000-0000-0000-0000-000000000001"
-"""The user `local` that exists on both sides (source-schemas.md)."""
+"""The user `local` that exists on both sides (docs/versions.md)."""
 
 
 class Null(Enum):
@@ -21,20 +21,6 @@ class Null(Enum):
     KEPT = "kept"
     DEFAULT = "the column's default, silently: the source had no value"
     ERROR = "the column's default, and an error: the source should have had a value"
-
-
-class Form(Enum):
-    """How the values of a column are when there is nothing odd about them (`tables.plain`)."""
-
-    UUID = "36 characters"
-    TEXT = "any text"
-    FEW = "texts with few distinct values among many rows"
-    TIME = "RFC 3339"
-    JSON = "a JSON object"
-    VECTOR = "float32 of the layout's dimension"
-    FLOAT = "a finite real number"
-    INT4 = "an integer of 32 bits"
-    INT2 = "an integer of 16 bits"
 
 
 class Special(Enum):
@@ -47,22 +33,31 @@ class Special(Enum):
 class Column:
     """One destination column.
 
-    `encoder` makes an encoder for one run (it may keep a cache); `default` is a COPY field that stands in for a
-    missing or bad value. A bad value in a `required` column keeps its row from being copied. `twin` names the
-    column whose value stands in first. `droppable` columns are emptied, one after the other, where PostgreSQL
-    refuses a row for a reason no decoder foresaw, so that the memory itself is not lost. `form` None: the values are
-    always read one by one.
+    `default` is a COPY field that stands in for a missing or bad value. A bad value in a `required` column keeps its
+    row from being copied. `twin` names the column whose value stands in first. `droppable` columns are emptied, one
+    after the other, where PostgreSQL refuses a row for a reason no decoder foresaw, so that the memory itself is not
+    lost. `instead`: a field, and what is written in the place of it. `one_by_one`: its values are never plain.
     """
 
     name: str
-    pg_type: str
-    encoder: MakeEncoder
+    type: ColumnType
     default: bytes | Special
     null: Null = Null.KEPT
     required: bool = False
     twin: str | None = None
     droppable: bool = False
-    form: Form | None = None
+    instead: tuple[bytes, bytes] | None = None
+    one_by_one: bool = False
+
+    @property
+    def pg_type(self) -> str:
+        """The PostgreSQL type."""
+        return self.type.pg_type
+
+    @property
+    def form(self) -> PlainForm | None:
+        """How its values are when there is nothing odd about them; None where they are always read one by one."""
+        return None if self.one_by_one else self.type.form
 
 
 @dataclass(frozen=True)
@@ -124,11 +119,15 @@ class Table:
     name: str
     columns: tuple[Column, ...]
     key: tuple[str, ...]
-    find_source: Callable[[Layout], TableSource | None]
+    source_in: Callable[[Layout], TableSource | None]
     parents: tuple[Parent, ...] = ()
     refresh: Refresh | None = None
     named_by: tuple[str, ...] = ()
     stored: Stored | None = None
+    unique: str | None = None
+    """A column besides the key whose values PostgreSQL keeps apart."""
+    checked: str | None = None
+    """A column whose values a CHECK constraint names."""
 
     def refresh_from(self, source: TableSource) -> Refresh | None:
         """The refresh rule; None where there is none, or where the source lacks the column that decides."""
@@ -170,18 +169,19 @@ def plain_source(
     None where the file has no such table, or one without the key: a table that only shares the name stays behind.
     Its other columns are kept under `metadata.sqlite` where the destination table has metadata, else they are dropped.
     """
-    from vestige_migrate.source.select import column as expression
+    from vestige_migrate.source.sqlite.quoting import column as expression
 
     if not all(layout.has(physical, renamed.get(name, name)) for name in key):
         return None
     physical_names = [renamed.get(item.name, item.name) for item in columns]
     present = set(layout.tables[physical])
-    values = tuple(expression(name) if name in present else None for name in physical_names)
+    of_columns = tuple(name if name in present else None for name in physical_names)
+    values = tuple(expression(name) if name is not None else None for name in of_columns)
     keys = tuple(expression(renamed.get(name, name)) for name in key)
     others = tuple(name for name in layout.tables[physical] if name not in physical_names)
     if any(item.name == "metadata" for item in columns):
-        return TableSource(base=physical, values=values, key=keys, extras=others)
-    return TableSource(base=physical, values=values, key=keys, dropped=others)
+        return TableSource(base=physical, values=values, key=keys, extras=others, of_columns=of_columns)
+    return TableSource(base=physical, values=values, key=keys, dropped=others, of_columns=of_columns)
 
 
 def with_nothing(source: TableSource, columns: tuple[Column, ...], **nothing: str) -> TableSource:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.select import TableSource, quote_text
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.sqlite.quoting import quote_text
 from vestige_migrate.tables import columns
 from vestige_migrate.tables.base import Parent, Refresh, Table, plain_source
 
@@ -21,7 +22,7 @@ COLUMNS = (
 )
 
 
-def find_source(layout: Layout) -> TableSource | None:
+def source_in(layout: Layout) -> TableSource | None:
     """Table `edges`, else Vestige's own `memory_connections`."""
     return plain_source(layout, "edges", COLUMNS, KEY) or plain_source(
         layout, "memory_connections", COLUMNS, KEY, edge_type="link_type", weight="strength"
@@ -32,7 +33,7 @@ TABLE = Table(
     "edges",
     COLUMNS,
     KEY,
-    find_source,
+    source_in,
     parents=(
         Parent("source_id", "knowledge_nodes", "id", "edges_source_id_fkey"),
         Parent("target_id", "knowledge_nodes", "id", "edges_target_id_fkey"),
@@ -44,7 +45,7 @@ TABLE = Table(
 
 def find_source_by_type(layout: Layout) -> TableSource | None:
     """The same; the type that an edge without one gets is a part of its key."""
-    source = find_source(layout)
+    source = source_in(layout)
     if source is None:
         return None
     type_ = source.values[TABLE.index(_TYPE)]
@@ -52,5 +53,5 @@ def find_source_by_type(layout: Layout) -> TableSource | None:
     return replace(source, key=(*source.key, nothing if type_ is None else f"ifnull({type_}, {nothing})"))
 
 
-BY_TYPE = replace(TABLE, key=(*KEY, _TYPE), find_source=find_source_by_type)
+BY_TYPE = replace(TABLE, key=(*KEY, _TYPE), source_in=find_source_by_type)
 """Two memories may have several edges, one of each type: so in the database that Vestige's own plan makes."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.select import TableSource
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.tables import columns
 from vestige_migrate.tables.base import Parent, Table, plain_source
 
@@ -16,7 +16,7 @@ COLUMNS = (
 )
 
 
-def find_source(layout: Layout) -> TableSource | None:
+def source_in(layout: Layout) -> TableSource | None:
     """The table of the same name, from V15 of the plan line on."""
     return plain_source(layout, "group_memberships", COLUMNS, KEY)
 
@@ -25,9 +25,10 @@ TABLE = Table(
     "group_memberships",
     COLUMNS,
     KEY,
-    find_source,
+    source_in,
     parents=(
         Parent("user_id", "users", "id", "group_memberships_user_id_fkey"),
         Parent("group_id", "groups", "id", "group_memberships_group_id_fkey"),
     ),
+    checked="role",
 )

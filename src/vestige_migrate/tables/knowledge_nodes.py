@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from uuid import UUID
 
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.select import TableSource, column
-from vestige_migrate.source.tags import first_tag
-from vestige_migrate.source.vectors import vector_source
-from vestige_migrate.tables import columns, encoders, scheduling
-from vestige_migrate.tables.base import BOOTSTRAP_USER, Column, Form, Null, Parent, Refresh, Table
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.layout.tags import first_tag
+from vestige_migrate.source.layout.vectors import vector_source
+from vestige_migrate.source.sqlite.quoting import column
+from vestige_migrate.tables import column_types as types
+from vestige_migrate.tables import columns, scheduling
+from vestige_migrate.tables.base import BOOTSTRAP_USER, Column, Null, Parent, Refresh, Table
 from vestige_migrate.wire import field
 
 COLUMNS = (
@@ -21,16 +23,14 @@ COLUMNS = (
     columns.json_object("metadata"),
     columns.strings("domains"),
     columns.json_object("domain_scores"),
-    Column("embedding", "vector", encoders.memory_vectors, field.NULL, droppable=True, form=Form.VECTOR),
+    Column("embedding", types.EMBEDDING, field.NULL, droppable=True),
     columns.optional_text("codebase"),
     Column(
         "owner_user_id",
-        "uuid",
-        encoders.few_uuids,
+        types.USER_ID,
         field.uuid(UUID(BOOTSTRAP_USER)),
         Null.DEFAULT,
         required=True,
-        form=Form.FEW,
     ),
     columns.label("visibility", "private"),
     columns.uuids("shared_with_groups"),
@@ -39,25 +39,20 @@ COLUMNS = (
 )
 
 ORDER = ("created_at", "id")
+_AT = {item.name: at for at, item in enumerate(COLUMNS)}
 _CODEBASE_TAG = "codebase:"
 
 
-def find_source(layout: Layout) -> TableSource | None:
+def source_in(layout: Layout) -> TableSource | None:
     """`knowledge_nodes`, with the vectors joined on from wherever this file keeps them."""
     if not layout.has("knowledge_nodes"):
         return None
     present = layout.tables["knowledge_nodes"]
     vectors = vector_source(layout)
-    values: list[str | None] = []
-    for item in COLUMNS:
-        if item.name == "embedding":
-            values.append(vectors.value)
-        elif item.name == "codebase":
-            values.append(_codebase(present))
-        elif item.name in present:
-            values.append(column(item.name))
-        else:
-            values.append(None)
+    of_columns = tuple(item.name if item.name in present and item.name != "embedding" else None for item in COLUMNS)
+    values = [column(name) if name is not None else None for name in of_columns]
+    values[_AT["embedding"]] = vectors.value
+    values[_AT["codebase"]] = _codebase(present)
     return TableSource(
         base="knowledge_nodes",
         values=tuple(values),
@@ -65,6 +60,7 @@ def find_source(layout: Layout) -> TableSource | None:
         joins=vectors.joins,
         order=tuple(name for name in ORDER if name in present),
         extras=tuple(name for name in present if name not in _placed(layout)),
+        of_columns=of_columns,
     )
 
 
@@ -101,7 +97,7 @@ TABLE = Table(
     "knowledge_nodes",
     COLUMNS,
     ("id",),
-    find_source,
+    source_in,
     parents=(Parent("owner_user_id", "users", "id", "knowledge_nodes_owner_user_id_fkey"),),
     refresh=Refresh(
         decides="updated_at",
@@ -109,4 +105,5 @@ TABLE = Table(
         columns=tuple(item.name for item in COLUMNS if item.name != "id"),
         companion=scheduling.TABLE.name,
     ),
+    checked="visibility",
 )

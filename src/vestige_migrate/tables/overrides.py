@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 from uuid import UUID
 
-from vestige_migrate.source.layout import Layout
 from vestige_migrate.tables import knowledge_nodes
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Column, Null, Table
 from vestige_migrate.wire import field
-
-if TYPE_CHECKING:
-    from vestige_migrate.wire.column import Encoded, Encoder, Values
 
 
 @dataclass(frozen=True)
@@ -33,18 +28,5 @@ class Overrides:
             return replace(column, default=field.text(self.codebase), null=Null.DEFAULT)
         if column.name == "owner_user_id" and self.owner is not None:
             ours = field.uuid(self.owner)
-            return replace(column, default=ours, encoder=lambda layout: _instead_of_bootstrap(column, layout, ours))
+            return replace(column, default=ours, instead=(field.uuid(UUID(BOOTSTRAP_USER)), ours))
         return column
-
-
-def _instead_of_bootstrap(column: Column, layout: Layout, ours: bytes) -> Encoder:
-    from vestige_migrate.wire.column import Encoded  # here: it needs numpy, and the coordinator does not (encoders)
-
-    encode = column.encoder(layout)
-    bootstrap = field.uuid(UUID(BOOTSTRAP_USER))
-
-    def encode_owners(values: Values) -> Encoded:
-        fields, problems = encode(values)
-        return Encoded([ours if value == bootstrap else value for value in fields], problems)
-
-    return encode_owners

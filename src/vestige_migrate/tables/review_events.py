@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.select import TableSource
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.tables import columns
 from vestige_migrate.tables.base import Column, Parent, Stored, StoredColumn, Table, plain_source
 from vestige_migrate.wire import field
-
-if TYPE_CHECKING:
-    from vestige_migrate.wire.column import Encoded, Encoder, Values
 
 COLUMNS = (
     columns.uuid_key("id"),
@@ -26,7 +22,7 @@ COLUMNS = (
 )
 
 
-def find_source(layout: Layout) -> TableSource | None:
+def source_in(layout: Layout) -> TableSource | None:
     """The table of the same name; files without it have no review log."""
     return plain_source(layout, "review_events", COLUMNS, ("id",))
 
@@ -35,7 +31,7 @@ TABLE = Table(
     "review_events",
     COLUMNS,
     ("id",),
-    find_source,
+    source_in,
     parents=(Parent("memory_id", "knowledge_nodes", "id", "review_events_memory_id_fkey"),),
 )
 
@@ -50,20 +46,7 @@ def find_source_by_memory(layout: Layout) -> TableSource | None:
 
 def _in_json(column: Column) -> Column:
     """A number that is kept in jsonb, which has no negative zero."""
-    return replace(column, encoder=lambda layout: _without_negative_zero(column, layout), form=None)
-
-
-def _without_negative_zero(column: Column, layout: Layout) -> Encoder:
-    from vestige_migrate.wire.column import Encoded  # here: it needs numpy, and the coordinator does not (encoders)
-
-    encode = column.encoder(layout)
-    negative, zero = field.float8(-0.0), field.float8(0.0)
-
-    def encode_numbers(values: Values) -> Encoded:
-        fields, problems = encode(values)
-        return Encoded([zero if value == negative else value for value in fields], problems)
-
-    return encode_numbers
+    return replace(column, instead=(field.float8(-0.0), field.float8(0.0)), one_by_one=True)
 
 
 # What Vestige's program itself writes there has no id of this form: such a row is named by the number it has (or by the
@@ -95,7 +78,7 @@ AS_STATES = replace(
     # An index leads to a memory's few events, and none to an id within jsonb.
     key=_BY_MEMORY,
     named_by=("id",),
-    find_source=find_source_by_memory,
+    source_in=find_source_by_memory,
     stored=Stored(
         columns=(
             StoredColumn("memory_id", "uuid", "s.memory_id"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.select import TableSource
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.tables import columns
 from vestige_migrate.tables.base import Parent, Table, plain_source, with_nothing
 
@@ -39,7 +39,7 @@ def is_in_nodes(layout: Layout) -> bool:
     return not layout.has("scheduling") and layout.has("knowledge_nodes", "stability")
 
 
-def find_source(layout: Layout) -> TableSource | None:
+def source_in(layout: Layout) -> TableSource | None:
     """Table `scheduling`, else one schedule a memory from the columns of `knowledge_nodes`."""
     if is_in_nodes(layout):
         source = plain_source(layout, "knowledge_nodes", COLUMNS, KEY, **NODE_COLUMNS)
@@ -55,6 +55,6 @@ TABLE = Table(
     "scheduling",
     COLUMNS,
     KEY,
-    find_source,
+    source_in,
     parents=(Parent("memory_id", "knowledge_nodes", "id", "scheduling_memory_id_fkey"),),
 )

@@ -1,7 +1,7 @@
 """The shapes that a destination's tables may have: ours, or those of the database that Vestige's own plan makes.
 
 A shape is data: the same reading, encoding and writing goes by the `Table` that it chooses. A run finds it out once,
-before anything is written (`destination.shape`), and tells its workers.
+before anything is written (`destination.schema.schema_check`), and tells its workers.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.select import TableSource
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.tables import columns
 from vestige_migrate.tables.base import Table, plain_source
 
@@ -16,9 +16,9 @@ COLUMNS = (
 )
 
 
-def find_source(layout: Layout) -> TableSource | None:
+def source_in(layout: Layout) -> TableSource | None:
     """The table of the same name, from V15 of the plan line on."""
     return plain_source(layout, "users", COLUMNS, ("id",))
 
 
-TABLE = Table("users", COLUMNS, ("id",), find_source)
+TABLE = Table("users", COLUMNS, ("id",), source_in, unique="handle")

@@ -6,8 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from functools import partial
 from secrets import token_hex
 from uuid import UUID, uuid4
@@ -15,45 +14,46 @@ from uuid import UUID, uuid4
 import psycopg
 from loguru import logger
 
-from vestige_migrate.destination.compare import count_and_sum, repeated_keys
-from vestige_migrate.destination.faults import describe
-from vestige_migrate.destination.structure import Structure
+from vestige_migrate.destination.connection.faults import describe
 from vestige_migrate.errors import HostTooSmall, Interrupted, MigrationError, SourceIncomplete, Stopped
-from vestige_migrate.limits import describe_limit, limits_refuse
-from vestige_migrate.plan import BATCH_BYTES, OnConflict, SqliteToPostgresPlan
-from vestige_migrate.report import NIL_UUID, ModelInfo
-from vestige_migrate.run.awaiting import count_awaiting
-from vestige_migrate.run.destination import ReadyDestination, check_url
-from vestige_migrate.run.messages import WorkerConfig
-from vestige_migrate.run.owner import find_owner
-from vestige_migrate.run.phases import timed
-from vestige_migrate.run.pool import WriterPool
-from vestige_migrate.run.prepare import PreparedSource, found_source, prepared_source
-from vestige_migrate.run.processes import warm_up
-from vestige_migrate.run.progress import OnProgress, Progress
-from vestige_migrate.run.repeated import other_content_kept
-from vestige_migrate.source import driver
-from vestige_migrate.source.counts import count_rows
-from vestige_migrate.source.fate import which_fault
-from vestige_migrate.source.private import kept
-from vestige_migrate.source.ranges import Range, plan_ranges
-from vestige_migrate.source.select import TableSource
+from vestige_migrate.host_limits import describe_limit, limits_refuse
+from vestige_migrate.limits import BATCH_BYTES
+from vestige_migrate.plan import OnConflict, SqliteToPostgresPlan
+from vestige_migrate.prepare.destination import ReadyDestination, check_url
+from vestige_migrate.prepare.owner import find_owner
+from vestige_migrate.prepare.reembed_count import count_awaiting
+from vestige_migrate.prepare.source import PreparedSource, found_source, prepared_source
+from vestige_migrate.progress import OnProgress, Progress, timed
+from vestige_migrate.report.archive_comparison import ArchiveDemand
+from vestige_migrate.report.rows import NIL_UUID
+from vestige_migrate.report.verification import Difference, Kind, VerifyReport
+from vestige_migrate.source.file.mid_run_changes import which_fault
+from vestige_migrate.source.file.private_copies import kept
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.read.counts import count_rows
+from vestige_migrate.source.read.ranges import Range, plan_ranges
+from vestige_migrate.source.sqlite import driver
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Table
-from vestige_migrate.tables.lost import LOST_INDEX, NONE_LOST, errors_of_lost
+from vestige_migrate.tables.other_content import other_content_kept
 from vestige_migrate.tables.overrides import Overrides
 from vestige_migrate.tables.shapes import Shapes
-from vestige_migrate.verify.archive import ArchiveCheck
-from vestige_migrate.verify.archive_report import ArchiveDemand
+from vestige_migrate.tables.unreadable_rows import NONE_LOST, errors_of_lost
+from vestige_migrate.verify.archive_check import ArchiveCheck
 from vestige_migrate.verify.destination import OpenDestination, as_open, open_destination
-from vestige_migrate.verify.extras import Side, count_ids, find_extras
+from vestige_migrate.verify.extra_rows import OpenTable, count_ids, find_extras
+from vestige_migrate.verify.job import CompareJob
 from vestige_migrate.verify.keys import key_id
-from vestige_migrate.verify.messages import BatchCompared, Queries
-from vestige_migrate.verify.registry import registry_differences
-from vestige_migrate.verify.report import Difference, Kind, VerifyReport
-from vestige_migrate.verify.sample import Sample, draw_sample
-from vestige_migrate.verify.search import check_search
+from vestige_migrate.verify.messages import Queries
+from vestige_migrate.verify.registry_check import registry_differences
+from vestige_migrate.verify.row_digests import count_and_sum, repeated_keys
+from vestige_migrate.verify.schema_structure import Structure
+from vestige_migrate.verify.search_check import check_search
+from vestige_migrate.verify.search_sample import Sample, draw_sample
 from vestige_migrate.verify.tally import VerifyTally, log_findings
+from vestige_migrate.workers.job import WorkerConfig
+from vestige_migrate.workers.pool import WorkerPool
+from vestige_migrate.workers.processes import warm_up
 
 
 def verify_sqlite_to_postgres(plan: SqliteToPostgresPlan, on_progress: OnProgress | None = None) -> VerifyReport:
@@ -83,7 +83,7 @@ def verify_several_to_postgres(
     """Compares a destination with all the sources it was copied from; the plans differ in `sqlite_path` alone."""
     started = time.monotonic()
     check_url(plans[0])
-    warm_up()
+    warm_up("vestige_migrate.verify.worker")
     run_name = f"vestige-migrate {token_hex(4)}"
     plans = [replace(plan, allow_source_upgrade=False) for plan in plans]
     with ExitStack() as opened:
@@ -177,7 +177,7 @@ class _Verification:
         self._overrides = self._find_overrides()
         model = next((source.layout.model for source in sources if source.layout.model), destination.registered)
         infos = tuple(source.info for source in sources)
-        self.report = VerifyReport(infos, destination.info, ModelInfo(**asdict(model)) if model else None)
+        self.report = VerifyReport(infos, destination.info, model)
 
     def _find_overrides(self) -> Overrides:
         """What --codebase and --owner gave to memories that have only the default."""
@@ -223,15 +223,14 @@ class _Verification:
 
     def _compare_rows(self, number: int, queries: Queries) -> None:
         source = self._sources[number]
-        pool = WriterPool(self._worker_config(source, queries), self._plan.workers, self._plan.retries, logger.warning)
+        pool = WorkerPool(self._worker_config(source, queries), self._plan.workers, self._plan.retries, logger.warning)
         try:
             ranges: list[Range] = []
             # No table waits for another: the ranges of all of them are one queue.
             for name, found in self._tables[number].items():
                 self._tally.begin(name, self._count(number, name))
                 lost = self._lost[number].get(name, NONE_LOST)
-                told = BatchCompared(Range(name, LOST_INDEX), 0, 0, lost.rows, (), lost.errors, 0, 0)
-                self._tally.handle(number, told)
+                self._tally.unreadable(number, name, lost.rows, lost.errors)
                 ranges += plan_ranges(source.connection, name, found, self._plan.workers)
             pool.run(ranges, False, partial(self._tally.handle, number))
             pool.stop()
@@ -240,19 +239,14 @@ class _Verification:
             raise
 
     def _worker_config(self, source: PreparedSource, queries: Queries) -> WorkerConfig:
+        job = CompareJob(source.layout, BATCH_BYTES, self._overrides, self._destination.shapes, queries)
         return WorkerConfig(
             source=source.file,
-            layout=source.layout,
             postgres_url=self._destination.url,
             home=self._destination.home,
             application_name=f"{self._run_name} worker",
-            silence_seconds=self._plan.answer_timeout,
-            batch_rows=self._plan.batch_size,
-            batch_bytes=BATCH_BYTES,
-            run_start=datetime.now(UTC),
-            overrides=self._overrides,
-            shapes=self._destination.shapes,
-            verify=queries,
+            answer_timeout=self._plan.answer_timeout,
+            job=job,
         )
 
     def _compare_schema(self, structure: Structure) -> None:
@@ -294,7 +288,7 @@ class _Verification:
                 self.report.tables[name].extra += 1
             self._name_repeated(table, sides)
 
-    def _sides(self, table: str) -> list[Side]:
+    def _sides(self, table: str) -> list[OpenTable]:
         return [
             (source.connection, tables[table])
             for source, tables in zip(self._sources, self._tables, strict=True)
@@ -318,7 +312,7 @@ class _Verification:
         owner = self._overrides.owner
         return {UUID(BOOTSTRAP_USER)} | ({owner} if owner is not None else set())
 
-    def _name_repeated(self, table: Table, sides: Sequence[Side]) -> None:
+    def _name_repeated(self, table: Table, sides: Sequence[OpenTable]) -> None:
         """Of rows that share an id one is stored: the others differ from it, and their content is not there."""
         different = self._tally.different(table.name)
         if not different:
@@ -380,4 +374,4 @@ class _Verification:
 def _tables_of(source: PreparedSource, shapes: Shapes) -> dict[str, TableSource]:
     """By rowid, whatever the indexes hold by which the copy found its rows: it is not believed here."""
     tables = shapes.tables().items()
-    return {name: found.by_rowid() for name, table in tables if (found := table.find_source(source.layout))}
+    return {name: found.by_rowid() for name, table in tables if (found := table.source_in(source.layout))}

@@ -6,18 +6,21 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from vestige_migrate.destination import extension, registry, rights, schema
-from vestige_migrate.destination.connect import Connection, display_reached
-from vestige_migrate.destination.functions import check_functions_for
-from vestige_migrate.destination.reach import check_second, looking_at, reach
-from vestige_migrate.destination.schema import ServerInfo
-from vestige_migrate.destination.server import Home
-from vestige_migrate.destination.shape import check_columns
-from vestige_migrate.destination.target import Target, other_copies
+from vestige_migrate.destination.connection.connect import Connection, display_reached
+from vestige_migrate.destination.connection.first_connection import check_second, looking_at, open_first_session
+from vestige_migrate.destination.connection.required_functions import check_functions_for
+from vestige_migrate.destination.connection.server_identity import Home
+from vestige_migrate.destination.connection.target_schema import Target, other_copies
+from vestige_migrate.destination.schema import pgvector_extension as extension
+from vestige_migrate.destination.schema import registry, schema
+from vestige_migrate.destination.schema.schema import ServerInfo
+from vestige_migrate.destination.schema.schema_check import check_columns
 from vestige_migrate.errors import DestinationUnusable
-from vestige_migrate.plan import ModelSignature, SqliteToPostgresPlan
-from vestige_migrate.report import DestinationInfo
-from vestige_migrate.run.destination import ReadyDestination, resolved_url
+from vestige_migrate.model import ModelSignature
+from vestige_migrate.plan import SqliteToPostgresPlan
+from vestige_migrate.prepare import rights
+from vestige_migrate.prepare.destination import ReadyDestination, resolved_url
+from vestige_migrate.report.endpoints import DestinationInfo
 from vestige_migrate.tables.shapes import OURS, Shapes
 
 
@@ -43,7 +46,7 @@ def open_destination(plan: SqliteToPostgresPlan, run_name: str) -> Iterator[Open
     with ExitStack() as held:
         url = held.enter_context(resolved_url(plan, make=False))
         name = f"{run_name} coordinator"
-        main = held.enter_context(reach(url, name, plan.answer_timeout, plan.schema, only_reads=True))
+        main = held.enter_context(open_first_session(url, name, plan.answer_timeout, plan.schema, only_reads=True))
         home = main.home
         assert home is not None
         display = display_reached(url, main)

@@ -10,19 +10,18 @@ import psycopg
 from psycopg import errors
 
 from vestige_migrate.decode.ids import spellings
-from vestige_migrate.destination.connect import Connection
-from vestige_migrate.destination.spare import spare
-from vestige_migrate.destination.trial import UNIQUE, Trial, objection
-from vestige_migrate.report import Outcome, RowError
-from vestige_migrate.source.counts import is_any_stale
-from vestige_migrate.source.layout import Layout
-from vestige_migrate.source.read import read_by_key
+from vestige_migrate.destination.connection.connect import Connection
+from vestige_migrate.destination.load.droppable_values import without_refused
+from vestige_migrate.destination.load.staging import RowFields
+from vestige_migrate.encode.careful import BatchEncoder
+from vestige_migrate.report.rows import Outcome, RowError
+from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.read.counts import is_any_stale
+from vestige_migrate.source.read.rows import read_by_key
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.base import Parent, Table
-from vestige_migrate.tables.encoder import BatchEncoder
+from vestige_migrate.verify.row_acceptance import Trial, objection
 from vestige_migrate.wire import field
-
-RowFields = tuple[bytes, ...]
 
 _PARENTS_AT_ONCE = 50
 """Whole rows of the parent table are read: few at a time, since nothing bounds their bytes."""
@@ -47,7 +46,7 @@ class Judge:
         for parent in reversed(self._table.parents):  # the copy names the last one of several
             self._find_orphans(parent, rows, ids, found)
         self._find_refused(rows, ids, found)
-        unique = UNIQUE.get(self._table.name)
+        unique = self._table.unique
         if unique is not None:
             at = self._table.index(unique)
             for row in self._trial.taken([fields[at] for fields in rows]) - found.keys():
@@ -60,7 +59,7 @@ class Judge:
         """Why a row stands without this droppable column's value: PostgreSQL's objection, None where it has none."""
         if self._objection(fields) is None:
             return None
-        found = spare(self._table, fields, self._objection)
+        found = without_refused(self._table, fields, self._objection)
         return found[1].get(column) if found is not None else None
 
     def is_stale(self, key: bytes) -> bool:
@@ -97,7 +96,7 @@ class Judge:
         return {key for key in keys if self._placeable[parent.table, key]}
 
     def _placeable_parents(self, table: Table, keys: Sequence[bytes]) -> set[bytes]:
-        source = table.find_source(self._layout)
+        source = table.source_in(self._layout)
         if source is None:
             return set()
         rows_found = read_by_key(self._sqlite, source, [spelling for key in keys for spelling in _spellings(key)])
@@ -117,7 +116,7 @@ class Judge:
         for at, error in self._trial.refused([rows[row] for row in left]).items():
             row = left[at]
             # One that is taken without a value it has is lost, too: the copy would have brought the rest of it.
-            if spare(self._table, rows[row], self._objection) is None:
+            if without_refused(self._table, rows[row], self._objection) is None:
                 found[row] = self._error(ids[row], error.diag.column_name, objection(error), error.sqlstate)
 
 

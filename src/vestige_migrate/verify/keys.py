@@ -8,8 +8,8 @@ from uuid import UUID
 
 import numpy as np
 
-from vestige_migrate.destination.compare import SUM_BITS
 from vestige_migrate.tables.base import Table
+from vestige_migrate.verify.row_digests import SUM_BITS
 
 _LENGTH_BYTES = 4
 _NUMBERS_BYTES = 16
@@ -22,7 +22,7 @@ def key_sum(types: Sequence[str], keys: Sequence[Sequence[bytes]]) -> int:
     fields, column by column.
 
     All of a UUID is in it: where the file has one row twice, the row of the destination's own that makes up for it
-    would have to have its id. `destination.compare.count_and_sum` computes the same on the server.
+    would have to have its id. `verify.row_digests.count_and_sum` computes the same on the server.
     """
     sums = [
         total

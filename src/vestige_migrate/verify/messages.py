@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vestige_migrate.report import RowError
-from vestige_migrate.source.ranges import Range
-from vestige_migrate.verify.report import Difference
+from vestige_migrate.report.rows import RowError
+from vestige_migrate.report.verification import Difference
+from vestige_migrate.workers.messages import JobMessage
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,9 @@ class Queries:
 
 
 @dataclass(frozen=True)
-class BatchCompared:
+class BatchCompared(JobMessage):
     """A batch of source rows, counted. `matched` rows have their key in the destination; `key_sum` is over those."""
 
-    range: Range
     same: int
     altered: int
     not_copied: int
@@ -39,8 +38,7 @@ class BatchCompared:
 
 
 @dataclass(frozen=True)
-class NeighboursFound:
+class NeighboursFound(JobMessage):
     """The best candidates of a whole range for each query: (similarity, id) with the most similar first."""
 
-    range: Range
     nearest: tuple[tuple[tuple[float, bytes], ...], ...]

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from loguru import logger
 
-from vestige_migrate.report import Outcome, RowError
-from vestige_migrate.run.messages import Message, RangeFault, WorkerLost
-from vestige_migrate.run.progress import OnProgress, Progress
-from vestige_migrate.source.ranges import Range
+from vestige_migrate.progress import OnProgress, Progress
+from vestige_migrate.report.rows import Outcome, RowError
+from vestige_migrate.report.verification import Difference, Kind, TableComparison, VerifyReport
+from vestige_migrate.source.read.ranges import Range
 from vestige_migrate.verify.messages import BatchCompared, NeighboursFound
 from vestige_migrate.verify.neighbours import Nearest, merged
-from vestige_migrate.verify.report import Difference, Kind, TableComparison, VerifyReport
+from vestige_migrate.workers.messages import Message, RangeFault, WorkerLost
 
 
 @dataclass
-class _RangeFound:
-    """What is known about one range."""
+class _PartFound:
+    """What is known about one range, or about the rows that are in none."""
 
     same: int = 0
     altered: int = 0
@@ -48,7 +49,8 @@ class VerifyTally:
 
     def __init__(self, on_progress: OnProgress | None) -> None:
         self._on_progress = on_progress
-        self._ranges: dict[tuple[int, Range], _RangeFound] = {}
+        self._parts: dict[tuple[int, tuple[str, Range | None]], _PartFound] = {}
+        """By source, and by table and range."""
         self._totals: dict[str, int] = {}
         self._done: Counter[str] = Counter()
 
@@ -59,20 +61,25 @@ class VerifyTally:
 
     def handle(self, source: int, message: Message) -> None:
         """Takes one message about a range of the source of this number."""
-        place = (source, message.range)
+        place = (source, (message.range.table, message.range))
         if isinstance(message, BatchCompared):
-            self._ranges.setdefault(place, _RangeFound()).add(message)
+            self._parts.setdefault(place, _PartFound()).add(message)
             self._advance(message.range.table, message.rows)
         elif isinstance(message, NeighboursFound):
-            self._ranges.setdefault(place, _RangeFound()).nearest = message.nearest
+            self._parts.setdefault(place, _PartFound()).nearest = message.nearest
         elif isinstance(message, (RangeFault, WorkerLost)):
             # Nothing was changed, so the next try starts from nothing.
-            lost = self._ranges.pop(place, _RangeFound())
+            lost = self._parts.pop(place, _PartFound())
             self._advance(message.range.table, -lost.rows)
+
+    def unreadable(self, source: int, table: str, rows: int, errors: Sequence[RowError]) -> None:
+        """So many rows of a table are lost in a damaged source: dealt with by being named."""
+        self._parts[source, (table, None)] = _PartFound(not_copied=rows, errors=list(errors))
+        self._advance(table, rows)
 
     def rows(self, source: int, table: str) -> int:
         """How many rows of a table of one source were read."""
-        return sum(part.rows for (at, range_), part in self._ranges.items() if (at, range_.table) == (source, table))
+        return sum(part.rows for (at, (of, _)), part in self._parts.items() if (at, of) == (source, table))
 
     def matched(self, table: str) -> tuple[int, int]:
         """How many rows of the source have their key in the destination, and the sum of those keys."""
@@ -100,13 +107,13 @@ class VerifyTally:
                 different=kinds[Kind.DIFFERENT],
                 missing=kinds[Kind.MISSING],
             )
-        report.differences = [item for part in self._ranges.values() for item in part.differences]
-        errors = [error for part in self._ranges.values() for error in part.errors]
+        report.differences = [item for part in self._parts.values() for item in part.differences]
+        errors = [error for part in self._parts.values() for error in part.errors]
         report.altered = [error for error in errors if error.outcome is not Outcome.NOT_COPIED]
         report.not_copied = [error for error in errors if error.outcome is Outcome.NOT_COPIED]
 
-    def _of(self, table: str) -> list[_RangeFound]:
-        return [part for (_, range_), part in self._ranges.items() if range_.table == table]
+    def _of(self, table: str) -> list[_PartFound]:
+        return [part for (_, (of, _)), part in self._parts.items() if of == table]
 
     def _advance(self, table: str, rows: int) -> None:
         self._done[table] += rows

@@ -9,7 +9,7 @@ from itertools import chain
 
 import numpy as np
 
-from vestige_migrate.report import RowError
+from vestige_migrate.report.rows import RowError
 from vestige_migrate.wire.block import Block, Bytes, Prefixed, cut
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\x00" + struct.pack(">ii", 0, 0)

@@ -26,7 +26,7 @@ from vestige_migrate.decode.problem import UNSET, BadValue, Raw
 from vestige_migrate.decode.text import decode_label, decode_text
 from vestige_migrate.decode.time import decode_time
 from vestige_migrate.decode.vector import decode_vector
-from vestige_migrate.plan import MAX_DIMENSION
+from vestige_migrate.limits import MAX_DIMENSION
 from vestige_migrate.wire import field
 from vestige_migrate.wire.block import Block
 from vestige_migrate.wire.repeats import any_repeats_a_key
@@ -35,7 +35,7 @@ from vestige_migrate.wire.vectors import write_vectors
 
 Values = Sequence[Raw]
 Problem = tuple[int, BadValue]
-Fields = list[bytes | None] | Block
+EncodedFields = list[bytes | None] | Block
 """A `Block` has no None and cannot be changed."""
 
 CACHED_VALUES = 4096
@@ -51,7 +51,7 @@ CACHED_CHARS = 256
 class Encoded(NamedTuple):
     """A column ready for COPY: one field a row (None where it has a problem and no repaired value)."""
 
-    fields: Fields
+    fields: EncodedFields
     problems: list[Problem]
 
 
@@ -109,7 +109,7 @@ class Cached:
                 known[raw] = written
 
 
-Plain = Callable[[Values], Fields | None]
+Plain = Callable[[Values], EncodedFields | None]
 """Writes all values of a column at once, none of them NULL; None where a value among them is not plain."""
 
 

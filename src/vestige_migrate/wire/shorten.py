@@ -13,7 +13,7 @@ import numpy as np
 
 from vestige_migrate.decode.problem import Raw
 from vestige_migrate.decode.vector import FLOAT_BYTES
-from vestige_migrate.source.vectors import TO_SHORTEN_BYTES
+from vestige_migrate.source.layout.vectors import TO_SHORTEN_BYTES
 
 
 def shorten(values: Sequence[Raw], dimension: int) -> Sequence[Raw]:

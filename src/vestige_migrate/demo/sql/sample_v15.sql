@@ -1,4 +1,4 @@
--- A V15 file of the plan line with plain tables (source-schemas.md).
+-- A V15 file of the plan line with plain tables (docs/versions.md).
 CREATE TABLE schema_version (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL);
 CREATE TABLE embedding_model (
     id INTEGER PRIMARY KEY CHECK (id = 1), name TEXT NOT NULL, dimension INTEGER NOT NULL, hash TEXT, created_at TEXT NOT NULL

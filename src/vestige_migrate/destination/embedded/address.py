@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from vestige_migrate.paths import absolute, expanded
-from vestige_migrate.report import USUAL_SCHEMA
+from vestige_migrate.report.endpoints import USUAL_SCHEMA
 
 PREFIX = "embedded"
 DATABASE = "vestige"

@@ -1,4 +1,4 @@
--- The plan line's V12 may also carry the review log (source-schemas.md); its columns are named there, their types
+-- The plan line's V12 may also carry the review log (docs/versions.md); its columns are named there, their types
 -- follow the destination's.
 CREATE TABLE review_events (
     id TEXT PRIMARY KEY,

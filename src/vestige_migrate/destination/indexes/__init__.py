@@ -1,0 +1,1 @@
+"""Secondary indexes, and how vectors of each length are indexed."""

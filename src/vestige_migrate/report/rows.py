@@ -1,0 +1,114 @@
+"""What became of the rows of a table: counts, and an entry for every row that could not come over as it was."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+NIL_UUID = "00000000-0000-0000-0000-000000000000"
+"""The id of an error about a row whose own id is no UUID."""
+
+COUNTERS = {
+    "knowledge_nodes": "memories_copied",
+    "scheduling": "scheduling_rows",
+    "edges": "edges_copied",
+    "review_events": "review_events_copied",
+    "domains": "domains_copied",
+    "users": "users_copied",
+    "groups": "groups_copied",
+    "group_memberships": "group_memberships_copied",
+}
+"""Destination table -> the report's counter (rows inserted plus rows already there)."""
+
+
+class Outcome(StrEnum):
+    """What became of a row that has an error."""
+
+    COPIED_WITHOUT_VALUE = "copied_without_value"
+    COPIED_WITH_REPLACEMENT = "copied_with_replacement"
+    NOT_COPIED = "not_copied"
+    OTHER_CONTENT_KEPT = "other_content_kept"
+    """Another content is there under this row's id, and it stayed: this one is not there."""
+
+
+@dataclass(frozen=True)
+class RowError:
+    """One row that did not come over exactly as it was; never holds row content.
+
+    `further` marks all but the first error of a row that has no id to count it by.
+    """
+
+    table: str
+    id: str
+    column: str | None
+    message: str
+    outcome: Outcome
+    sqlstate: str | None = None
+    further: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry in the JSON report, keys in the documented order."""
+        return {
+            "table": self.table,
+            "id": self.id,
+            "column": self.column,
+            "message": self.message,
+            "sqlstate": self.sqlstate,
+            "outcome": str(self.outcome),
+        }
+
+
+@dataclass
+class TableReport:
+    """Counts of one table; `source_rows == inserted + skipped + failed + updated` once the run is complete.
+
+    `updated` rows were there already and took the source's values; there are none without `--on-conflict newer`.
+    """
+
+    source_rows: int = 0
+    inserted: int = 0
+    skipped: int = 0
+    failed: int = 0
+    updated: int = 0
+
+    @property
+    def in_destination(self) -> int:
+        """Rows of the source that are in the destination now."""
+        return self.inserted + self.skipped + self.updated
+
+    def __add__(self, other: TableReport) -> TableReport:
+        return TableReport(
+            self.source_rows + other.source_rows,
+            self.inserted + other.inserted,
+            self.skipped + other.skipped,
+            self.failed + other.failed,
+            self.updated + other.updated,
+        )
+
+    def mark_updated(self, rows: int) -> None:
+        """Counts up to `rows` of the skipped rows as updated."""
+        moved = min(rows, self.skipped)
+        self.skipped -= moved
+        self.updated += moved
+
+    def mark_failed(self, rows: int) -> None:
+        """Counts up to `rows` of the skipped rows as failed."""
+        moved = min(rows, self.skipped)
+        self.skipped -= moved
+        self.failed += moved
+
+    def mark_gone(self, rows: int) -> None:
+        """Counts up to `rows` of the rows that were there as failed: those that this run brought come first."""
+        for name in ("inserted", "updated", "skipped"):
+            moved = min(rows, getattr(self, name))
+            setattr(self, name, getattr(self, name) - moved)
+            self.failed += moved
+            rows -= moved
+
+    def as_json(self, with_updated: bool) -> dict[str, int]:
+        """The entry in the JSON report; `updated` only where rows can be updated."""
+        counts = asdict(self)
+        if not with_updated:
+            del counts["updated"]
+        return counts
