@@ -5,6 +5,10 @@ from __future__ import annotations
 BATCH_BYTES = 8 * 1024 * 1024
 """A batch ends here even when it has fewer than `batch_size` rows, so that wide rows cannot exhaust memory."""
 
+DEFAULT_BATCH_SIZE = 500
+DEFAULT_CONNECTIONS = 4
+DEFAULT_RETRIES = 5
+DEFAULT_ANSWER_TIMEOUT_SECONDS = 30
 MAX_DEFAULT_WORKERS = 8
 MAX_WORKERS = 256
 MAX_CONNECTIONS = 256

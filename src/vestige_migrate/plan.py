@@ -10,6 +10,10 @@ from pathlib import Path
 
 from vestige_migrate.errors import PlanError, UnsupportedPair
 from vestige_migrate.limits import (
+    DEFAULT_ANSWER_TIMEOUT_SECONDS,
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_CONNECTIONS,
+    DEFAULT_RETRIES,
     MAX_ANSWER_TIMEOUT_SECONDS,
     MAX_BATCH_SIZE,
     MAX_CONNECTIONS,
@@ -74,11 +78,11 @@ class SqliteToPostgresPlan:
     source_kind: str = "sqlite"
     destination_kind: str = "postgres"
     workers: int = field(default_factory=default_workers)
-    batch_size: int = 500
+    batch_size: int = DEFAULT_BATCH_SIZE
     max_errors: int | None = None
-    max_connections: int = 4
-    retries: int = 5
-    answer_timeout: float = 30.0
+    max_connections: int = DEFAULT_CONNECTIONS
+    retries: int = DEFAULT_RETRIES
+    answer_timeout: float = DEFAULT_ANSWER_TIMEOUT_SECONDS
     """Seconds of silence after which a connection is given up whose server is not at work for it."""
     allow_source_upgrade: bool = False
     snapshot: bool = False

@@ -92,7 +92,7 @@ def _encode_all(connection: sqlite3.Connection, layout: Layout, table: Table, ch
     for range_ in plan_ranges(connection, table.name, source, workers=chance.choice((1, 3))):
         rowids = list_rowids(connection, source, range_)
         limits = chance.choice(((500, 8_000_000), (20, 8_000_000), (500, 20_000), (7, 100_000)))
-        for rows, _ in read_batches(connection, source, rowids, *limits):
+        for rows in read_batches(connection, source, rowids, *limits):
             read += len(rows)
             yield from _check(table, source, rows, encoder.encode(rows))
     if read != expected:

@@ -97,7 +97,7 @@ class Reading:
         return None if values is None else encoder.encode(values)
 
     def careful(self, table: Table | None = None) -> Batch:
-        ((rows, _),) = read_batches(self.connection, self.source, self.rowids(), 500, PLENTY)
+        (rows,) = read_batches(self.connection, self.source, self.rowids(), 500, PLENTY)
         return BatchEncoder(table or self.table, self.source, LAYOUT, RUN_START).encode(rows)
 
 
@@ -303,7 +303,7 @@ def test_a_table_without_its_own_columns_gets_defaults() -> None:
         ((_, values),) = reader.read(reading.connection, [1, 2])
         assert values is not None
         plain = encoder.encode(values)
-        ((rows, _),) = read_batches(reading.connection, source, [1, 2], 500, PLENTY)
+        (rows,) = read_batches(reading.connection, source, [1, 2], 500, PLENTY)
         assert plain is not None
         assert copy_payload(plain.columns) == copy_payload(
             BatchEncoder(reading.table, source, layout, RUN_START).encode(rows).columns

@@ -16,6 +16,12 @@ from vestige_migrate.cli.progress import ProgressBars
 from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.cli.verify_output import print_verification
 from vestige_migrate.host_limits import limits_refuse
+from vestige_migrate.limits import (
+    DEFAULT_ANSWER_TIMEOUT_SECONDS,
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_CONNECTIONS,
+    DEFAULT_RETRIES,
+)
 from vestige_migrate.model import ModelSignature
 from vestige_migrate.plan import Indexes, OnConflict, SqliteToPostgresPlan, default_workers, embedder_signature
 from vestige_migrate.process_life import usual_folder
@@ -34,16 +40,18 @@ def copy(
     workers: Annotated[
         int, typer.Option(metavar="N", help="Writer processes, one connection each.")
     ] = default_workers(),
-    batch_size: Annotated[int, typer.Option(metavar="N", help="Rows a transaction (it also ends at 8 MiB).")] = 500,
+    batch_size: Annotated[
+        int, typer.Option(metavar="N", help="Rows a transaction (it also ends at 8 MiB).")
+    ] = DEFAULT_BATCH_SIZE,
     max_errors: Annotated[
         _Number,
         typer.Option(metavar="N", help="Give up once more rows than this have errors.", show_default="no limit"),
     ] = None,
-    max_connections: options.MaxConnections = 4,
+    max_connections: options.MaxConnections = DEFAULT_CONNECTIONS,
     retries: Annotated[
         int, typer.Option(metavar="N", help="Tries of a range after a transient fault or a lost worker.")
-    ] = 5,
-    answer_timeout: options.AnswerTimeout = 30,
+    ] = DEFAULT_RETRIES,
+    answer_timeout: options.AnswerTimeout = DEFAULT_ANSWER_TIMEOUT_SECONDS,
     allow_source_upgrade: Annotated[
         bool,
         typer.Option("--allow-source-upgrade", help="Bring an older file to V15 in place, after a backup beside it."),

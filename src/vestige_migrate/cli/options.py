@@ -70,15 +70,6 @@ def given_files(sqlite_path: list[Path] | None, postgres_url: str | None) -> lis
         raise
 
 
-SqlitePath = Annotated[
-    Optional[Path],  # noqa: UP045  # typer reads the annotation at run time
-    typer.Option(
-        "--sqlite-path",
-        metavar="PATH",
-        help=f"Vestige's file ({_DEFAULT_FILE}).",
-        show_default=False,
-    ),
-]
 SqlitePaths = Annotated[
     Optional[list[Path]],  # noqa: UP045
     typer.Option(

@@ -14,6 +14,7 @@ from vestige_migrate.cli.progress import ProgressBars
 from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.cli.verify_output import answered, print_verification
 from vestige_migrate.host_limits import limits_refuse
+from vestige_migrate.limits import DEFAULT_ANSWER_TIMEOUT_SECONDS, DEFAULT_RETRIES
 from vestige_migrate.plan import SqliteToPostgresPlan, default_workers
 from vestige_migrate.process_life import usual_folder
 
@@ -24,8 +25,8 @@ def verify(
     workers: Annotated[int, typer.Option(metavar="N", help="Processes, one connection each.")] = default_workers(),
     retries: Annotated[
         int, typer.Option(metavar="N", help="Tries of a range after a transient fault or a lost worker.")
-    ] = 5,
-    answer_timeout: options.AnswerTimeout = 30,
+    ] = DEFAULT_RETRIES,
+    answer_timeout: options.AnswerTimeout = DEFAULT_ANSWER_TIMEOUT_SECONDS,
     snapshot: Annotated[
         bool,
         typer.Option("--snapshot", help="Compare a private snapshot; an older file is upgraded there."),

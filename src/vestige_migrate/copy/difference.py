@@ -15,7 +15,7 @@ from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.source.read.aggregates import SEPARATOR, split_rowids
 from vestige_migrate.source.read.chunks import can_read_chunks, join_keys
 from vestige_migrate.source.read.ranges import Range
-from vestige_migrate.source.read.rows import Row, list_keys, list_rowids
+from vestige_migrate.source.read.rows import Row, list_keys
 from vestige_migrate.tables.base import Refresh, Table
 from vestige_migrate.wire import field as wire
 from vestige_migrate.wire.block import Block
@@ -54,10 +54,8 @@ class KeyAsker:
             self._more.append(expression)
             self._encoders.append(encoder_of(table.columns[at], layout))
 
-    def ask(self, sqlite: sqlite3.Connection, postgres: Connection | None, range_: Range) -> Answer:
-        """What the destination says of the range; without one every row is new."""
-        if postgres is None:
-            return Answer(list_rowids(sqlite, self._source, range_))
+    def ask(self, sqlite: sqlite3.Connection, postgres: Connection, range_: Range) -> Answer:
+        """What the destination says of the range."""
         answer = self._ask_at_once(sqlite, postgres, range_)
         if answer is not None:
             return answer

@@ -65,7 +65,7 @@ def _contents(
     encoder, canonical = BatchEncoder(table, found, source.layout, None), JsonbFields()
     is_json = [column.pg_type == "jsonb" for column in table.columns]
     for rowid in rowids:
-        for rows, _ in read_batches(source.connection, found, [rowid], 1, BATCH_BYTES):
+        for rows in read_batches(source.connection, found, [rowid], 1, BATCH_BYTES):
             batch = encoder.encode(rows) if rows else None
             if batch is not None and len(batch):
                 columns = (canonical(one) if json else one for one, json in zip(batch.columns, is_json, strict=True))

@@ -120,7 +120,7 @@ class RangeCopier(RangeWorker):
     def _batches(self, table: Table, source: TableSource, rowids: Sequence[int]) -> Iterator[tuple[list[Row], Batch]]:
         encoder = self._encoder(table, source)
         job = self._job
-        for rows, _ in read_batches(self._open_sqlite(), source, rowids, job.batch_rows, job.batch_bytes):
+        for rows in read_batches(self._open_sqlite(), source, rowids, job.batch_rows, job.batch_bytes):
             if rows:
                 yield rows, encoder.encode(rows)
 

@@ -35,6 +35,7 @@ from vestige_migrate.tables.column_types import PlainForm
 from vestige_migrate.wire import field, plain
 from vestige_migrate.wire.batch import Fields
 from vestige_migrate.wire.block import Block
+from vestige_migrate.wire.column import plain_floats, plain_integers
 
 Write = Callable[..., Fields | None]
 """(number of rows, what each expression gave) -> fields; None where a value is not plain."""
@@ -225,8 +226,8 @@ _LISTED: dict[PlainForm | None, Callable[[Sequence[Any]], Fields | None]] = {
     PlainForm.TIME: lambda values: plain.times(SEPARATOR.join(values), SEPARATOR, len(values)),
     PlainForm.TEXT: plain.texts,
     PlainForm.JSON: plain.objects,
-    PlainForm.FLOAT: plain.floats,
-    PlainForm.INT4: partial(plain.integers, bits=32),
-    PlainForm.INT2: partial(plain.integers, bits=16),
+    PlainForm.FLOAT: plain_floats,
+    PlainForm.INT4: partial(plain_integers, bits=32),
+    PlainForm.INT2: partial(plain_integers, bits=16),
 }
 _NUMBERS = (PlainForm.FLOAT, PlainForm.INT4, PlainForm.INT2)

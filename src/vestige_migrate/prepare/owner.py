@@ -109,5 +109,5 @@ def _write(
     assert found is not None  # `_in_source` read it
     encoder = BatchEncoder(users.TABLE, found, source.layout, run_start)
     writer = TableWriter(destination, users.TABLE, on_errors, last_try=True)
-    for rows, _ in read_batches(source.connection, found, [rowid], 1, BATCH_BYTES):
+    for rows in read_batches(source.connection, found, [rowid], 1, BATCH_BYTES):
         writer.write(encoder.encode(rows))

@@ -78,7 +78,7 @@ def _drawn(sqlite: sqlite3.Connection, layout: Layout) -> Iterator[Sampled]:
     encoder = BatchEncoder(table, source, layout, None)
     id_, content, vector = (table.index(name) for name in ("id", "content", "embedding"))
     rowids = draw_rowids(sqlite, source.base, _DRAWN)
-    for rows, _ in read_batches(sqlite, source, rowids, _READ_AT_ONCE, BATCH_BYTES):
+    for rows in read_batches(sqlite, source, rowids, _READ_AT_ONCE, BATCH_BYTES):
         if not rows:
             continue
         batch = encoder.encode(rows)

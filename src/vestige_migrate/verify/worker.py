@@ -49,7 +49,7 @@ class RangeVerifier(RangeWorker):
         encoder, comparer = self._encoder(table, source), self._comparer(table, source, sqlite, postgres)
         search = NeighbourSearch(self._job.queries) if table.name == _MEMORIES else None
         rowids = list_rowids(sqlite, source, range_)
-        for rows, _ in read_batches(sqlite, source, rowids, BATCH_ROWS, self._job.batch_bytes):
+        for rows in read_batches(sqlite, source, rowids, BATCH_ROWS, self._job.batch_bytes):
             if not rows:
                 continue
             batch = encoder.encode(rows)

@@ -29,8 +29,6 @@ from vestige_migrate.wire.column import (
     Encoder,
     numbers,
     pack_uuids,
-    plain_floats,
-    plain_integers,
 )
 from vestige_migrate.wire.repeats import any_repeats_a_key
 from vestige_migrate.wire.times import parse_joined
@@ -89,16 +87,6 @@ def vectors(joined: bytes, count: int, dimension: int) -> Block | None:
         return None
     swapped = np.frombuffer(joined, dtype=np.uint32).byteswap()
     return Block.of(struct.pack(">ihh", 4 + size, dimension, 0), swapped.view(np.uint8).reshape(count, size))
-
-
-def floats(values: Sequence[Raw]) -> Block | None:
-    """float8, finite."""
-    return plain_floats(values)
-
-
-def integers(values: Sequence[Raw], bits: int) -> Block | None:
-    """int2 and int4."""
-    return plain_integers(values, bits)
 
 
 def with_nulls(

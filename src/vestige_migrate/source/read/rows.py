@@ -94,11 +94,10 @@ def read_batches(
     rowids: Sequence[int],
     batch_rows: int,
     batch_bytes: int,
-) -> Iterator[tuple[list[Row], int]]:
+) -> Iterator[list[Row]]:
     """The rows with these rowids, at most `batch_rows` rows or about `batch_bytes` bytes at a time.
 
-    Yields the rows and how many of the rowids they stand for: a row that another program deleted since its key was
-    listed is not among the rows.
+    A row that another program deleted since its key was listed is not among them, so a batch may be empty.
     """
     select = f"SELECT {', '.join(_expressions(source))} {source.from_clause}"
     widest = batch_bytes // batch_rows
@@ -108,12 +107,12 @@ def read_batches(
         if narrow:
             found = _read_narrow(connection, select, pending, widest)
             if found is not None:
-                yield found, len(pending)
+                yield found
                 continue
             narrow = False
         while pending:
             rows, asked = _read_counted(connection, source, pending, batch_bytes)
-            yield rows, asked
+            yield rows
             pending = pending[asked:]
 
 
