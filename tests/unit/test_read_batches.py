@@ -100,7 +100,7 @@ def test_metadata_counts_towards_a_batch_in_every_table(connection: sqlite3.Conn
     assert source is not None
     connection.execute(f"CREATE TABLE {table} ({', '.join(names)})")
     connection.executemany(f"INSERT INTO {table} (metadata) VALUES (?)", [("x" * 1000,)] * 20)
-    batches = [rows for rows in read(connection, source, list(range(1, 21)), 500, 5000)]
+    batches = read(connection, source, list(range(1, 21)), 500, 5000)
     assert sum(map(len, batches)) == 20
     assert max(map(len, batches)) <= 6
 
