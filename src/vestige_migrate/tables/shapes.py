@@ -1,6 +1,7 @@
 """The shapes that a destination's tables may have: ours, or those of the database that Vestige's own plan makes.
 
-A shape is data: the same reading, encoding and writing goes by the `Table` that it chooses. A run finds it out once,
+A shape is data: reading, encoding and writing go by the `Table` that it chooses (and so ask `Shapes.table`, not
+`TABLES`, for what may have several). A run finds it out once,
 before anything is written (`destination.schema.schema_check`), and tells its workers.
 """
 
@@ -14,7 +15,7 @@ from vestige_migrate.tables.base import Table
 
 @dataclass(frozen=True)
 class Shapes:
-    """Which shape each table has that comes in several.
+    """For each table with several shapes, which one it has.
 
     `edges_by_type`: two memories may have an edge of each type. `events_as_states`: `review_events.AS_STATES`.
     """

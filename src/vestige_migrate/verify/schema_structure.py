@@ -1,8 +1,8 @@
 """Are the tables still what this program makes, so that they go on holding what was copied and search finds it?
 
-A copy asks less (`shape`): what it relies on to write. Here every part is named that was dropped or replaced since:
-keys, foreign keys, checks, NOT NULL, defaults, the search column and the indexes. An index that is not there is none of
-these: `copy --indexes none` is a choice. What somebody added is theirs.
+A copy asks less (`destination.schema.schema_check`): what it relies on to write. Here every part is named that was
+dropped or replaced since: keys, foreign keys, checks, NOT NULL, defaults, the search column and the indexes. An index
+that is not there is none of these: `copy --indexes none` is a choice. What somebody added is theirs.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class Structure:
     @property
     def makes_search_as_ours(self) -> bool:
         """Whether the column to search in has to be what this program makes; one of somebody else's is theirs."""
-        return self._shapes == OURS
+        return not (self._shapes.edges_by_type or self._shapes.events_as_states)
 
     @property
     def vector_index(self) -> Form | None:

@@ -20,12 +20,12 @@ Send = Callable[[Message | Sign], None]
 class Job(ABC):
     """What is done with each range, and the words for it. Pickled: every worker gets it when it starts.
 
-    A job's module is loaded by the coordinator too, which does without NumPy: what needs that is imported in
-    `make_worker`.
+    A job's module is loaded by the coordinator too, and that of a copy does without NumPy: what needs it is imported
+    in `make_worker`.
     """
 
     done: ClassVar[str]
-    """Past tense, after "a range cannot be": copied."""
+    """After "a range cannot be" and after "whenever it": a verb whose participle and past tense are one (copied)."""
     after_stop: ClassVar[str]
     """What an operator is told at the end of each message that stops the run, without a full stop."""
 

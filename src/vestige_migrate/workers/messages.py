@@ -24,7 +24,7 @@ class Task:
 class Ping:
     """Open both ends, deal once more with `known`, which was dealt with before, and answer `Pong`.
 
-    A worker that does not survive that is not killed by any row. `range` is what it is about.
+    If the worker dies of this, no row is the cause. `range` is what it is about.
     """
 
     range: Range
@@ -33,7 +33,11 @@ class Ping:
 
 @dataclass(frozen=True)
 class JobMessage:
-    """What a job's worker says of its range, to whoever handles the job's messages: each job has its own kinds."""
+    """What a job's worker says of its range, to whoever handles the job's messages: each job has its own kinds.
+
+    The range may be tried again: at `RangeFault` and `WorkerLost` what was heard of it does not count any more, unless
+    it was committed.
+    """
 
     range: Range
 

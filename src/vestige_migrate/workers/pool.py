@@ -140,7 +140,8 @@ class WorkerPool:
         return [item.handle.pid for item in self._workers if item.handle.is_alive()]
 
     def run(self, ranges: Sequence[Range], ask_first: bool, handle: Handle) -> None:
-        """Deals with all ranges and returns when every one is done. `handle` gets every message.
+        """Deals with all ranges and returns when every one is done. `handle` gets what the
+        workers say of their ranges.
 
         Raises `RangeFailed` when a range failed for good: at once on a permanent fault, else after `retries` tries;
         `HostKillsWorkers` where workers die whatever they do; `HostTooSmall` where none can be started; and
@@ -303,7 +304,7 @@ class WorkerPool:
         backlog.split(range_, halves)
 
     def _judge(self, backlog: Backlog, handle: Handle) -> None:
-        """Whether it is the rows or the machine, where workers died: what a control that gets no row does decides."""
+        """Workers died: is it the rows or the machine? A control that gets no row decides: where it lives, the rows."""
         if self._evidence.is_against_host or len(self._held) >= _MOST_HELD:
             raise self._host_kills("workers of different ranges ended one after the other, and none was finished")
         while backlog.suspects or self._evidence.is_doubtful:

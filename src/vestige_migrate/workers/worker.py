@@ -87,7 +87,10 @@ def _end_with_coordinator() -> None:
 
 
 class RangeWorker(ABC):
-    """Deals with ranges over connections that it opens when they are first needed and again after a fault."""
+    """Deals with ranges over connections that it opens when they are first needed and again after a fault.
+
+    Both ends are reached before a range is begun, also by a job that only reads.
+    """
 
     def __init__(self, config: WorkerConfig, send: Send) -> None:
         self._config = config

@@ -1,6 +1,6 @@
 -- The destination's tables. Every statement may run again; indexes are in indexes.sql.
 -- The defaults of ids, and domains.metadata, are for those who write here after the copy, which has values for all ids.
--- Names are not qualified: they land in the first schema of the session's search_path, which is the target (target.py).
+-- Names are not qualified: they land in the first schema of the session's search_path, which is the target (target_schema.py).
 
 CREATE TABLE IF NOT EXISTS embedding_model (
     id smallint PRIMARY KEY DEFAULT 1 CHECK (id = 1),

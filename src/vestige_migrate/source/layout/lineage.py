@@ -21,8 +21,8 @@ OLDEST_UPGRADABLE = 11
 FIRST_OF_TWO_LINES = 14
 NEWEST_KNOWN = {Lineage.SHARED: 13, Lineage.PLAN: 15, Lineage.RELEASED: 39}
 WALKS = "walk_receipts"
-WALKS_SINCE = (39, 40)
-"""V39 in the releases; another branch of the released line had a V39 of its own, and calls this one V40."""
+NUMBERS_OF_WALKS = (39, 40)
+"""The table came with V39 of the releases; a branch that was not released numbers that step V40."""
 FORKED_FROM, FORK_LACKS = 10, "suppression_count"
 """Forks count on from V9 in their own way. Vestige's own V10 added this column of `knowledge_nodes`."""
 _FORK_VECTORS = ("knowledge_nodes", "embedding_v2")
@@ -30,7 +30,7 @@ _FORK_VECTORS = ("knowledge_nodes", "embedding_v2")
 
 @dataclass(frozen=True)
 class Marks:
-    """Tables and columns of `knowledge_nodes` that a version added and no other line has."""
+    """Tables, and columns of `knowledge_nodes`, that only this line has, from a version on."""
 
     tables: frozenset[str] = frozenset()
     columns: frozenset[str] = frozenset()
@@ -72,7 +72,8 @@ PLAN: Mapping[int, Marks] = {
 """Plan version -> what only the plan line has. V14 added what the released line added with V16 (`REGISTRY`)."""
 
 REGISTRY = _marks("embedding_model domains", "domains domain_scores")
-"""Of the plan line where none of the released line's marks is there: those came two versions before these."""
+"""These mean the plan line only where no released mark is present: released files have them from V16 on, and marks from
+V14 on."""
 
 
 class Treatment(StrEnum):
@@ -123,7 +124,7 @@ def is_readable(layout: Layout) -> bool:
 
 def is_newer_than_known(lineage: Lineage, version: int) -> bool:
     """Whether a file's version is past the newest that this program was written for. A fork's says nothing."""
-    if lineage is Lineage.FORK or (lineage is Lineage.RELEASED and version in WALKS_SINCE):
+    if lineage is Lineage.FORK or (lineage is Lineage.RELEASED and version in NUMBERS_OF_WALKS):
         return False
     return version > NEWEST_KNOWN.get(lineage, 0)
 
@@ -137,7 +138,7 @@ def strange(layout: Layout) -> str | None:
             f"this program knows is copied, its other columns are kept under metadata.sqlite{vectors}, its other "
             "tables are named as left behind. The file itself is never changed"
         )
-    if layout.lineage is Lineage.RELEASED and layout.version in WALKS_SINCE and not layout.has(WALKS):
+    if layout.lineage is Lineage.RELEASED and layout.version in NUMBERS_OF_WALKS and not layout.has(WALKS):
         return (
             f"is at V{layout.version} and has no table {WALKS}: it is of a branch of Vestige that was not released. "
             "What this program knows is copied, the rest is named as left behind"
