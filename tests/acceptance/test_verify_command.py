@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from tests.conftest import CommandLine, Copier
-from tests.support.running import RunningCopy, our_sessions, wait_until
+from tests.support.running import RunningCopy, blocked_sessions, our_sessions, wait_until
 from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.verifying import Verifier
 
@@ -145,16 +145,7 @@ def held_comparison(
         environment=command.environment(),
         command="verify",
     )
-
-    def waiting() -> bool:
-        with psycopg.connect(database) as other:
-            row = other.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'vestige-migrate % worker'"
-                " AND wait_event_type = 'Lock' AND datname = current_database()"
-            ).fetchone()
-        return row is not None and row[0] == 2
-
-    wait_until(waiting, "both workers to wait for the lock")
+    wait_until(lambda: blocked_sessions(database) == 2, "both workers to wait for the lock")
     return running
 
 

@@ -113,6 +113,7 @@ def test_rows_of_several_ranges_that_kill_their_workers_are_named_and_the_others
                 if fresh:
                     struck |= fresh
                     run.workers()[-1].kill()
+                time.sleep(0.01)
     [err] = printed
     assert run.process.returncode == 1, err
     report = json.loads(report_file.read_text())

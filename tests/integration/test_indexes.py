@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import CommandLine, Copier
 from tests.support.compare import assert_same
 from tests.support.databases import pgvector_version
-from tests.support.running import RunningCopy, advisory_locks, our_sessions, wait_until
+from tests.support.running import RunningCopy, advisory_locks, our_sessions, sessions_where, wait_until
 from tests.support.sources import SourceSpec, build_source
 from vestige_migrate import Indexes, Interrupted, Progress, SqliteToPostgresPlan, run_sqlite_to_postgres
 from vestige_migrate.destination.connection.watched_connection import WatchedConnection
@@ -164,12 +164,7 @@ def test_a_run_that_ends_in_an_index_build_is_repaired_by_the_next(
 
 
 def _waiting_builds(url: str) -> bool:
-    with psycopg.connect(url) as connection:
-        row = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-            " AND query ILIKE 'CREATE INDEX%' AND wait_event_type = 'Lock'"
-        ).fetchone()
-    return bool(row and row[0])
+    return sessions_where(url, "query ILIKE 'CREATE INDEX%' AND wait_event_type = 'Lock'") > 0
 
 
 def test_tables_have_statistics_after_a_copy_and_after_one_that_added_rows(tmp_path: Path, copy: Copier) -> None:

@@ -16,7 +16,7 @@ from tests.chaos.proxy import Harm, harmful_proxy
 from tests.conftest import CommandLine, Copier
 from tests.support.compare import assert_same, counts
 from tests.support.own_server import OwnServer, own_server
-from tests.support.running import RunningCopy, advisory_locks, blocked_sessions, our_sessions
+from tests.support.running import RunningCopy, advisory_locks, blocked_sessions, our_sessions, sessions_where
 from tests.support.server_folder import server_folder
 from tests.support.sources import SourceSpec, build_source
 
@@ -71,13 +71,7 @@ def locked(url: str, table: str) -> Iterator[psycopg.Connection[Any]]:
 
 def waiting(url: str) -> int:
     """Sessions of ours that wait for a lock."""
-    with psycopg.connect(url) as connection:
-        row = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-            " AND application_name LIKE 'vestige-migrate %' AND wait_event_type = 'Lock'"
-        ).fetchone()
-    assert row is not None
-    return int(row[0])
+    return sessions_where(url, "application_name LIKE 'vestige-migrate %' AND wait_event_type = 'Lock'")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import pytest
 
 from tests.conftest import CommandLine, Copier
 from tests.integration.test_bad_rows import node_id
-from tests.support.running import RunningCopy, blocked_sessions, held_row
+from tests.support.running import RunningCopy, asked, blocked_sessions, held_row
 from tests.support.sources import SourceSpec, build_source
 from vestige_migrate import SourceUnusable
 from vestige_migrate.copy.job import CopyJob
@@ -213,10 +213,9 @@ def _memories(url: str) -> int:
 
 def _idle_workers(url: str) -> bool:
     """Whether every worker is done with its batch and has asked the server nothing for a while."""
-    with psycopg.connect(url) as connection:
-        row = connection.execute(
-            "SELECT count(*) > 0 AND bool_and(state = 'idle' AND now() - state_change > interval '300 ms')"
-            " FROM pg_stat_activity WHERE application_name LIKE 'vestige-migrate % worker'"
-        ).fetchone()
-    assert row is not None
-    return bool(row[0])
+    [(idle,)] = asked(
+        url,
+        "SELECT count(*) > 0 AND bool_and(state = 'idle' AND now() - state_change > interval '300 ms')"
+        " FROM pg_stat_activity WHERE application_name LIKE 'vestige-migrate % worker'",
+    )
+    return bool(idle)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -97,6 +98,7 @@ def end_all() -> None:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+    end_asking()
 
 
 @contextmanager
@@ -110,40 +112,67 @@ def held_row(url: str, memory: str) -> Iterator[psycopg.Connection[Any]]:
 
 def blocked_sessions(url: str) -> int:
     """How many of our workers wait for a lock."""
-    return _count(url, "application_name LIKE 'vestige-migrate % worker' AND wait_event_type = 'Lock'")
+    return sessions_where(url, "application_name LIKE 'vestige-migrate % worker' AND wait_event_type = 'Lock'")
 
 
 def blocked_pids(url: str) -> set[int]:
     """The server processes of those workers."""
-    with psycopg.connect(url) as connection:
-        rows = connection.execute(
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
-            " AND application_name LIKE 'vestige-migrate % worker' AND wait_event_type = 'Lock'"
-        ).fetchall()
+    rows = asked(
+        url,
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name LIKE 'vestige-migrate % worker' AND wait_event_type = 'Lock'",
+    )
     return {pid for (pid,) in rows}
 
 
 def our_sessions(url: str) -> int:
     """How many sessions of ours the server has."""
-    return _count(url, "application_name LIKE 'vestige-migrate %'")
+    return sessions_where(url, "application_name LIKE 'vestige-migrate %'")
 
 
 def advisory_locks(url: str) -> int:
     """How many advisory locks are held in this database."""
-    with psycopg.connect(url) as connection:
-        row = connection.execute(
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
-            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        ).fetchone()
-    assert row is not None
-    return int(row[0])
+    [(locks,)] = asked(
+        url,
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+    )
+    return int(locks)
 
 
-def _count(url: str, condition: str) -> int:
-    with psycopg.connect(url) as connection:
-        row = connection.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            f" AND {condition}"
-        ).fetchone()
-    assert row is not None
-    return int(row[0])
+def sessions_where(url: str, condition: str) -> int:
+    """How many other sessions the database has for which this SQL condition on `pg_stat_activity` holds."""
+    [(sessions,)] = asked(
+        url,
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        f" AND {condition}",
+    )
+    return int(sessions)
+
+
+_asking = threading.Lock()
+_sessions: dict[str, psycopg.Connection[Any]] = {}
+
+
+def asked(url: str, query: str) -> list[tuple[Any, ...]]:
+    """The rows that the server answers to a question that is asked again and again.
+
+    The session is kept for the next one: what polls would otherwise start fifty of them a second, which takes half a
+    processor from the run that is waited for.
+    """
+    with _asking:
+        for _ in range(2):
+            kept = _sessions.pop(url, None) or psycopg.connect(url, autocommit=True)
+            with suppress(psycopg.OperationalError):  # the server was restarted since
+                rows = kept.execute(query).fetchall()
+                _sessions[url] = kept
+                return rows
+            kept.close()
+    raise AssertionError("the server ends a session as soon as it is there")
+
+
+def end_asking() -> None:
+    """Closes the sessions of `asked`."""
+    with _asking:
+        while _sessions:
+            _sessions.popitem()[1].close()
