@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import tempfile
@@ -26,9 +27,15 @@ NOWHERE = "postgresql://me@127.0.0.1:1/nothing?connect_timeout=2"
 def called(*arguments: str | Path) -> Any:
     """What the command returns (its exit code). Raises what it raises."""
     try:
-        return get_command(migrate).main([str(each) for each in arguments], standalone_mode=False)
+        return _command().main([str(each) for each in arguments], standalone_mode=False)
     finally:
         logger.remove()
+
+
+@functools.cache
+def _command() -> Any:
+    """Made once: it is made of some hundred options."""
+    return get_command(migrate)
 
 
 def refusal(*arguments: str | Path) -> MigrationError:
