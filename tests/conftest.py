@@ -18,7 +18,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from hypothesis import settings
 from loguru import logger
 from psycopg.conninfo import make_conninfo
 
@@ -35,12 +34,6 @@ from vestige_migrate.destination.embedded.state import STATE
 # A suite started in the background (`&`, nohup) has SIGINT ignored, and so would have every command that a test starts
 # and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-# How many examples a property gets; where a test says more itself, they are cheap. Every run draws others, and
-# `just test --hypothesis-profile deep` draws many.
-settings.register_profile("suite", max_examples=30, deadline=None)
-settings.register_profile("deep", max_examples=1000, deadline=None)
-settings.load_profile("suite")
 
 SERVER_VARIABLE = "VESTIGE_TEST_POSTGRES_URL"
 COPIES = "postgresql-*"

@@ -34,7 +34,7 @@ def called(*arguments: str | Path) -> Any:
 
 @functools.cache
 def _command() -> Any:
-    """Made once: it is made of some hundred options."""
+    """Made once: making it reads the type of every option anew."""
     return get_command(migrate)
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from uuid import UUID
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from vestige_migrate.decode.ids import decode_uuid
 from vestige_migrate.decode.problem import BadValue, Raw
 
+SEVERAL = settings(max_examples=60, deadline=None)
 ID = "6f1c2f3e-0b5a-4c7d-9e8f-0123456789ab"
 
 
+@SEVERAL
 @given(st.uuids(), st.booleans(), st.booleans(), st.booleans(), st.booleans())
 def test_every_usual_form_is_the_same_uuid(value: UUID, upper: bool, braces: bool, bare: bool, blob: bool) -> None:
     text = value.hex if bare else str(value)
@@ -60,6 +62,7 @@ def test_a_number_is_named_as_what_it_is(raw: Raw, words: str) -> None:
         decode_uuid(raw)
 
 
+@SEVERAL
 @given(st.uuids(), st.integers(0, 35), st.characters(codec="utf-8"))
 def test_one_wrong_character_is_noticed(value: UUID, at: int, char: str) -> None:
     text = str(value)

@@ -16,6 +16,7 @@ from vestige_migrate.decode.problem import BadValue, Raw
 from vestige_migrate.decode.text import MAX_INDEXED_BYTES, tolerant_text
 from vestige_migrate.report.rows import Outcome
 
+SEVERAL = settings(max_examples=100, deadline=None)
 storable = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | storable
 values = st.recursive(
@@ -32,6 +33,7 @@ def refused(decode: Decode, raw: Raw) -> str:
     return caught.value.reason
 
 
+@SEVERAL
 @given(objects, st.booleans(), st.sampled_from([None, 2]), st.sampled_from(["", " ", "\n\t\r "]))
 def test_an_object_comes_over_to_the_letter(value: dict[str, Any], ascii_: bool, indent: int | None, pad: str) -> None:
     text = pad + json.dumps(value, ensure_ascii=ascii_, indent=indent) + pad
@@ -65,11 +67,13 @@ def test_a_key_that_is_there_twice_is_a_problem_and_the_text_stays(text: str) ->
     assert (caught.value.instead, caught.value.outcome) == (text, Outcome.COPIED_WITHOUT_VALUE)
 
 
+@SEVERAL
 @given(st.lists(storable, max_size=6), st.booleans())
 def test_strings_come_over_in_order(strings: list[str], ascii_: bool) -> None:
     assert decode_strings(json.dumps(strings, ensure_ascii=ascii_)) == strings
 
 
+@SEVERAL
 @given(st.lists(st.uuids(), max_size=6))
 def test_uuids_come_over_in_order(ids: list[UUID]) -> None:
     assert decode_uuids(json.dumps([str(item).upper() for item in ids])) == ids
@@ -210,6 +214,7 @@ def test_what_is_plain_is_an_object_by_the_rules(texts: list[str]) -> None:
         assert [decode_object(text) for text in texts] == texts
 
 
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(
         st.dictionaries(st.text('ab\u00e9\u4e2d /\\"\n', max_size=5), nested_once, max_size=4), min_size=1, max_size=5

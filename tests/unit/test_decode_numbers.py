@@ -7,16 +7,18 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vestige_migrate.decode.number import decode_float, decode_int
 from vestige_migrate.decode.problem import BadValue, Raw
 from vestige_migrate.decode.vector import decode_vector
 
+SEVERAL = settings(max_examples=100, deadline=None)
 widths = st.sampled_from([16, 32])
 
 
+@SEVERAL
 @given(st.integers(-(2**40), 2**40), widths)
 def test_an_integer_is_taken_exactly_where_it_fits(value: int, bits: int) -> None:
     if -(2 ** (bits - 1)) <= value <= 2 ** (bits - 1) - 1:
@@ -36,6 +38,7 @@ def test_both_ends_of_the_range_fit_and_the_next_do_not(bits: int) -> None:
             decode_int(beyond, bits)
 
 
+@SEVERAL
 @given(st.integers(-(2**15), 2**15 - 1), widths)
 def test_a_whole_real_is_taken_as_its_integer(value: int, bits: int) -> None:
     found = decode_int(float(value), bits)
@@ -57,6 +60,7 @@ def test_texts_and_blobs_are_no_numbers(raw: Raw, words: str) -> None:
         decode_float(raw)
 
 
+@SEVERAL
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_finite_double_keeps_every_bit(value: float) -> None:
     found = decode_float(value)
@@ -64,6 +68,7 @@ def test_a_finite_double_keeps_every_bit(value: float) -> None:
     assert struct.pack("d", found) == struct.pack("d", value)
 
 
+@SEVERAL
 @given(st.integers(-(2**53), 2**53))
 def test_an_integer_is_a_double(value: int) -> None:
     found = decode_float(value)
@@ -80,6 +85,7 @@ def test_what_is_not_finite_is_refused(raw: float) -> None:
 single = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
+@SEVERAL
 @given(st.lists(single, min_size=1, max_size=24), st.booleans())
 def test_a_vector_keeps_every_bit(values: list[float], any_dimension: bool) -> None:
     raw = struct.pack(f"<{len(values)}f", *values)
@@ -89,6 +95,7 @@ def test_a_vector_keeps_every_bit(values: list[float], any_dimension: bool) -> N
     assert found.tobytes() == raw
 
 
+@SEVERAL
 @given(st.lists(single, min_size=1, max_size=8), st.integers(1, 9))
 def test_a_vector_of_another_dimension_is_refused(values: list[float], dimension: int) -> None:
     raw = struct.pack(f"<{len(values)}f", *values)
@@ -106,6 +113,7 @@ def test_bytes_that_are_no_floats_are_refused(size: int, dimension: int | None) 
         decode_vector(b"\0" * size, dimension)
 
 
+@SEVERAL
 @given(
     st.lists(single, min_size=1, max_size=8),
     st.sampled_from([math.nan, math.inf, -math.inf]),

@@ -79,6 +79,7 @@ def reasons(decode: Decode, raw: Raw) -> str | None:
 
 
 @each_decoder
+@settings(max_examples=80, deadline=None)
 @given(raw=raw_values)
 @example(raw=math.inf)
 @example(raw=-math.inf)
@@ -131,6 +132,7 @@ def test_no_reason_quotes_the_value(decode: Decode, wrap: Wrapped, marker: str) 
         assert len(reason) < 120
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(10**7, 2**62), st.sampled_from([decode_float, partial(decode_int, bits=16), decode_uuid]))
 def test_no_reason_quotes_a_number(number: int, decode: Decode) -> None:
     for raw in (number, float(number) + 0.5):
@@ -138,6 +140,7 @@ def test_no_reason_quotes_a_number(number: int, decode: Decode) -> None:
         assert reason is None or str(raw) not in reason
 
 
+@settings(max_examples=100, deadline=None)
 @given(raw_values)
 def test_parse_json_raises_nothing_but_bad_value(raw: Raw) -> None:
     reasons(parse_json, raw)
@@ -153,11 +156,13 @@ def test_a_repaired_value_means_copied_with_replacement() -> None:
     assert BadValue("is bad", instead="").outcome is Outcome.COPIED_WITH_REPLACEMENT
 
 
+@settings(max_examples=40, deadline=None)
 @given(raw_values)
 def test_every_storage_class_has_words(raw: Raw) -> None:
     assert storage_class(raw) in {"a text", "a BLOB", "an integer", "a real number", "NULL"}
 
 
+@settings(max_examples=80, deadline=None)
 @given(raw_values | st.text(min_size=100, max_size=300))
 def test_a_quoted_id_is_bounded_and_printable(raw: Raw) -> None:
     quoted = quote_id(raw)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vestige_migrate.decode.problem import UNSET, BadValue, Raw
 from vestige_migrate.decode.text import MAX_INDEXED_BYTES, decode_label, decode_text, repair, tolerant_text
 from vestige_migrate.report.rows import Outcome
 
+SEVERAL = settings(max_examples=150, deadline=None)
 storable = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=60)
 
 
@@ -21,6 +22,7 @@ def repaired(raw: Raw) -> object:
     return caught.value.instead
 
 
+@SEVERAL
 @given(storable)
 def test_plain_text_comes_over_unchanged(value: str) -> None:
     assert decode_text(value) == value
@@ -29,6 +31,7 @@ def test_plain_text_comes_over_unchanged(value: str) -> None:
     assert decode_label(value) == value
 
 
+@SEVERAL
 @given(st.binary(max_size=60))
 def test_invalid_utf8_is_replaced_as_unicode_recommends(raw: bytes) -> None:
     expected = raw.decode("utf-8", "replace").replace("\0", "\ufffd")
@@ -41,6 +44,7 @@ def test_invalid_utf8_is_replaced_as_unicode_recommends(raw: bytes) -> None:
         assert found == expected
 
 
+@SEVERAL
 @given(st.lists(storable, min_size=2, max_size=5))
 def test_each_nul_becomes_one_replacement_character(parts: list[str]) -> None:
     assert repaired("\0".join(parts)) == "\ufffd".join(parts)
@@ -65,6 +69,7 @@ def test_what_was_replaced_is_named(raw: bytes | str, expected: str, reason: str
     assert caught.value.reason == reason
 
 
+@SEVERAL
 @given(st.text(st.characters(), max_size=40))
 def test_a_repaired_text_can_always_be_stored(value: str) -> None:
     text, found = repair(value)
@@ -73,6 +78,7 @@ def test_a_repaired_text_can_always_be_stored(value: str) -> None:
     assert bool(found) == (text != value)
 
 
+@SEVERAL
 @given(st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False))
 def test_a_number_is_written_out_to_the_last_digit(value: float) -> None:
     text = decode_text(value)

@@ -8,12 +8,13 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vestige_migrate.decode.problem import BadValue, Raw
 from vestige_migrate.decode.time import JULIAN_DAYS, LARGEST_EPOCH_SECONDS, UNIX_EPOCH, decode_time
 
+SEVERAL = settings(max_examples=150, deadline=None)
 moments = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30))
 BASE = datetime(2026, 5, 27, 9, 35, 58, tzinfo=UTC)
 
@@ -66,6 +67,7 @@ def test_seconds_end_and_milliseconds_begin_in_2286() -> None:
     assert decode_time(LARGEST_EPOCH_SECONDS + 1) == UNIX_EPOCH + timedelta(seconds=10_000_000)
 
 
+@SEVERAL
 @given(
     moments,
     st.sampled_from("T "),
@@ -87,6 +89,7 @@ def test_julian_days_end_where_the_years_end() -> None:
     assert decode_time(end) == UNIX_EPOCH + timedelta(seconds=end)
 
 
+@SEVERAL
 @given(moments)
 def test_a_julian_day_is_read_as_sqlite_reads_it(moment: datetime) -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
@@ -98,12 +101,14 @@ def test_a_julian_day_is_read_as_sqlite_reads_it(moment: datetime) -> None:
     assert decode_time(day) == decode_time(repr(day)) == expected
 
 
+@SEVERAL
 @given(moments, st.integers(-1439, 1439))
 def test_an_offset_is_taken_into_account(moment: datetime, minutes: int) -> None:
     zone = timezone(timedelta(minutes=minutes))
     assert decode_time(moment.replace(tzinfo=zone).isoformat()) == moment.replace(tzinfo=zone)
 
 
+@SEVERAL
 @given(st.integers(-LARGEST_EPOCH_SECONDS, LARGEST_EPOCH_SECONDS))
 def test_small_numbers_are_seconds_in_every_storage_class(seconds: int) -> None:
     expected = UNIX_EPOCH + timedelta(seconds=seconds)
@@ -113,6 +118,7 @@ def test_small_numbers_are_seconds_in_every_storage_class(seconds: int) -> None:
         assert decode_time(raw) == expected
 
 
+@SEVERAL
 @given(st.integers(LARGEST_EPOCH_SECONDS + 1, 253_402_300_799_000))
 def test_larger_numbers_are_milliseconds_in_every_storage_class(millis: int) -> None:
     expected = UNIX_EPOCH + timedelta(milliseconds=millis)

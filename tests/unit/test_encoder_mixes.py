@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.test_encoder import CREATED, LOST, REPLACED, RUN_START, UPDATED, WITHOUT, encode, stored
@@ -14,6 +14,7 @@ from vestige_migrate.decode.problem import Raw
 from vestige_migrate.decode.text import tolerant_text
 from vestige_migrate.report.rows import NIL_UUID, Outcome
 
+SEVERAL = settings(max_examples=80, deadline=None)
 OTHER = datetime(2024, 2, 29, tzinfo=UTC)
 
 
@@ -79,6 +80,7 @@ def mixes(draw: st.DrawFn) -> tuple[str, list[tuple[dict[str, Case], bool]]]:
     return table, draw(st.lists(st.tuples(row, st.sampled_from([True, True, True, False])), min_size=1, max_size=12))
 
 
+@SEVERAL
 @given(mixes())
 def test_every_row_keeps_its_own_values_and_errors(mix: tuple[str, list[tuple[dict[str, Case], bool]]]) -> None:
     table, rows = mix
@@ -115,6 +117,7 @@ def test_every_row_keeps_its_own_values_and_errors(mix: tuple[str, list[tuple[di
     assert [error.message for error in batch.unplaced] == [f"{keys[-1]} is no UUID: 'bad {at}'" for at in lost]
 
 
+@SEVERAL
 @given(mixes())
 def test_no_message_holds_a_value_other_than_a_raw_key(mix: tuple[str, list[tuple[dict[str, Case], bool]]]) -> None:
     table, rows = mix
@@ -124,6 +127,7 @@ def test_no_message_holds_a_value_other_than_a_raw_key(mix: tuple[str, list[tupl
     assert not any(marker in error.message for _, error in batch.errors)
 
 
+@SEVERAL
 @given(mixes())
 def test_the_order_of_rows_changes_nothing_but_the_order(mix: tuple[str, list[tuple[dict[str, Case], bool]]]) -> None:
     table, rows = mix

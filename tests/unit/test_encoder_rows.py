@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.test_decode_safety import raw_values
@@ -76,6 +76,7 @@ def test_deep_metadata_never_breaks_the_batch(key: str) -> None:
 
 
 @pytest.mark.parametrize("table", list(GOOD))
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_no_row_ever_raises_or_gets_lost(table: str, data: st.DataObject) -> None:
     names = list(GOOD[table])

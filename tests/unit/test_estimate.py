@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vestige_migrate.cli.estimate_output import describe, size, span
@@ -16,6 +16,7 @@ from vestige_migrate.estimate.server_speed import ServerSpeed
 from vestige_migrate.report.estimate import Estimate
 
 MIB = 1024 * 1024
+MANY = settings(max_examples=60, deadline=None)
 PACE = ServerSpeed((0.0001, 0.0003), (1.2e-7, 1.6e-7), (1e-9, 4e-9))
 SHARE = st.floats(0, 1)
 
@@ -65,6 +66,7 @@ def at_most(less: Estimate, more: Estimate) -> None:
         assert one[1] <= other[1] * (1 + 1e-9)
 
 
+@MANY
 @given(conditions(), st.integers(0, 10**6), st.integers(0, 10**6), st.integers(1, 2000))
 def test_more_rows_never_take_less(at: Conditions, rows: int, more: int, dimension: int) -> None:
     less, larger = estimate(memories(rows, dimension), at), estimate(memories(rows + more, dimension), at)
@@ -73,6 +75,7 @@ def test_more_rows_never_take_less(at: Conditions, rows: int, more: int, dimensi
     assert (less.bytes, less.table_bytes, less.index_bytes) <= (larger.bytes, larger.table_bytes, larger.index_bytes)
 
 
+@MANY
 @given(conditions(), st.integers(0, 10**6), st.integers(1, 2000), st.integers(1, 2000))
 def test_longer_vectors_never_take_less(at: Conditions, rows: int, one: int, other: int) -> None:
     short, long = sorted((one, other))
@@ -84,6 +87,7 @@ def test_longer_vectors_never_take_less(at: Conditions, rows: int, one: int, oth
     assert less.index_bytes <= more.index_bytes
 
 
+@MANY
 @given(conditions(), st.integers(0, 10**6), st.integers(1, 16))
 def test_fewer_workers_or_cpus_are_never_quicker(at: Conditions, rows: int, fewer: int) -> None:
     work = memories(rows)
@@ -92,6 +96,7 @@ def test_fewer_workers_or_cpus_are_never_quicker(at: Conditions, rows: int, fewe
     at_most(estimate(work, at), estimate(work, replace(at, parallel=min(fewer, at.parallel))))
 
 
+@MANY
 @given(conditions(), st.integers(1, 10**6), st.floats(1, 50))
 def test_a_slower_server_or_network_takes_longer(at: Conditions, rows: int, times: float) -> None:
     slower = ServerSpeed(

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Conninfo
@@ -34,6 +34,7 @@ from vestige_migrate.source.sqlite.driver import Cipher
 from vestige_migrate.verify.destination import OpenDestination
 from vestige_migrate.workers.job import WorkerConfig
 
+SEVERAL = settings(max_examples=200, deadline=None)
 SECRET_NAMES = (
     "password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key", "options", "oauth_issuer",
 )  # fmt: skip
@@ -93,6 +94,7 @@ def test_every_form_is_shown_as_a_url_without_its_secrets(given_: str, shown: st
     assert display_url(given_) == shown
 
 
+@SEVERAL
 @given(secrets, users, hosts, st.sampled_from(["userinfo", "query", "both"]), st.sampled_from(SECRET_NAMES))
 def test_a_percent_encoded_secret_in_a_url_is_never_shown(
     secret: str, user: str, host: str, place: str, name: str
@@ -106,6 +108,7 @@ def test_a_percent_encoded_secret_in_a_url_is_never_shown(
     assert MASK in shown
 
 
+@SEVERAL
 @given(secrets, st.sampled_from(SECRET_NAMES), st.sampled_from([" ", "  ", "\n"]), st.sampled_from(["", " "]))
 def test_a_quoted_secret_in_a_keyword_string_is_never_shown(secret: str, name: str, gap: str, pad: str) -> None:
     shown = display_url(gap.join(["host=h", f"{name}{pad}={pad}{keyword_value(secret)}", "user=me"]))
@@ -114,6 +117,7 @@ def test_a_quoted_secret_in_a_keyword_string_is_never_shown(secret: str, name: s
     assert MASK in shown
 
 
+@SEVERAL
 @given(users, st.sampled_from(["host", "::1", "h1,h2", "/tmp/sockets", "10.0.0.1", ""]), st.sampled_from(["", "5433"]))
 def test_what_is_shown_still_names_the_same_place(user: str, host: str, port: str) -> None:
     parts = {"user": user, "password": "pw", "host": host, "port": port, "dbname": "d b/c", "sslmode": "require"}
@@ -121,6 +125,7 @@ def test_what_is_shown_still_names_the_same_place(user: str, host: str, port: st
     assert conninfo_to_dict(display_url(given_)) == {**parse_url(given_), "password": MASK}
 
 
+@SEVERAL
 @given(
     secrets,
     st.sampled_from(

@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vestige_migrate.model_names import can_shorten, families, is_mislabelled, same_model, spellings
@@ -88,6 +88,7 @@ floats = st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False, min
                   min_size=9, max_size=9)  # fmt: skip
 
 
+@settings(max_examples=100, deadline=None)
 @given(st.lists(floats, min_size=1, max_size=4), st.booleans())
 def test_short_vectors_are_bit_for_bit_what_vestiges_code_makes(rows: list[list[float]], others: bool) -> None:
     long = [struct.pack("<9f", *row) for row in rows]

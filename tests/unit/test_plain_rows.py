@@ -11,7 +11,7 @@ from itertools import product
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.test_decode_safety import raw_values
@@ -161,6 +161,7 @@ def storable(value: Raw) -> Raw:
 
 
 @pytest.mark.parametrize(("name", "affinity"), [*product(TABLE_NAMES, [None]), ("knowledge_nodes", "")])
+@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_what_is_plain_is_written_as_by_the_careful_encoder(
     name: str, affinity: str | None, data: st.DataObject
@@ -175,6 +176,7 @@ def test_what_is_plain_is_written_as_by_the_careful_encoder(
 
 
 @pytest.mark.parametrize("name", TABLE_NAMES)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_bytes_that_are_no_utf8_are_never_copied_as_they_are(name: str, data: st.DataObject) -> None:
     """A TEXT with any bytes in it: PostgreSQL gets them as they are and refuses them, or the careful encoder does."""

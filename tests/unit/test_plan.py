@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vestige_migrate import plan
@@ -156,6 +156,7 @@ signatures = st.builds(
 )
 
 
+@settings(max_examples=60, deadline=None)
 @given(signatures, signatures)
 def test_matching_is_symmetric_and_every_model_matches_itself(one: ModelSignature, other: ModelSignature) -> None:
     assert one.matches(other) == other.matches(one)

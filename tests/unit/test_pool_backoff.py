@@ -6,7 +6,7 @@ from collections.abc import Callable
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vestige_migrate.workers.backlog import LONGEST_BACKOFF_SECONDS, backoff_seconds
@@ -24,6 +24,7 @@ def middle(attempt: int) -> float:
     return wait(attempt, lambda low, high: (low + high) / 2)
 
 
+@settings(max_examples=200, deadline=None)
 @given(st.integers(1, 300))
 def test_a_wait_lies_within_its_bounds(attempt: int) -> None:
     expected = min(LONGEST_BACKOFF_SECONDS, 2.5 ** (attempt - 1))

@@ -6,7 +6,7 @@ import io
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -47,6 +47,7 @@ def test_the_bar_makes_room_for_what_is_said_after_it() -> None:
     assert len(said) == len(plain)
 
 
+@settings(max_examples=200, deadline=None)
 @given(
     st.sampled_from(list(COUNTERS)),
     st.integers(0, 10**7),

@@ -10,7 +10,7 @@ from itertools import pairwise
 from unittest.mock import patch
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vestige_migrate.decode.problem import Raw
@@ -29,6 +29,7 @@ from vestige_migrate.source.read.ranges import (
 from vestige_migrate.source.read.rows import cover_rowids, list_keys
 from vestige_migrate.source.sqlite.quoting import column
 
+SEVERAL = settings(max_examples=120, deadline=None)
 BY_KEY = TableSource("nodes", (column("id"),), (column("id"),), order=("created_at", "id"))
 BY_ROWID = TableSource("nodes", (column("id"),), (column("id"),))
 
@@ -92,6 +93,7 @@ def split_finely() -> Iterator[None]:
         yield
 
 
+@SEVERAL
 @given(keyed_rows(), affinities, indexes, st.integers(1, 6))
 @example([("a", StoredText(b"\xff")), ("a", StoredText(b"\xfe")), ("a", "\x00")], "TEXT", (), 3)
 @example([(1, 1), (1.0, 1.0), ("1", "1"), (b"1", b"1"), (None, 1), (1, None)] * 3, "", ("created_at",), 4)
@@ -105,6 +107,7 @@ def test_every_row_is_in_exactly_one_range(
         assert Counter(flat(parts)) == Counter(every_rowid(connection))
 
 
+@SEVERAL
 @given(keyed_rows(), affinities, st.integers(1, 6), st.booleans())
 def test_neighbours_share_their_boundary(
     rows: list[tuple[Stored, Stored]], affinity: str, workers: int, fine_end: bool
@@ -121,6 +124,7 @@ def test_neighbours_share_their_boundary(
         assert before.upper == after.lower
 
 
+@SEVERAL
 @given(keyed_rows(), affinities, st.integers(1, 6))
 def test_rows_come_in_key_order_from_range_to_range(
     rows: list[tuple[Stored, Stored]], affinity: str, workers: int
@@ -137,6 +141,7 @@ def test_rows_come_in_key_order_from_range_to_range(
     assert order == sorted(order)
 
 
+@SEVERAL
 @given(st.sets(st.integers(-(2**63), 2**63 - 1) | st.integers(-5, 50), max_size=40), st.integers(1, 6))
 def test_rowids_split_as_well_with_gaps_and_below_zero(chosen: set[int], workers: int) -> None:
     with split_finely(), table_of([]) as connection:
@@ -193,6 +198,7 @@ def test_no_range_holds_more_keys_than_a_worker_should() -> None:
     assert len(flat(parts)) == 2 * MAX_RANGE_ROWS + 5
 
 
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 10**8), st.integers(1, 64))
 def test_a_table_is_worth_several_ranges_a_worker_of_a_sensible_size(rows: int, workers: int) -> None:
     count = range_count(rows, workers)
@@ -229,6 +235,7 @@ def sampled_from(rows: int) -> Iterator[None]:
         yield
 
 
+@SEVERAL
 @given(keyed_rows(), affinities, indexes, st.integers(1, 6))
 def test_ranges_from_a_sample_hold_every_row_once(
     rows: list[tuple[Stored, Stored]], affinity: str, index: tuple[str, ...], workers: int
@@ -252,6 +259,7 @@ def test_ranges_of_a_large_table_are_about_equal(gap: int) -> None:
     assert max(sizes) < 1.6 * count / 16
 
 
+@SEVERAL
 @given(keyed_rows(), affinities, indexes, st.integers(1, 6))
 def test_a_fine_end_holds_every_row_once(
     rows: list[tuple[Stored, Stored]], affinity: str, index: tuple[str, ...], workers: int
@@ -277,6 +285,7 @@ def test_the_end_is_split_into_pieces_that_several_workers_can_share() -> None:
     assert by_rowid == fine
 
 
+@SEVERAL
 @given(st.sets(st.integers(-(2**63), 2**63 - 1) | st.integers(-5, 50), max_size=40), st.integers(1, 6))
 def test_rowids_that_cover_a_range_hold_all_of_its_rows_and_none_of_another(chosen: set[int], workers: int) -> None:
     with split_finely(), table_of([]) as connection:

@@ -8,7 +8,7 @@ from contextlib import closing
 from itertools import islice
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vestige_migrate.decode.problem import Raw
@@ -20,6 +20,7 @@ from vestige_migrate.source.read.rows import Row, list_keys, read_batches
 from vestige_migrate.source.sqlite.quoting import column
 from vestige_migrate.tables import TABLES
 
+SEVERAL = settings(max_examples=80, deadline=None)
 NO_BOUND = 1 << 40
 SOURCE = TableSource("nodes", (column("id"), None, column("content")), (column("id"),), extras=("more",))
 ALL = KeySpan("nodes", 0)
@@ -68,6 +69,7 @@ contents = st.lists(
 )
 
 
+@SEVERAL
 @given(contents, st.integers(1, 12), st.integers(1, 120), st.data())
 def test_every_row_comes_once_in_bounded_batches(values: list[Raw], rows: int, limit: int, data: st.DataObject) -> None:
     with closing(empty_table()) as connection:
@@ -109,6 +111,7 @@ def test_a_row_wider_than_a_batch_comes_alone(connection: sqlite3.Connection) ->
     assert batches == [["id-0", "id-1"], ["id-2"]]
 
 
+@SEVERAL
 @given(contents, st.sets(st.integers(0, 29)), st.integers(1, 7), st.integers(1, 90))
 def test_rows_deleted_meanwhile_are_missed_and_counted(
     values: list[Raw], gone: set[int], rows: int, limit: int
@@ -181,6 +184,7 @@ def test_no_rowids_are_no_batches(connection: sqlite3.Connection) -> None:
     assert read(connection, SOURCE, [], 10, NO_BOUND) == []
 
 
+@SEVERAL
 @given(
     st.lists(st.sampled_from((0, 5, 20_000, 70_000)), min_size=1, max_size=12),
     st.sampled_from(("x", "\u6f22", b"\xff")),

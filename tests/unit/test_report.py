@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vestige_migrate.model import ModelSignature
@@ -82,6 +82,7 @@ def test_outcomes_are_the_documented_words() -> None:
     ]  # fmt: skip
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(*[st.integers(0, 10**9)] * 3), min_size=8, max_size=8))
 def test_a_counter_is_what_is_in_the_destination_now(counts: list[tuple[int, int, int]]) -> None:
     report = filled()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from loguru import logger
 
@@ -104,6 +104,7 @@ def test_a_try_that_ends_before_its_first_message_forgets_nothing() -> None:
     assert run.counts() == TableReport(source_rows=500, inserted=500, skipped=0, failed=0)
 
 
+@settings(max_examples=200, deadline=None)
 @given(
     st.integers(0, 3),
     st.lists(st.tuples(st.lists(st.integers(1, 4), max_size=4), st.booleans()), max_size=4),

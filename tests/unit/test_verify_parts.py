@@ -6,7 +6,7 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vestige_migrate.progress import Progress
@@ -92,6 +92,7 @@ def test_the_sum_of_keys_is_the_same_in_any_order_and_parts(ids: list[UUID], dat
     assert key_sum(["uuid", "uuid"], [fields, shuffled]) == parts + (parts << 256)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 8), st.integers(1, 4), st.integers(1, 25), st.integers(0, 2**32 - 1))
 def test_neighbours_by_batches_are_those_by_brute_force(
     count: int, dimension: int, queries: int, size: int, seed: int

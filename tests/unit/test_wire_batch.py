@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vestige_migrate.report.rows import Outcome, RowError
@@ -13,6 +13,7 @@ from vestige_migrate.wire import field
 from vestige_migrate.wire.batch import Batch, copy_payload
 from vestige_migrate.wire.block import Block
 
+SEVERAL = settings(max_examples=100, deadline=None)
 Cell = bytes | None
 
 
@@ -54,6 +55,7 @@ def tables(draw: st.DrawFn) -> list[tuple[Cell, ...]]:
     return draw(st.lists(st.tuples(*[cells] * width), max_size=8)) or [tuple([b"x"] * width)]
 
 
+@SEVERAL
 @given(tables())
 def test_a_batch_reads_back_row_by_row(rows: list[tuple[Cell, ...]]) -> None:
     columns = [[write(cell) for cell in column] for column in zip(*rows, strict=True)]
@@ -64,6 +66,7 @@ def test_no_rows_are_a_stream_without_rows() -> None:
     assert read_stream(copy_payload([[], []])) == []
 
 
+@SEVERAL
 @given(tables())
 def test_rows_and_columns_of_a_batch_are_the_same_fields(rows: list[tuple[Cell, ...]]) -> None:
     fields = [tuple(write(cell) for cell in row) for row in rows]
@@ -79,6 +82,7 @@ def test_errors_of_refused_rows_are_left_out() -> None:
     assert [error.id for error in batch.errors_of_stored(())] == ["0", "1", "1", "3"]
 
 
+@SEVERAL
 @given(st.integers(1, 6), st.lists(st.tuples(st.booleans(), st.integers(0, 9)), min_size=1, max_size=6))
 def test_columns_of_one_size_are_written_like_any_other(count: int, kinds: list[tuple[bool, int]]) -> None:
     """A `Block` beside others, at either end, alone, several in a row."""

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.test_decode_safety import raw_values
@@ -28,6 +28,7 @@ from vestige_migrate.wire import column, field
 from vestige_migrate.wire.column import CACHED_CHARS, CACHED_VALUES, Cached, Encoded, Encoder, one_by_one
 from vestige_migrate.wire.vectors import CHUNK_BYTES
 
+SEVERAL = settings(max_examples=30, deadline=None)
 DIMENSION = 3
 Decode = Callable[[Raw], Any]
 
@@ -97,6 +98,7 @@ def comparable(encoded: Encoded) -> tuple[list[bytes | None], list[tuple[int, st
 
 
 @each_kind
+@SEVERAL
 @given(data=st.data())
 def test_a_column_is_what_value_by_value_gives(kind: str, data: st.DataObject) -> None:
     _, make, decode, write, plain = KINDS[kind]
@@ -105,6 +107,7 @@ def test_a_column_is_what_value_by_value_gives(kind: str, data: st.DataObject) -
 
 
 @each_kind
+@SEVERAL
 @given(data=st.data())
 def test_the_fields_read_back_as_the_decoded_values(kind: str, data: st.DataObject) -> None:
     pg_type, make, decode, _, plain = KINDS[kind]
@@ -127,6 +130,7 @@ def test_the_fields_read_back_as_the_decoded_values(kind: str, data: st.DataObje
 
 
 @each_kind
+@SEVERAL
 @given(data=st.data())
 def test_an_encoder_gives_the_same_answer_in_every_batch(kind: str, data: st.DataObject) -> None:
     _, make, _, _, plain = KINDS[kind]
@@ -246,6 +250,7 @@ def test_a_cache_of_wide_values_holds_no_more_than_a_few_batches(make: Callable[
     assert held_bytes < 3 * BATCH_BYTES
 
 
+@SEVERAL
 @given(st.lists(st.sampled_from([1, 1.0, 0, 0.0, -0.0, "1", "1.0", b"1", None]), min_size=1, max_size=20))
 def test_a_cache_never_takes_one_storage_class_for_another(values: list[Raw]) -> None:
     encode = column.labels()

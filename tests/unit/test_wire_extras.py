@@ -8,7 +8,7 @@ from base64 import b64decode
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.test_decode_safety import raw_values
@@ -18,6 +18,7 @@ from vestige_migrate.decode.text import tolerant_text
 from vestige_migrate.wire import field
 from vestige_migrate.wire.metadata_extras import merge_extras
 
+SEVERAL = settings(max_examples=120, deadline=None)
 keys = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8) | st.sampled_from(["sqlite", "a"])
 leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | keys
 trees = st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3))
@@ -60,6 +61,7 @@ def kept(value: Raw) -> Any:
     return str(value)
 
 
+@SEVERAL
 @given(rows_of_extras, st.data())
 def test_every_value_is_kept_whatever_it_is(rows: list[tuple[Raw, ...]], data: st.DataObject) -> None:
     own = [data.draw(st.none() | objects) for _ in rows]

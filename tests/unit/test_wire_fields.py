@@ -13,11 +13,12 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vestige_migrate.wire import field
 
+SEVERAL = settings(max_examples=80, deadline=None)
 UUID_OID = 2950
 TEXT_OID = 25
 Y2000 = datetime(2000, 1, 1, tzinfo=UTC)
@@ -109,6 +110,7 @@ def test_null_is_the_length_minus_one() -> None:
     assert payload_of(field.NULL) is None
 
 
+@SEVERAL
 @given(st.text())
 def test_a_text_is_its_utf8(value: str) -> None:
     assert read_field("text", field.text(value)) == value
@@ -119,11 +121,13 @@ def test_lengths_are_right_on_both_sides_of_the_table_of_lengths(length: int) ->
     assert read_field("text", field.text("x" * length)) == "x" * length
 
 
+@SEVERAL
 @given(st.uuids())
 def test_a_uuid_is_its_16_bytes(value: UUID) -> None:
     assert read_field("uuid", field.uuid(value)) == value
 
 
+@SEVERAL
 @given(moments)
 def test_a_time_keeps_its_moment_to_the_microsecond(value: datetime) -> None:
     try:
@@ -137,23 +141,27 @@ def test_time_counts_from_2000() -> None:
     assert payload_of(field.timestamptz(Y2000)) == bytes(8)
 
 
+@SEVERAL
 @given(st.floats(allow_nan=False))
 def test_a_double_keeps_every_bit(value: float) -> None:
     assert payload_of(field.float8(value)) == struct.pack(">d", value)
 
 
+@SEVERAL
 @given(st.integers(-(2**31), 2**31 - 1), st.integers(-(2**15), 2**15 - 1))
 def test_integers_are_big_endian(wide: int, narrow: int) -> None:
     assert read_field("int4", field.int4(wide)) == wide
     assert read_field("int2", field.int2(narrow)) == narrow
 
 
+@SEVERAL
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
 def test_a_vector_keeps_every_bit(values: list[float]) -> None:
     payload = payload_of(field.vector(np.array(values, dtype="<f4")))
     assert payload == struct.pack(f">hh{len(values)}f", len(values), 0, *values)
 
 
+@SEVERAL
 @given(st.lists(st.text(max_size=20), max_size=5), st.lists(st.uuids(), max_size=5))
 def test_arrays_hold_their_elements_in_order(texts: list[str], ids: list[UUID]) -> None:
     assert read_field("text[]", field.text_array(texts)) == texts

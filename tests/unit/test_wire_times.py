@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.test_decode_safety import raw_values
@@ -14,6 +14,7 @@ from vestige_migrate.decode.problem import BadValue, Raw
 from vestige_migrate.decode.time import UNIX_EPOCH, decode_time
 from vestige_migrate.wire.times import parse_times
 
+SEVERAL = settings(max_examples=100, deadline=None)
 moments = st.datetimes().map(lambda moment: moment.replace(microsecond=0))
 zones = st.sampled_from(["+00:00", "Z", ""])
 between = st.sampled_from("T ")
@@ -38,6 +39,7 @@ def write(moment: datetime, separator: str, fraction: str, zone: str) -> str:
 texts = st.builds(write, moments, between, digits, zones)
 
 
+@SEVERAL
 @given(st.lists(moments, max_size=12), between, digits, zones)
 def test_times_of_one_form_are_parsed_at_once(found: list[datetime], separator: str, fraction: str, zone: str) -> None:
     values = [write(moment, separator, fraction, zone) for moment in found]
@@ -46,6 +48,7 @@ def test_times_of_one_form_are_parsed_at_once(found: list[datetime], separator: 
     assert parsed.tolist() == reference(values)
 
 
+@SEVERAL
 @given(st.lists(texts, max_size=12))
 def test_times_of_many_forms_are_the_same_or_left_to_the_decoder(values: list[str]) -> None:
     parsed = parse_times(values)
@@ -53,6 +56,7 @@ def test_times_of_many_forms_are_the_same_or_left_to_the_decoder(values: list[st
         assert parsed.tolist() == reference(values)
 
 
+@SEVERAL
 @given(st.lists(moments, min_size=1, max_size=8), st.lists(digits, min_size=8, max_size=8))
 def test_fractions_of_different_lengths_side_by_side_are_parsed(found: list[datetime], fractions: list[str]) -> None:
     """Chrono writes 0, 3, 6 or 9 digits, whatever the time has."""
@@ -62,6 +66,7 @@ def test_fractions_of_different_lengths_side_by_side_are_parsed(found: list[date
     assert parsed.tolist() == reference(values)
 
 
+@SEVERAL
 @given(texts, st.integers(0, 40), st.characters(codec="utf-8") | st.sampled_from("\udcff0123456789:.-+TZ "))
 def test_a_changed_character_is_never_read_as_another_time(text: str, at: int, char: str) -> None:
     at %= len(text)
@@ -71,6 +76,7 @@ def test_a_changed_character_is_never_read_as_another_time(text: str, at: int, c
         assert parsed.tolist() == reference(values)
 
 
+@SEVERAL
 @given(st.lists(texts | raw_values, min_size=1, max_size=6))
 def test_whatever_is_parsed_the_decoder_reads_the_same(values: list[Raw]) -> None:
     parsed = parse_times(values)
