@@ -22,7 +22,7 @@ from psycopg.conninfo import make_conninfo
 from tests.chaos.proxy import Harm, harmful_proxy
 from tests.support.killer import Killer
 from tests.support.own_server import OwnServer, alive
-from tests.support.running import RunningCopy, advisory_locks, our_sessions, wait_until
+from tests.support.running import RunningCopy, advisory_locks, end_asking, our_sessions, wait_until
 
 ENDED_BY_IT = {"kill coordinator": -signal.SIGKILL, "SIGTERM": 130, "SIGINT": 130, "kill every worker": 4}
 """Faults that end the run, and with which exit code."""
@@ -246,6 +246,8 @@ class _Fault:
             wait_until(lambda: advisory_locks(self.url) == 0, "the lock to be free")
         except AssertionError as error:
             return str(error)
+        finally:
+            end_asking()
         left = [str(path.relative_to(self.temporary)) for path in self.temporary.rglob("*")]
         return f"left in the temporary folder: {left}" if left else ""
 
