@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from tests.integration.test_bad_rows import node_id
 from tests.support.compare import assert_same, stored
 from tests.support.running import RunningCopy, blocked_sessions
 from tests.support.sources import SourceSpec, build_source, edit
-from vestige_migrate import MigrationReport, PlanError, SqliteToPostgresPlan
+from vestige_migrate import MigrationReport, OnConflict, PlanError, SqliteToPostgresPlan, run_several_to_postgres
 
 pytestmark = pytest.mark.in_process
 
@@ -193,7 +194,7 @@ def test_vestiges_own_storage_keeps_schedules_and_edges_elsewhere(tmp_path: Path
     copy(path)
     edit(
         path,
-        ("UPDATE knowledge_nodes SET content = 'new', reps = 7, updated_at = ? WHERE rowid < 9", (LATER,)),
+        ("UPDATE knowledge_nodes SET content = 'new', reps = reps + 7, updated_at = ? WHERE rowid < 9", (LATER,)),
         ("UPDATE memory_connections SET strength = 0.75 WHERE rowid < 6", ()),
     )  # fmt: skip
     report = copy(path, on_conflict="newer")
@@ -232,7 +233,7 @@ def test_a_changed_memory_that_is_refused_leaves_the_one_that_is_there(source: P
     for memory in (hidden, orphan):
         key = next(key for key in before["knowledge_nodes"] if str(key[0]) == memory)
         assert after["knowledge_nodes"][key] == before["knowledge_nodes"][key]
-        assert after["scheduling"][key] == before["scheduling"][key]
+        assert after["scheduling"][key]["reps"] == 99  # its schedule is a row of its own, and was reviewed later
 
 
 def test_two_spellings_of_one_id_do_not_take_turns(source: Path, copy: Copier) -> None:
@@ -277,6 +278,143 @@ def test_dry_run_counts_what_would_be_updated_and_changes_nothing(source: Path, 
     assert counts(real, "knowledge_nodes") == (1, 5, 34, 0)
     assert counts(real, "scheduling") == (2, 4, 34, 0)
     assert counts(dry, "edges")[1] == counts(real, "edges")[1] == 3
+
+
+def recall(path: Path, table: str, columns: str, rows: str = "rowid <= 9") -> None:
+    """What a recall changes in Vestige: everything of the schedule, and nothing of the memory's `updated_at`."""
+    edit(
+        path,
+        (f"UPDATE {table} SET stability = 77.5, reps = reps + 4, {columns} = '2029-11-20T10:00:00Z' WHERE {rows}", ()),
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "table", "column"),
+    [
+        (SourceSpec(memories=60, schedules=60), "scheduling", "last_review"),
+        (SourceSpec(line="released", version=18, memories=60), "knowledge_nodes", "last_accessed"),
+        (SourceSpec(line="released", version=35, memories=60), "knowledge_nodes", "last_accessed"),
+    ],
+    ids=["plan", "V18", "V35"],
+)
+def test_a_schedule_that_a_recall_changed_arrives_alone(
+    tmp_path: Path, copy: Copier, spec: SourceSpec, table: str, column: str
+) -> None:
+    path = build_source(tmp_path / "vestige.db", spec)
+    copy(path)
+    recall(path, table, column)
+    dry = copy(path, on_conflict="newer", dry_run=True)
+    report = copy(path, on_conflict="newer")
+    assert counts(report, "scheduling")[1] == counts(dry, "scheduling")[1] == 9
+    assert counts(report, "knowledge_nodes")[1] == counts(dry, "knowledge_nodes")[1] == 0
+    assert run(copy.database, "SELECT count(*) FROM scheduling WHERE stability = 77.5") == [(9,)]
+    before = row_versions(copy.database)
+    assert counts(copy(path, on_conflict="newer"), "scheduling")[1] == 0
+    assert row_versions(copy.database) == before
+
+
+EARLY, LATE = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("memory_is_newer", [False, True])
+def test_which_of_two_schedules_is_the_later_one(source: Path, copy: Copier, memory_is_newer: bool) -> None:
+    """The later review, then the greater number of them; a newer memory takes along what is not earlier."""
+    pairs = [
+        # (review, reps, lapses) in the source and in the destination; whose is the later one
+        ((LATE, 1, 0), (EARLY, 9, 9), "source"),
+        ((EARLY, 9, 9), (LATE, 1, 0), "destination"),
+        ((LATE, 1, 0), (None, 9, 9), "source"),
+        ((None, 9, 9), (LATE, 1, 0), "destination"),
+        ((LATE, 3, 2), (LATE, 4, 0), "source"),
+        ((LATE, 4, 0), (LATE, 3, 2), "destination"),
+        ((None, 2, 0), (None, 1, 0), "source"),
+        ((None, 1, 0), (None, 1, 1), "destination"),
+        ((LATE, 3, 2), (LATE, 2, 3), "neither"),
+        ((None, 0, 0), (None, 0, 0), "neither"),
+        ((LATE, 2147483647, 2147483647), (LATE, 2147483647, 2147483646), "source"),
+    ]
+    copy(source)
+    memories = [node_id(source, row) for row in range(1, len(pairs) + 1)]
+    for memory, (ours, theirs, _) in zip(memories, pairs, strict=True):
+        edit(
+            source,
+            (
+                "UPDATE scheduling SET stability = 0.5, last_review = ?, reps = ?, lapses = ? WHERE memory_id = ?",
+                (*ours, memory),
+            ),
+        )
+        run(
+            copy.database,
+            "UPDATE scheduling SET stability = 0.25, last_review = %s, reps = %s, lapses = %s WHERE memory_id = %s",
+            *theirs,
+            memory,
+        )
+    if memory_is_newer:
+        edit(source, ("UPDATE knowledge_nodes SET updated_at = ?", (LATER,)))
+    dry = copy(source, on_conflict="newer", dry_run=True)
+    report = copy(source, on_conflict="newer")
+    assert counts(report, "scheduling") == counts(dry, "scheduling")
+    found = [run(copy.database, "SELECT stability FROM scheduling WHERE memory_id = %s", memory) for memory in memories]
+    from_source = {"source", "neither"} if memory_is_newer else {"source"}
+    assert found == [[(0.5 if whose in from_source else 0.25,)] for _, _, whose in pairs]
+
+
+@pytest.mark.parametrize(("column", "bad"), [("reps", "many"), ("last_review", "yesterday"), ("lapses", None)])
+def test_reviews_that_cannot_be_read_make_no_schedule_later(
+    source: Path, copy: Copier, column: str, bad: object
+) -> None:
+    edit(source, ("UPDATE scheduling SET last_review = NULL", ()))
+    copy(source)
+    memory = node_id(source, 3)
+    edit(source, (f"UPDATE scheduling SET stability = 77.5, {column} = ? WHERE memory_id = ?", (bad, memory)))
+    assert counts(copy(source, on_conflict="newer"), "scheduling")[1] == 0
+
+
+def test_a_vector_that_was_made_anew_arrives_though_the_memory_has_its_old_time(source: Path, copy: Copier) -> None:
+    copy(source)
+    theirs, emptied = node_id(source, 3), node_id(source, 4)
+    edit(
+        source,
+        ("UPDATE knowledge_nodes SET embedding = (SELECT embedding FROM knowledge_nodes WHERE rowid = 9)"
+         " WHERE rowid BETWEEN 1 AND 3", ()),
+        ("UPDATE knowledge_nodes SET embedding = NULL WHERE rowid = 4", ()),
+    )  # fmt: skip
+    run(copy.database, "UPDATE knowledge_nodes SET updated_at = %s WHERE id = %s", LATEST, theirs)
+    run(copy.database, "UPDATE knowledge_nodes SET embedding = NULL WHERE id = %s", node_id(source, 5))
+    kept = run(copy.database, "SELECT id, embedding::text FROM knowledge_nodes WHERE id IN (%s, %s)", theirs, emptied)
+    dry = copy(source, on_conflict="newer", dry_run=True)
+    report = copy(source, on_conflict="newer")
+    assert counts(report, "knowledge_nodes") == counts(dry, "knowledge_nodes") == (0, 3, 37, 0)
+    assert report.errors == []
+    after = run(copy.database, "SELECT id, embedding::text FROM knowledge_nodes WHERE id IN (%s, %s)", theirs, emptied)
+    assert sorted(after) == sorted(kept)
+    vectors = [
+        run(copy.database, "SELECT embedding::text FROM knowledge_nodes WHERE id = %s", node_id(source, row))
+        for row in (1, 2, 9)
+    ]
+    assert vectors[0] == vectors[1] == vectors[2]
+    assert run(copy.database, "SELECT count(*) FROM knowledge_nodes WHERE embedding IS NULL AND id = %s",
+               node_id(source, 5)) == [(0,)]  # fmt: skip
+    before = row_versions(copy.database)
+    assert counts(copy(source, on_conflict="newer"), "knowledge_nodes") == (0, 0, 40, 0)
+    assert row_versions(copy.database) == before
+
+
+def test_two_files_with_two_vectors_of_one_memory_do_not_take_turns(source: Path, tmp_path: Path, copy: Copier) -> None:
+    other = tmp_path / "other.db"
+    shutil.copy(source, other)
+    edit(
+        other,
+        ("UPDATE knowledge_nodes SET embedding = (SELECT embedding FROM knowledge_nodes WHERE rowid = 9)"
+         " WHERE rowid = 1", ()),
+    )  # fmt: skip
+    plans = [
+        SqliteToPostgresPlan(path, copy.database, workers=1, on_conflict=OnConflict.NEWER) for path in (source, other)
+    ]
+    run_several_to_postgres(plans)
+    before = row_versions(copy.database)
+    run_several_to_postgres(plans)
+    assert row_versions(copy.database) == before
 
 
 @contextmanager
@@ -329,7 +467,8 @@ def test_a_row_that_becomes_newer_while_the_copy_waits_for_it_stays(
     code, out, err = running.finish()
     assert code == 0, err
     assert run(copy.database, "SELECT content FROM knowledge_nodes WHERE id = %s", memory) == [("theirs",)]
-    assert run(copy.database, "SELECT count(*) FROM scheduling WHERE reps = 99") == [(5,)]
+    # The reviews of its schedule are judged by themselves, and are later in the source.
+    assert run(copy.database, "SELECT count(*) FROM scheduling WHERE reps = 99") == [(6,)]
     line = next(line for line in out.splitlines() if "knowledge_nodes" in line)
     assert [word for word in line.split() if word.isdigit()] == ["40", "0", "5", "35", "0"]
 

@@ -239,7 +239,7 @@ def test_with_newer_the_loser_by_its_time_is_what_was_asked_for(tmp_path: Path, 
     change = "UPDATE knowledge_nodes SET content = 'other', updated_at = ? WHERE id = ?"
     [(time,)] = query(one, f"SELECT updated_at FROM knowledge_nodes WHERE id = '{same}'")
     edit(other, (change, ("2001-01-01T00:00:00Z", earlier)), (change, (time, same)),
-         (change, ("2031-01-01T00:00:00Z", later)), ("UPDATE scheduling SET reps = 99", ()),
+         (change, ("2031-01-01T00:00:00Z", later)), ("UPDATE scheduling SET stability = stability + 1", ()),
          ("DELETE FROM scheduling WHERE memory_id NOT IN (?, ?, ?, ?)", tuple(ids)))  # fmt: skip
     for _ in range(2):
         report = several(copy, one, other, on_conflict="newer")
@@ -248,6 +248,12 @@ def test_with_newer_the_loser_by_its_time_is_what_was_asked_for(tmp_path: Path, 
         assert all(map(balanced, report.reports))
     found = stored(copy.database)
     assert found["knowledge_nodes"][(UUID(later),)]["content"] == "other"
+    # Schedules that were reviewed more often come, and those that were less often lost: neither is named.
+    for reviews in ("reps + 1", "reps - 2"):
+        edit(other, (f"UPDATE scheduling SET reps = {reviews}", ()))
+        for _ in range(2):
+            report = several(copy, one, other, on_conflict="newer")
+            assert kept_other(report) == [("knowledge_nodes", same)]
 
 
 def test_what_every_destination_has_of_itself_stays_silent(tmp_path: Path, copy: Copier) -> None:

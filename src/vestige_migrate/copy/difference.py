@@ -29,17 +29,19 @@ class Answer:
     """Rows of a range: rowids that the destination lacks, rowid and first key column of those that are outdated
     there, and how many stay as they are.
 
-    `unusual`: a key is written otherwise than Vestige writes it, so another row may have the same in its usual form.
+    `alike` are, with a rule for it, rowids of those that stay and are neither outdated nor later there. `unusual`: a
+    key is written otherwise than Vestige writes it, so another row may have the same in its usual form.
     """
 
     new: Sequence[int]
     outdated: list[tuple[int, Raw]] = field(default_factory=list)
     kept: int = 0
+    alike: Sequence[int] = ()
     unusual: bool = False
 
 
 class KeyAsker:
-    """Asks for one table. With `refresh` the column that decides is read and compared together with the keys."""
+    """Asks for one table. With `refresh` the columns that decide are read and compared together with the keys."""
 
     def __init__(self, table: Table, source: TableSource, refresh: Refresh | None, layout: Layout) -> None:
         self._table = table
@@ -48,11 +50,11 @@ class KeyAsker:
         self._encoders: list[Encoder] = [uuids if kind == "uuid" else texts for kind in table.key_types]
         self._more: list[str] = []
         if refresh is not None:
-            at = table.index(refresh.decides)
-            expression = source.values[at]
-            assert expression is not None  # `Table.refresh_from` gives no rule without it
-            self._more.append(expression)
-            self._encoders.append(encoder_of(table.columns[at], layout))
+            for at in map(table.index, refresh.decides):
+                expression = source.values[at]
+                assert expression is not None  # `Table.refresh_from` gives no rule without it
+                self._more.append(expression)
+                self._encoders.append(encoder_of(table.columns[at], layout))
 
     def ask(self, sqlite: sqlite3.Connection, postgres: Connection, range_: Range) -> Answer:
         """What the destination says of the range."""
@@ -69,13 +71,19 @@ class KeyAsker:
         found = PresenceCheck(postgres, self._table, self._refresh).find(asked)
         absent = [askable[at] for at in found.absent]
         outdated = self._first_of_each_key(keys[:parts], [askable[at] for at in found.outdated])
+        unusual = not self._are_usual(rows)
+        alike: list[int] = []
+        if self._refresh is not None and not unusual:
+            judged = {at for some in found for at in some}
+            alike = self._first_of_each_key(keys[:parts], [row for at, row in enumerate(askable) if at not in judged])
         # A key that cannot be written (no UUID, NULL) is not there for certain: the row goes its normal way.
         unasked = set(range(len(rows))).difference(askable)
         return Answer(
             new=[_rowid(rows[at]) for at in sorted(unasked.union(absent))],
             outdated=[(_rowid(rows[at]), rows[at][1]) for at in outdated],
             kept=len(askable) - len(absent) - len(outdated),
-            unusual=not self._are_usual(rows),
+            alike=[_rowid(rows[at]) for at in alike],
+            unusual=unusual,
         )
 
     def _ask_at_once(self, sqlite: sqlite3.Connection, postgres: Connection, range_: Range) -> Answer | None:
@@ -95,11 +103,11 @@ class KeyAsker:
         return Answer([rowids[at] for at in sorted(absent)], kept=joined.count - len(absent), unusual=unusual)
 
     def _are_usual(self, rows: Sequence[Row]) -> bool:
-        parts = list(zip(*rows, strict=True))[1:]
+        parts = list(zip(*rows, strict=True))[1 : 1 + len(self._table.key)]
         return all(map(_is_usual, self._table.key_types, parts))
 
     def _encode(self, rows: Sequence[Row]) -> list[Sequence[bytes]]:
-        """The keys' columns, then the one that decides; NULL where a value cannot be written."""
+        """The keys' columns, then those that decide; NULL where a value cannot be written."""
         columns = list(zip(*rows, strict=True))[1:]
         return [_writable(encode(values).fields) for encode, values in zip(self._encoders, columns, strict=True)]
 

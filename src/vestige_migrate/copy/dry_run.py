@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from psycopg import sql
 
-from vestige_migrate.copy.companions import keys_of, read_companions
+from vestige_migrate.copy.companions import read_companions
 from vestige_migrate.copy.difference import KeyAsker
+from vestige_migrate.copy.other_vectors import VectorComparer
 from vestige_migrate.decode.problem import Raw
 from vestige_migrate.destination.connection.connect import Connection
 from vestige_migrate.destination.connection.table_names import ours, relation
 from vestige_migrate.destination.load.presence import PresenceCheck
+from vestige_migrate.encode.careful import BatchEncoder
 from vestige_migrate.prepare.destination import ReadyDestination
 from vestige_migrate.prepare.source import PreparedSource
 from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.report.rows import TableReport
 from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.source.read.ranges import plan_ranges
-from vestige_migrate.tables import TABLES
+from vestige_migrate.tables.base import Table
 from vestige_migrate.tables.unreadable_rows import NONE_LOST, LostErrors
 from vestige_migrate.wire import field
 from vestige_migrate.wire.column import uuids
@@ -61,9 +63,15 @@ def fill_dry_run(
 
 
 def fill_updates(
-    report: MigrationReport, source: PreparedSource, sources: Mapping[str, TableSource], destination: ReadyDestination
+    report: MigrationReport,
+    source: PreparedSource,
+    sources: Mapping[str, TableSource],
+    destination: ReadyDestination,
+    is_only_file: bool,
 ) -> None:
     """With `--on-conflict newer`: the counts of the tables that may be updated, each row asked about by its key."""
+    taken_along: dict[str, set[bytes]] = {}
+    """Companions of outdated rows: they are replaced whatever their own rule would say of rows that are alike."""
     with destination.pool.connection() as connection, connection.transaction():
         connection.execute("SET TRANSACTION READ ONLY")
         for name, found in sources.items():
@@ -72,7 +80,10 @@ def fill_updates(
             if refresh is None or not _exists(connection, name):
                 continue
             asker = KeyAsker(table, found, refresh, source.layout)
-            counts, companions = TableReport(), 0
+            of_vectors = table.refresh_vector_from(found) if is_only_file else None
+            vectors = VectorComparer(connection, table, found, source.layout) if of_vectors is not None else None
+            counts = TableReport()
+            along = taken_along.get(name, set())
             for range_ in plan_ranges(source.connection, name, found, workers=1):
                 answer = asker.ask(source.connection, connection, range_)
                 counts += TableReport(
@@ -81,23 +92,42 @@ def fill_updates(
                     skipped=answer.kept,
                     updated=len(answer.outdated),
                 )
+                if vectors is not None and answer.alike:
+                    counts.mark_updated(len(vectors.find_other(source.connection, answer.alike)))
+                along.difference_update(_written([key for _, key in answer.outdated]) if along else ())
                 companion = refresh.companion
                 if companion is not None and companion in sources and _exists(connection, companion):
                     keys = [key for _, key in answer.outdated]
-                    companions += _count_companions(source, connection, companion, sources[companion], keys)
+                    taken_along.setdefault(companion, set()).update(
+                        _replaced_companions(source, connection, destination.shapes.table(companion), sources, keys)
+                    )
+            counts.mark_updated(len(along))
             report.tables[name] = counts
-            if refresh.companion is not None:
-                report.tables[refresh.companion].mark_updated(companions)
+        for name, along in taken_along.items():
+            if destination.shapes.table(name).refresh_from(sources[name]) is None:
+                report.tables[name].mark_updated(len(along))
 
 
-def _count_companions(
-    prepared: PreparedSource, postgres: Connection, name: str, source: TableSource, keys: list[Raw]
-) -> int:
-    """How many companions of these rows are on both sides."""
+def _written(keys: Sequence[Raw]) -> list[bytes]:
+    """The UUIDs among these keys, as they are written to the destination."""
+    return [value for value in uuids(keys).fields if value is not None and value != field.NULL]
+
+
+def _replaced_companions(
+    prepared: PreparedSource, postgres: Connection, table: Table, sources: Mapping[str, TableSource], keys: list[Raw]
+) -> set[bytes]:
+    """The keys of companions of these rows that are on both sides, and not later in the destination."""
+    source = sources[table.name]
     rows = read_companions(prepared.connection, source, keys)
-    encoded = uuids(keys_of(TABLES[name], source, rows)).fields
-    asked = [value for value in encoded if value is not None and value != field.NULL]
-    return len(asked) - len(PresenceCheck(postgres, TABLES[name]).find([asked]).absent)
+    if not rows:
+        return set()
+    refresh = table.refresh_from(source)
+    batch = BatchEncoder(table, source, prepared.layout, None).encode(rows)
+    asked = [batch.columns[table.index(name)] for name in (*table.key, *(refresh.decides if refresh else ()))]
+    found = PresenceCheck(postgres, table, refresh).find(asked)
+    unjudged = {row for row, error in batch.errors if refresh is not None and error.column in refresh.decides}
+    left = {*found.absent, *found.later} - (unjudged - {*found.absent})
+    return {batch.columns[table.index(table.key[0])][row] for row in range(len(batch)) if row not in left}
 
 
 def _exists(connection: Connection, table: str) -> bool:

@@ -153,7 +153,8 @@ class FileCopy:
                 has_local = "users" in counts and has_user(connection, BOOTSTRAP_USER)
                 fill_dry_run(self.report, counts, self._destination, has_local, lost)
                 if self._plan.on_conflict is OnConflict.NEWER and self._destination.made:
-                    fill_updates(self.report, self._source, self._sources, self._destination)
+                    alone = len(self._files.sources) == 1
+                    fill_updates(self.report, self._source, self._sources, self._destination, alone)
                 name_repeated(self.report, self._source, self._sources, self._destination.shapes)
             with self._phase("estimate"):
                 self._estimate()
@@ -188,7 +189,8 @@ class FileCopy:
     def _copy(self, counts: dict[str, int], before: object) -> None:
         tally = Tally(self.report, self._plan.max_errors, self._files.on_progress, self._files.rows_with_errors)
         run_name = self._files.run_name
-        load = Load(self._plan, self._source, self._destination, self._sources, counts, run_name, self._start)
+        alone = len(self._files.sources) == 1
+        load = Load(self._plan, self._source, self._destination, self._sources, counts, run_name, self._start, alone)
         try:
             for recoveries in itertools.count():
                 try:

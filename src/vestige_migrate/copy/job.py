@@ -32,6 +32,8 @@ class CopyJob(Job):
     on_conflict: OnConflict = OnConflict.SKIP
     overrides: Overrides = NO_OVERRIDES
     shapes: Shapes = OURS
+    is_only_file: bool = True
+    """Of several files that share a memory, each would put its own vector in the place of the others'."""
 
     def make_worker(self, config: WorkerConfig, send: Send) -> RangeWorker:
         from vestige_migrate.copy.worker import RangeCopier

@@ -45,6 +45,7 @@ class Load:
         counts: dict[str, int],
         run_name: str,
         run_start: datetime,
+        is_only_file: bool,
     ) -> None:
         self._plan = plan
         self._source = source
@@ -54,6 +55,7 @@ class Load:
         self._lost = errors_of_lost(source.lost, sources, destination.shapes)
         self._run_name = run_name
         self._run_start = run_start
+        self._is_only_file = is_only_file
         self._ranges: dict[str, list[Range]] = {}
 
     def run(self, tally: Tally, overrides: Overrides, again: bool, phase: Phase) -> None:
@@ -121,6 +123,7 @@ class Load:
             on_conflict=self._plan.on_conflict,
             overrides=overrides,
             shapes=self._destination.shapes,
+            is_only_file=self._is_only_file,
         )
         return WorkerConfig(
             source=self._source.file,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from loguru import logger
@@ -31,7 +30,7 @@ from vestige_migrate.source.read.counts import has_user
 from vestige_migrate.source.read.ranges import Range, Rows
 from vestige_migrate.source.read.rows import Row, list_keys, read_value_by_key
 from vestige_migrate.tables import TABLES
-from vestige_migrate.tables.base import BOOTSTRAP_USER, Refresh, Table
+from vestige_migrate.tables.base import BOOTSTRAP_USER, Evidence, Refresh, Table
 from vestige_migrate.tables.other_content import other_content_kept
 from vestige_migrate.tables.row_names import name_key
 from vestige_migrate.verify.comparing_pool import ComparingPool
@@ -117,14 +116,24 @@ class RepeatedRows:
     def _lost_by_time(self, table: Table, source: TableSource, rowids: Sequence[int]) -> set[int]:
         """Those of the rows that are older than what is there: `--on-conflict newer` was asked for that.
 
-        A schedule goes by the time of its memory.
+        A schedule goes by its own reviews, or by the time of its memory.
         """
+        own = table.refresh_from(source) if table.refresh is not None else None
+        by_itself: set[int] = set()
+        if own is not None and own.evidence is Evidence.REVIEWED and rowids:
+            values = [source.values[table.index(name)] or "NULL" for name in own.decides]
+            listed = list_keys(self._source.connection, source, Rows(table.name, 0, tuple(rowids)), *values)
+            by_itself = self._older(table, own, listed)
+        return by_itself | self._lost_by_time_of_memory(table, source, rowids)
+
+    def _lost_by_time_of_memory(self, table: Table, source: TableSource, rowids: Sequence[int]) -> set[int]:
         memories = TABLES["knowledge_nodes"]
         of_memories = self._sources[memories.name]
         refresh = memories.refresh_from(of_memories)
         if refresh is None or table.name not in (memories.name, refresh.companion) or not rowids:
             return set()
-        expression = of_memories.values[memories.index(refresh.decides)]
+        (decides,) = refresh.decides
+        expression = of_memories.values[memories.index(decides)]
         assert expression is not None  # or there were no rule
         connection = self._source.connection
         only = Rows(table.name, 0, tuple(rowids))
@@ -138,24 +147,24 @@ class RepeatedRows:
                 for key, time in read_value_by_key(connection, of_memories, expression, spelt)
             }
             rows = [(rowid, key, times.get(name_key(memories, [key]))) for rowid, key in keys]
-        return self._older(memories, replace(refresh, companion=None), rows)
+        return self._older(memories, refresh, rows)
 
-    def _older(self, memories: Table, refresh: Refresh, rows: Sequence[Row]) -> set[int]:
-        """The rowids of rows (rowid, id, time) whose time is before the one that is there."""
+    def _older(self, table: Table, refresh: Refresh, rows: Sequence[Row]) -> set[int]:
+        """The rowids of rows (rowid, id, *what decides) that are before the one that is there."""
+        if not rows:
+            return set()
         from vestige_migrate.encode.encoders import encoder_of  # here: it needs numpy, which most copies do without
 
-        columns = [memories.columns[memories.index(name)] for name in (memories.key[0], refresh.decides)]
+        columns = [table.columns[table.index(name)] for name in (table.key[0], *refresh.decides)]
         rowids, *values = zip(*rows, strict=True)
-        ids, times = (
+        encoded = [
             [value or NULL for value in encoder_of(column, self._source.layout)(some).fields]
             for column, some in zip(columns, values, strict=True)
-        )
-        known = [at for at, pair in enumerate(zip(ids, times, strict=True)) if NULL not in pair]
-        asked = [[part[at] for at in known] for part in (ids, times)]
-        main = self._destination.main
-        other = PresenceCheck(main, memories, replace(refresh, later=False)).find(asked).outdated
-        later = PresenceCheck(main, memories, replace(refresh, later=True)).find(asked).outdated
-        return {_rowid(rowids[known[at]]) for at in set(other).difference(later)}
+        ]
+        known = [at for at, id_ in enumerate(encoded[0]) if id_ != NULL]
+        asked = [[part[at] for at in known] for part in encoded]
+        later = PresenceCheck(self._destination.main, table, refresh).find(asked).later
+        return {_rowid(rowids[known[at]]) for at in later}
 
     def _error(self, table: Table, source: TableSource, group: SameKey, rowid: int, id_: str) -> RowError:
         file = self._source.info.path if group.before else ""

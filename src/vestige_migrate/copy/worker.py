@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from vestige_migrate.copy.companions import keys_of, read_companions
 from vestige_migrate.copy.difference import Answer, KeyAsker
 from vestige_migrate.copy.job import CopyJob
 from vestige_migrate.copy.messages import BatchDone, ErrorsFound
+from vestige_migrate.copy.other_vectors import VectorComparer
 from vestige_migrate.destination.load.batch_writer import TableWriter
 from vestige_migrate.destination.load.staged_batch import Written
 from vestige_migrate.encode.careful import BatchEncoder
@@ -21,7 +22,7 @@ from vestige_migrate.source.read.chunks import ChunkReader, can_read_chunks, tex
 from vestige_migrate.source.read.ranges import Range
 from vestige_migrate.source.read.rows import Row, cover_rowids, read_batches
 from vestige_migrate.source.sqlite.rowid_sample import draw_rowids
-from vestige_migrate.tables.base import Table
+from vestige_migrate.tables.base import Refresh, Table
 from vestige_migrate.wire.batch import Batch, copy_payloads
 from vestige_migrate.workers.job import Send, WorkerConfig
 from vestige_migrate.workers.messages import Task
@@ -58,8 +59,14 @@ class RangeCopier(RangeWorker):
         refresh = table.refresh_from(source) if self._job.on_conflict is OnConflict.NEWER else None
         asker = KeyAsker(table, source, refresh, self._job.layout)
         answer = asker.ask(sqlite, postgres, range_) if task.ask_first else Answer(cover_rowids(sqlite, source, range_))
-        if answer.kept:
-            self._send(BatchDone(range_, 0, answer.kept, 0, doubtful=answer.unusual))
+        of_vectors = table.refresh_vector_from(source) if refresh is not None and self._job.is_only_file else None
+        other_vectors: list[int] = []
+        if of_vectors is not None and answer.alike:
+            comparer = VectorComparer(postgres, table, source, self._job.layout)
+            other_vectors = comparer.find_other(sqlite, answer.alike)
+        kept = answer.kept - len(other_vectors)
+        if kept:
+            self._send(BatchDone(range_, 0, kept, 0, doubtful=answer.unusual))
         others = partial(self._sample, table, source)
         writer = TableWriter(postgres, table, partial(self._report, range_), others, task.last_try)
         for rowids in self._write_plain(range_, table, source, writer, answer.new):
@@ -67,7 +74,10 @@ class RangeCopier(RangeWorker):
                 self._tell(range_, batch, writer.write(batch))
         if refresh is None:
             return
-        companion = self._job.shapes.table(refresh.companion) if refresh.companion is not None else None
+        if of_vectors is not None:
+            for _, batch in self._batches(table, source, other_vectors):
+                self._tell(range_, batch, writer.replace(batch, of_vectors))
+        companion = self._companion(refresh)
         for rows, batch in self._batches(table, source, [rowid for rowid, _ in answer.outdated]):
             companions = self._companions(companion, table, source, rows)
             self._tell(range_, batch, writer.replace(batch, refresh, companion, companions))
@@ -129,6 +139,14 @@ class RangeCopier(RangeWorker):
         rowids = draw_rowids(self._open_sqlite(), source.base, SAMPLED_ROWS)
         batches = (batch for _, batch in self._batches(table, source, rowids))
         return next((batch for batch in batches if len(batch)), None)
+
+    def _companion(self, refresh: Refresh) -> Table | None:
+        """The table of the companions, with the rule that can be followed for this source."""
+        if refresh.companion is None:
+            return None
+        companion = self._job.shapes.table(refresh.companion)
+        theirs = companion.source_in(self._job.layout)
+        return replace(companion, refresh=companion.refresh_from(theirs)) if theirs is not None else None
 
     def _companions(self, companion: Table | None, table: Table, source: TableSource, rows: list[Row]) -> Batch | None:
         theirs = companion.source_in(self._job.layout) if companion is not None else None

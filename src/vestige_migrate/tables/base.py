@@ -70,16 +70,26 @@ class Parent:
     constraint: str
 
 
+class Evidence(Enum):
+    """What says that a row of the source is to take the place of the one that is there."""
+
+    LATER = "the value of the column is greater"
+    DIFFERENT = "the value of the column is another"
+    REVIEWED = "the first column is greater, or equal and the sum of the others is greater"
+    SAME_TIME = "the first column is equal, and the second is not NULL and another"
+
+
 @dataclass(frozen=True)
 class Refresh:
     """How `--on-conflict newer` treats a row that the destination has already.
 
-    Column `decides` is compared: where `later`, the source's value must be greater, else different. Then `columns`
-    take the source's values. `companion` is a table whose row of the same key is replaced in the same transaction.
+    The columns `decides` are compared as `evidence` says. Then `columns` take the source's values. `companion` is a
+    table whose row of the same key is replaced in the same transaction, unless by its own rule the one that is there
+    is the later one.
     """
 
-    decides: str
-    later: bool
+    evidence: Evidence
+    decides: tuple[str, ...]
     columns: tuple[str, ...]
     companion: str | None = None
 
@@ -122,6 +132,8 @@ class Table:
     source_in: Callable[[Layout], TableSource | None]
     parents: tuple[Parent, ...] = ()
     refresh: Refresh | None = None
+    refresh_vector: Refresh | None = None
+    """How a vector is treated whose row `refresh` calls neither later nor earlier."""
     named_by: tuple[str, ...] = ()
     stored: Stored | None = None
     unique: str | None = None
@@ -130,10 +142,17 @@ class Table:
     """A column whose values a CHECK constraint names."""
 
     def refresh_from(self, source: TableSource) -> Refresh | None:
-        """The refresh rule; None where there is none, or where the source lacks the column that decides."""
-        if self.refresh is None or source.values[self.index(self.refresh.decides)] is None:
+        """The refresh rule; None where there is none, or where the source lacks a column that decides."""
+        return self._applicable(self.refresh, source)
+
+    def refresh_vector_from(self, source: TableSource) -> Refresh | None:
+        """The same of the rule for vectors."""
+        return self._applicable(self.refresh_vector, source)
+
+    def _applicable(self, rule: Refresh | None, source: TableSource) -> Refresh | None:
+        if rule is None or any(source.values[self.index(name)] is None for name in rule.decides):
             return None
-        return self.refresh
+        return rule
 
     def index(self, column: str) -> int:
         """The position of a column in `columns`. Raises ValueError where it has none."""

@@ -8,7 +8,7 @@ from vestige_migrate.source.layout.layout import Layout
 from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.source.sqlite.quoting import quote_text
 from vestige_migrate.tables import columns
-from vestige_migrate.tables.base import Parent, Refresh, Table, plain_source
+from vestige_migrate.tables.base import Evidence, Parent, Refresh, Table, plain_source
 
 KEY = ("source_id", "target_id")
 _NO_TYPE = "semantic"
@@ -39,7 +39,7 @@ TABLE = Table(
         Parent("target_id", "knowledge_nodes", "id", "edges_target_id_fkey"),
     ),
     # An edge has no time of change: the source's weight counts.
-    refresh=Refresh(decides="weight", later=False, columns=("weight",)),
+    refresh=Refresh(Evidence.DIFFERENT, decides=("weight",), columns=("weight",)),
 )
 
 

@@ -12,7 +12,7 @@ from vestige_migrate.source.layout.vectors import vector_source
 from vestige_migrate.source.sqlite.quoting import column
 from vestige_migrate.tables import column_types as types
 from vestige_migrate.tables import columns, scheduling
-from vestige_migrate.tables.base import BOOTSTRAP_USER, Column, Null, Parent, Refresh, Table
+from vestige_migrate.tables.base import BOOTSTRAP_USER, Column, Evidence, Null, Parent, Refresh, Table
 from vestige_migrate.wire import field
 
 COLUMNS = (
@@ -100,10 +100,12 @@ TABLE = Table(
     source_in,
     parents=(Parent("owner_user_id", "users", "id", "knowledge_nodes_owner_user_id_fkey"),),
     refresh=Refresh(
-        decides="updated_at",
-        later=True,
+        Evidence.LATER,
+        decides=("updated_at",),
         columns=tuple(item.name for item in COLUMNS if item.name != "id"),
         companion=scheduling.TABLE.name,
     ),
+    # Vestige leaves updated_at as it is when it embeds a memory anew (docs/versions.md).
+    refresh_vector=Refresh(Evidence.SAME_TIME, decides=("updated_at", "embedding"), columns=("embedding",)),
     checked="visibility",
 )

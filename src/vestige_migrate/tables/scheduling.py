@@ -7,7 +7,7 @@ from dataclasses import replace
 from vestige_migrate.source.layout.layout import Layout
 from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.tables import columns
-from vestige_migrate.tables.base import Parent, Table, plain_source, with_nothing
+from vestige_migrate.tables.base import Evidence, Parent, Refresh, Table, plain_source, with_nothing
 
 KEY = ("memory_id",)
 COLUMNS = (
@@ -57,4 +57,10 @@ TABLE = Table(
     KEY,
     source_in,
     parents=(Parent("memory_id", "knowledge_nodes", "id", "scheduling_memory_id_fkey"),),
+    # A recall does not touch the memory's updated_at (docs/versions.md).
+    refresh=Refresh(
+        Evidence.REVIEWED,
+        decides=("last_review", "reps", "lapses"),
+        columns=tuple(item.name for item in COLUMNS if item.name not in KEY),
+    ),
 )

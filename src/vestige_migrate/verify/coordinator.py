@@ -34,7 +34,7 @@ from vestige_migrate.source.read.counts import count_rows
 from vestige_migrate.source.read.ranges import Range, plan_ranges
 from vestige_migrate.source.sqlite import driver
 from vestige_migrate.tables import TABLES
-from vestige_migrate.tables.base import BOOTSTRAP_USER, Table
+from vestige_migrate.tables.base import BOOTSTRAP_USER, Evidence, Table
 from vestige_migrate.tables.other_content import other_content_kept
 from vestige_migrate.tables.overrides import Overrides
 from vestige_migrate.tables.shapes import Shapes
@@ -335,16 +335,16 @@ class _Verification:
             return False
         for memories in TABLES.values():
             if memories.refresh is not None and memories.refresh.companion == table.name:
-                # A schedule goes by the time of its memory.
+                # A schedule goes by its own reviews, or by the time of its memory.
+                deciding = set(memories.refresh.decides)
                 theirs = self._tally.different(memories.name)
-                return any(memory.id == item.id and memories.refresh.decides in memory.columns for memory in theirs)
+                if any(memory.id == item.id and deciding & {*memory.columns} for memory in theirs):
+                    return True
         if table.refresh is None:
             return False
-        return (
-            table.refresh.decides in item.columns
-            if table.refresh.later
-            else set(item.columns) <= {*table.refresh.columns}
-        )
+        if table.refresh.evidence is Evidence.DIFFERENT:
+            return set(item.columns) <= {*table.refresh.columns}
+        return bool({*table.refresh.decides} & {*item.columns})
 
     def _check_search(self, structure: Structure, sample: Sample, queries: Queries) -> None:
         exact = [self._tally.nearest(at) for at in range(len(queries.ids))]

@@ -62,7 +62,7 @@ class TableWriter:
         self._table = table
         self._before_commit = before_commit
         self._insertion = self._current = StagedInsert(connection, table)
-        self._replacement: StagedReplace | None = None
+        self._replacements: dict[Refresh, StagedReplace] = {}
         self._others = others
         self._blame = Blame(lambda: self._current.try_without_rows(), self._any_goes_in, last_try)
         self._conflicts = False
@@ -107,16 +107,20 @@ class TableWriter:
                 self._note(error)
         return self._write_staged(batch, self._insertion)
 
-    def replace(self, batch: Batch, refresh: Refresh, companion: Table | None, companions: Batch | None) -> Written:
+    def replace(
+        self, batch: Batch, refresh: Refresh, companion: Table | None = None, companions: Batch | None = None
+    ) -> Written:
         """Writes rows that the destination has outdated, with their `companions`, rows of the table `companion`."""
         if not len(batch):
             self._before_commit(batch.unplaced)
             return Written()
-        if self._replacement is None:
-            self._replacement = StagedReplace(self._connection, self._table, refresh, companion)
-        self._replacement.companions = companions
-        self._replacement.make_stage()
-        return self._write_staged(batch, self._replacement)
+        replacement = self._replacements.get(refresh)
+        if replacement is None:
+            replacement = StagedReplace(self._connection, self._table, refresh, companion)
+            self._replacements[refresh] = replacement
+        replacement.companions = companions
+        replacement.make_stage()
+        return self._write_staged(batch, replacement)
 
     def _write_directly(self, batch: Batch) -> bool:
         """Whether all rows are there; where a trigger dropped some, those that it kept may be there."""
@@ -137,7 +141,7 @@ class TableWriter:
         insertion.stage.make()
         self._current = insertion
         staged = StagedBatch(self._connection, self._table, insertion, batch, self._blame)
-        updates = insertion is self._replacement
+        updates = isinstance(insertion, StagedReplace)
         with self._connection.transaction(), self._updated_at.left_off(self._connection, updates):
             staged.place()
             self._before_commit(staged.errors)

@@ -44,6 +44,10 @@ class _FloatArray(BinaryArray):
     element_oid = 701
 
 
+class _IntArray(BinaryArray):
+    element_oid = 23
+
+
 class _JsonbArray(BinaryArray):
     element_oid = 3802
 
@@ -71,6 +75,10 @@ class _FloatArrayDumper(_ArrayDumper):
     oid = 1022
 
 
+class _IntArrayDumper(_ArrayDumper):
+    oid = 1007
+
+
 class _JsonbArrayDumper(_ArrayDumper):
     oid = 3807
 
@@ -80,6 +88,7 @@ _ARRAYS: dict[str, type[BinaryArray]] = {
     "text": _TextArray,
     "timestamptz": _TimeArray,
     "float8": _FloatArray,
+    "int4": _IntArray,
     "jsonb": _JsonbArray,
 }
 _DUMPERS = {
@@ -87,6 +96,7 @@ _DUMPERS = {
     _TextArray: _TextArrayDumper,
     _TimeArray: _TimeArrayDumper,
     _FloatArray: _FloatArrayDumper,
+    _IntArray: _IntArrayDumper,
     _JsonbArray: _JsonbArrayDumper,
 }
 
@@ -98,5 +108,5 @@ def register_arrays(connection: Connection) -> None:
 
 
 def binary_array(pg_type: str, fields: Sequence[bytes]) -> BinaryArray:
-    """An array of `pg_type` from COPY fields, none of them NULL. Raises KeyError for a type that no key has."""
+    """An array of `pg_type` from COPY fields. Raises KeyError for a type that no key and nothing that decides has."""
     return _ARRAYS[pg_type](fields)

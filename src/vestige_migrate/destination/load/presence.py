@@ -12,20 +12,24 @@ from psycopg import sql
 
 from vestige_migrate.destination.connection.connect import Connection
 from vestige_migrate.destination.load.binary_arrays import binary_array, register_arrays
-from vestige_migrate.destination.load.replace_outdated import outdated
+from vestige_migrate.destination.load.replace_outdated import deciding, outdated
 from vestige_migrate.destination.load.stored_form import go_by_index, has_key_index, rows_of
-from vestige_migrate.tables.base import Refresh, Table
+from vestige_migrate.tables.base import Evidence, Refresh, Table
 
 
 class Presence(NamedTuple):
-    """Positions in the list of keys: rows that are absent, and rows that are outdated. The others are there."""
+    """Positions in the list of keys: rows that are absent, that are outdated, that are later than the source's.
+
+    The others are there.
+    """
 
     absent: list[int]
     outdated: list[int]
+    later: list[int]
 
 
 class PresenceCheck:
-    """Asks which of a list of keys a table lacks, and with `refresh` which of the other rows are outdated.
+    """Asks which of a list of keys a table lacks, and with `refresh` which of the other rows are outdated or later.
 
     Only these are answered: on a second run they are few.
     """
@@ -38,36 +42,42 @@ class PresenceCheck:
         register_arrays(connection)
         names = [sql.Identifier(f"k{at}") for at in range(len(table.key))]
         given = list(names)
-        verdict: sql.Composable = sql.SQL("false")
+        is_outdated: sql.Composable = sql.SQL("false")
+        is_later: sql.Composable = sql.SQL("false")
         if refresh is not None:
-            given.append(sql.Identifier("decides"))
-            self._types += (table.columns[table.index(refresh.decides)].pg_type,)
-            theirs = sql.SQL("t.{}").format(sql.Identifier(refresh.decides))
-            verdict = outdated(refresh, theirs, sql.SQL("k.decides"))
+            deciders = [sql.Identifier(f"d{at}") for at in range(len(refresh.decides))]
+            given += deciders
+            self._types += tuple(table.columns[table.index(name)].pg_type for name in refresh.decides)
+            theirs, ours = deciding(refresh, "t"), [sql.SQL("k.{}").format(name) for name in deciders]
+            is_outdated = outdated(refresh, theirs, ours)
+            if refresh.evidence in (Evidence.LATER, Evidence.REVIEWED):
+                is_later = outdated(refresh, ours, theirs)
         matches = [
             sql.SQL("t.{} = k.{}").format(sql.Identifier(column), name)
             for column, name in zip(table.key, names, strict=True)
         ]
         self._query = sql.SQL(
-            "SELECT k.ordinal, {} FROM unnest({}) WITH ORDINALITY AS k({}, ordinal) LEFT JOIN {} AS t ON {}"
-            " WHERE t.{} IS NULL OR {}"
+            "SELECT k.ordinal, CASE WHEN t.{key} IS NULL THEN 0 WHEN {outdated} THEN 1 ELSE 2 END"
+            " FROM unnest({}) WITH ORDINALITY AS k({}, ordinal) LEFT JOIN {} AS t ON {}"
+            " WHERE t.{key} IS NULL OR {outdated} OR {later}"
         ).format(
-            verdict,
             sql.SQL(", ").join([sql.Placeholder()] * len(given)),
             sql.SQL(", ").join(given),
             rows_of(connection, table),
             sql.SQL(" AND ").join(matches),
-            sql.Identifier(table.key[0]),
-            verdict,
+            key=sql.Identifier(table.key[0]),
+            outdated=is_outdated,
+            later=is_later,
         )
 
     def find(self, keys: Sequence[Sequence[bytes]]) -> Presence:
         """What the table says of the keys.
 
-        `keys` holds one sequence of fields for each key column, then with `refresh` the values that decide.
+        `keys` holds one sequence of fields for each key column, then with `refresh` one for each column that
+        decides.
         """
         if not len(keys[0]):
-            return Presence([], [])
+            return Presence([], [], [])
         if self._by_index:
             with self._connection.transaction():
                 go_by_index(self._connection)
@@ -75,8 +85,8 @@ class PresenceCheck:
         return self._find(keys)
 
     def _find(self, keys: Sequence[Sequence[bytes]]) -> Presence:
-        found = Presence([], [])
+        found = Presence([], [], [])
         arrays = [binary_array(kind, fields) for kind, fields in zip(self._types, keys, strict=True)]
-        for ordinal, is_outdated in self._connection.execute(self._query, arrays, binary=True):
-            (found.outdated if is_outdated else found.absent).append(ordinal - 1)
+        for ordinal, verdict in self._connection.execute(self._query, arrays, binary=True):
+            found[verdict].append(ordinal - 1)
         return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
 
 from psycopg import sql
 
@@ -17,7 +17,7 @@ from vestige_migrate.destination.connection.table_names import ours
 from vestige_migrate.destination.load.row_triggers import triggers_of
 from vestige_migrate.destination.load.staging import Stage
 from vestige_migrate.report.rows import Outcome, RowError
-from vestige_migrate.tables.base import Refresh, Table
+from vestige_migrate.tables.base import Evidence, Refresh, Table
 
 if TYPE_CHECKING:
     from vestige_migrate.wire.batch import Batch
@@ -28,7 +28,8 @@ class Replaced:
     """Rows and companions that took the source's values, and the errors of those companions.
 
     `dropped` are the ordinals of rows that are outdated still: a trigger of the destination's own kept them so;
-    `altered` those of rows that took another value than the source's in the column that decides.
+    `altered` those of rows that took another value than the source's in a column that decides, the first of which is
+    `decides`.
     """
 
     rows: int = 0
@@ -36,18 +37,40 @@ class Replaced:
     errors: list[RowError] = field(default_factory=list)
     dropped: frozenset[int] = frozenset()
     altered: frozenset[int] = frozenset()
+    decides: str = ""
 
 
 NOTHING = Replaced()
+_FALSE = sql.SQL("{}").format(sql.SQL("false"))
 NOT_REPLACED = "is not changed by its UPDATE: a trigger of the destination's own dropped that"
 
 ALTERED = "is not as its UPDATE wrote it: a trigger of the destination's own changed it"
 
 
-def outdated(refresh: Refresh, theirs: sql.Composable, ours: sql.Composable) -> sql.Composed:
-    """Whether the destination's row `theirs` is to take the values of `ours`. Not where `ours` is NULL."""
-    condition = "{} < {}" if refresh.later else "{} <> {}"
-    return sql.SQL("COALESCE({}, false)").format(sql.SQL(condition).format(theirs, ours))
+_CONDITIONS: dict[Evidence, LiteralString] = {
+    Evidence.LATER: "{t} < {s}",
+    Evidence.DIFFERENT: "{t} <> {s}",
+    Evidence.REVIEWED: (
+        "(COALESCE({t}, '-infinity'), {t1}::int8 + {t2}) < (COALESCE({s}, '-infinity'), {s1}::int8 + {s2})"
+    ),
+    # By their bytes: pgvector's operator calls 0 and -0 equal.
+    Evidence.SAME_TIME: "{t} = {s} AND {s1} IS NOT NULL AND ROW({t1})::record *<> ROW({s1})::record",
+}
+
+
+def outdated(refresh: Refresh, theirs: Sequence[sql.Composable], ours: Sequence[sql.Composable]) -> sql.Composed:
+    """Whether the destination's row is to take the source's values, by the columns that decide of either.
+
+    Not where the source's is NULL, but for a time of review: there has been none then.
+    """
+    names = {f"t{at or ''}": column for at, column in enumerate(theirs)}
+    names |= {f"s{at or ''}": column for at, column in enumerate(ours)}
+    return sql.SQL("COALESCE({}, false)").format(sql.SQL(_CONDITIONS[refresh.evidence]).format(**names))
+
+
+def deciding(refresh: Refresh, alias: LiteralString) -> list[sql.Composed]:
+    """The columns that decide, of the row that is called so."""
+    return [sql.SQL("{}.{}").format(sql.SQL(alias), sql.Identifier(name)) for name in refresh.decides]
 
 
 class Replacer:
@@ -58,15 +81,23 @@ class Replacer:
     ) -> None:
         self._connection = connection
         self._has_triggers = triggers_of(connection, table.name).on_update
-        decides = sql.Identifier(refresh.decides)
+        self._decides = refresh.decides[0]
+        theirs, staged = deciding(refresh, "t"), deciding(refresh, "s")
         condition = sql.SQL("{} AND s.ordinal <> ALL(%s::int[]) AND {}").format(
             sql.SQL(" AND ").join(sql.SQL("t.{0} = s.{0}").format(sql.Identifier(name)) for name in table.key),
-            outdated(refresh, sql.SQL("t.{}").format(decides), sql.SQL("s.{}").format(decides)),
+            outdated(refresh, theirs, staged),
         )
         name = ours(connection, table.name)
         self._update = sql.SQL(
-            "UPDATE {} AS t SET {} FROM {} AS s WHERE {} RETURNING s.ordinal, t.{} IS DISTINCT FROM s.{}"
-        ).format(name, _assignments(refresh.columns), stage.name, condition, decides, decides)
+            "UPDATE {} AS t SET {} FROM {} AS s WHERE {} RETURNING s.ordinal, ROW({})::record *<> ROW({})::record"
+        ).format(
+            name,
+            _assignments(refresh.columns),
+            stage.name,
+            condition,
+            sql.SQL(", ").join(theirs),
+            sql.SQL(", ").join(staged),
+        )
         self._outdated = sql.SQL("SELECT s.ordinal FROM {} AS t, {} AS s WHERE {}").format(name, stage.name, condition)
         self._companions = None
         if companion is not None:
@@ -74,25 +105,32 @@ class Replacer:
             self._companions_have_triggers = triggers_of(connection, companion.name).on_update
             self._stage = Stage(connection, companion)
             (key,), (own,) = companion.key, table.key
+            # Placed last in both: whether its own rule does not call the one that is there the later one.
+            rule = companion.refresh
+            self._companion_decides = rule.decides if rule is not None else ()
+            later_there = outdated(rule, deciding(rule, "s"), deciding(rule, "t")) if rule is not None else _FALSE
+            replaceable = sql.SQL("NOT ({} AND s.ordinal <> ALL(%s::int[]))").format(later_there)
             self._companions = sql.SQL(
                 "UPDATE {} AS t SET {} FROM {} AS s JOIN {} AS n ON n.{} = s.{}"
-                " WHERE t.{} = s.{} AND n.ordinal = ANY(%s::int[]) RETURNING s.ordinal"
+                " WHERE t.{} = s.{} AND n.ordinal = ANY(%s::int[]) AND {} RETURNING s.ordinal"
             ).format(
                 ours(connection, companion.name),
                 _assignments([name for name in companion.column_names if name != key]),
                 self._stage.name,
                 stage.name,
                 *map(sql.Identifier, (own, key, key, key)),
+                replaceable,
             )
             self._companions_there = sql.SQL(
                 "SELECT s.ordinal FROM {} AS s JOIN {} AS n ON n.{} = s.{}"
-                " WHERE n.ordinal = ANY(%s::int[]) AND EXISTS (SELECT FROM {} AS t WHERE t.{} = s.{})"
+                " WHERE n.ordinal = ANY(%s::int[]) AND EXISTS (SELECT FROM {} AS t WHERE t.{} = s.{} AND {})"
             ).format(
                 self._stage.name,
                 stage.name,
                 *map(sql.Identifier, (own, key)),
                 ours(connection, companion.name),
                 *map(sql.Identifier, (key, key)),
+                replaceable,
             )
 
     def make_stage(self) -> None:
@@ -113,14 +151,17 @@ class Replacer:
             still = self._connection.execute(self._outdated, ([*barred, *ordinals],))
             dropped = frozenset(ordinal for (ordinal,) in still)
         if not ordinals or self._companions is None or companions is None or not len(companions):
-            return Replaced(rows=len(ordinals), dropped=dropped, altered=altered)
+            return Replaced(rows=len(ordinals), dropped=dropped, altered=altered, decides=self._decides)
         self._stage.fill(list(enumerate(companions.rows())))
-        found = {ordinal for (ordinal,) in self._connection.execute(self._companions, (ordinals,))}
+        # What stands in for a value that cannot be read says nothing of which is later.
+        unjudged = [row for row, error in companions.errors if error.column in self._companion_decides]
+        asked = (ordinals, unjudged)
+        found = {ordinal for (ordinal,) in self._connection.execute(self._companions, asked)}
         errors = [error for row, error in companions.errors if row in found]
         if self._companions_have_triggers:
-            there = {ordinal for (ordinal,) in self._connection.execute(self._companions_there, (ordinals,))}
+            there = {ordinal for (ordinal,) in self._connection.execute(self._companions_there, asked)}
             errors += [self._not_replaced(companions.id_of(ordinal)) for ordinal in sorted(there - found)]
-        return Replaced(len(ordinals), len(found), errors, dropped, altered)
+        return Replaced(len(ordinals), len(found), errors, dropped, altered, self._decides)
 
     def _not_replaced(self, id_: str) -> RowError:
         return RowError(self._companion.name, id_, None, NOT_REPLACED, Outcome.NOT_COPIED)

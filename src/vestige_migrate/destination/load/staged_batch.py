@@ -179,7 +179,7 @@ class StagedBatch:
             )
 
     def _name_altered(self, placed: Placed) -> None:
-        column = self._table.refresh.decides if self._table.refresh is not None else None
+        column: str | None = placed.replaced.decides
         found = [(ordinal, column, ALTERED) for ordinal in sorted(placed.replaced.altered)]
         found += [
             (ordinal, name, f"{name} {_CHANGED}") for ordinal, names in sorted(placed.altered.items()) for name in names
