@@ -85,6 +85,7 @@ def indexes(url: str) -> set[str]:
     return {str(name) for (name,) in ask(url, "SELECT indexname FROM pg_indexes WHERE schemaname = 'public'")}
 
 
+@pytest.mark.indexed
 def test_the_plans_database_is_filled_row_by_row_and_found_again(tmp_path: Path, copy: Copier) -> None:
     source = build_source(tmp_path / "vestige.db", _SPEC)
     edge_of_a_second_type(source, "causal of its own", None)
