@@ -224,6 +224,7 @@ def test_a_trigger_that_sets_updated_at_is_off_for_the_copy_alone(source: Path, 
     assert Verifier(copy.database)(source).same
 
 
+@pytest.mark.indexed
 def test_a_role_that_could_not_keep_the_times_or_fill_the_ids_is_told_before_anything_is_written(
     source: Path, copy: Copier, guest: Guest
 ) -> None:
