@@ -30,6 +30,7 @@ from tests.support.sources import SourceSpec, build_source
 from vestige_migrate import MigrationReport, SqliteToPostgresPlan, run_sqlite_to_postgres
 from vestige_migrate.destination import embedded
 from vestige_migrate.destination.embedded.state import STATE
+from vestige_migrate.plan import Indexes
 
 # A suite started in the background (`&`, nohup) has SIGINT ignored, and so would have every command that a test starts
 # and interrupts.
@@ -151,18 +152,21 @@ def _no_run_is_left() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Copier:
-    """Copies into the test's database through the library call; with one worker, which starts sooner than two."""
+    """Copies into the test's database through the library call. With one worker, which starts sooner than two, and
+    without secondary indexes, whose builds take a quarter of a short copy, unless the test (or its module) is marked
+    with `indexed`."""
 
     database: str
+    indexes: Indexes = Indexes.AUTO
 
     def __call__(self, path: Path, **options: object) -> MigrationReport:
-        plan = SqliteToPostgresPlan(path, self.database, **{"workers": 1, **options})  # type: ignore[arg-type]
+        plan = SqliteToPostgresPlan(path, self.database, **{"workers": 1, "indexes": self.indexes, **options})  # type: ignore[arg-type]
         return run_sqlite_to_postgres(plan)
 
 
 @pytest.fixture
-def copy(database: str) -> Copier:
-    return Copier(database)
+def copy(database: str, request: pytest.FixtureRequest) -> Copier:
+    return Copier(database, Indexes.NONE if request.node.get_closest_marker("indexed") is None else Indexes.AUTO)
 
 
 @dataclass(frozen=True)

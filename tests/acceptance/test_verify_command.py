@@ -50,6 +50,7 @@ def test_the_same_then_different(source: Path, copy: Copier, verify: Verifier, c
     assert "secret" not in found.stdout + found.stderr
 
 
+@pytest.mark.indexed
 def test_the_report_as_json(source: Path, tmp_path: Path, copy: Copier, command: CommandLine) -> None:
     edit(source, ("UPDATE knowledge_nodes SET tags = 'x' WHERE rowid = 3", ()))
     copy(source)

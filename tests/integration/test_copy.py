@@ -86,6 +86,7 @@ def test_a_partly_filled_destination_gets_only_what_is_missing(plain_source: Pat
     assert_same(plain_source, copy.database)
 
 
+@pytest.mark.indexed
 @pytest.mark.old_server
 def test_all_indexes_exist_and_are_valid(plain_source: Path, copy: Copier) -> None:
     copy(plain_source)

@@ -148,6 +148,7 @@ def test_another_vector_dimension_is_refused(source: Path, made_by_owner: str, c
             copy(source)
 
 
+@pytest.mark.indexed
 def test_a_role_that_may_only_write_rows_copies_into_ready_tables(
     source: Path, made_by_owner: str, guest: Guest
 ) -> None:

@@ -22,6 +22,8 @@ from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.source.read.row_sizes import file_bytes, row_size
 from vestige_migrate.source.sqlite.quoting import column
 
+pytestmark = pytest.mark.indexed
+
 SMALL = SourceSpec(memories=60, schedules=60, edges=12, events=12)
 
 

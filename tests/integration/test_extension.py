@@ -52,6 +52,7 @@ def relations(url: str) -> list[tuple[object, ...]]:
         ).fetchall()
 
 
+@pytest.mark.indexed
 @pytest.mark.old_server
 @pytest.mark.parametrize("path", ['"$user", public', "app, public"])
 def test_an_extension_in_a_schema_off_the_path_is_used_and_the_tables_are_not_made_there(

@@ -84,6 +84,7 @@ def test_a_range_that_fails_on_every_try_stops_the_run(prepared: Path, copy: Cop
     assert_same(prepared, copy.database)
 
 
+@pytest.mark.indexed
 def test_a_row_that_kills_its_worker_is_found_and_named(
     prepared: Path, copy: Copier, command: CommandLine, tmp_path: Path
 ) -> None:
@@ -241,6 +242,7 @@ def test_a_destination_that_someone_altered_is_refused_with_the_difference(prepa
         copy(prepared)
 
 
+@pytest.mark.indexed
 def test_an_index_left_invalid_is_built_again(plain_source: Path, copy: Copier) -> None:
     copy(plain_source)
     with psycopg.connect(copy.database, autocommit=True) as connection:

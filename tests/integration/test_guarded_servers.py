@@ -103,6 +103,7 @@ _REFUSE = (
 )
 
 
+@pytest.mark.indexed
 def test_rules_against_what_comes_after_the_tables_are_named_before_any_is_made(source: Path, guest: Guest) -> None:
     """The vectors' length and the indexes come when the tables have been made, the schema before."""
     guest.owner(_REFUSE[0])

@@ -30,6 +30,8 @@ from vestige_migrate import SqliteToPostgresPlan, run_sqlite_to_postgres, verify
 from vestige_migrate.errors import HostKillsWorkers
 from vestige_migrate.report.migration import MigrationReport
 
+pytestmark = pytest.mark.indexed
+
 
 @pytest.fixture
 def prepared(tmp_path: Path, copy: Copier) -> Path:

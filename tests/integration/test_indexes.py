@@ -22,6 +22,8 @@ from vestige_migrate.destination.indexes.hnsw_memory import HnswMemory
 from vestige_migrate.destination.indexes.parallel_builds import BuildProgress, build_progress
 from vestige_migrate.destination.schema.schema import read_sql, statements
 
+pytestmark = pytest.mark.indexed
+
 PLAIN = {statement.split()[5] for statement in statements(read_sql("indexes.sql"))}
 ALL = PLAIN | {HNSW_INDEX}
 

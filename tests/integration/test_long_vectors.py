@@ -19,6 +19,8 @@ from vestige_migrate import DestinationUnusable
 from vestige_migrate.destination.indexes.build import HNSW_INDEX
 from vestige_migrate.destination.schema.vector_index import Form, forms
 
+pytestmark = pytest.mark.indexed
+
 MEMORIES = 30
 
 

@@ -426,6 +426,7 @@ def locked_row(url: str, memory: str) -> Iterator[None]:
         connection.rollback()
 
 
+@pytest.mark.indexed
 def test_killed_workers_lose_and_repeat_nothing(tmp_path: Path, copy: Copier, command: CommandLine) -> None:
     path = build_source(tmp_path / "vestige.db", SourceSpec(memories=300, schedules=300, edges=50, events=20))
     copy(path)
@@ -450,6 +451,7 @@ def test_killed_workers_lose_and_repeat_nothing(tmp_path: Path, copy: Copier, co
     assert_same(path, copy.database)
 
 
+@pytest.mark.indexed
 def test_a_row_that_becomes_newer_while_the_copy_waits_for_it_stays(
     source: Path, copy: Copier, command: CommandLine
 ) -> None:
@@ -473,6 +475,7 @@ def test_a_row_that_becomes_newer_while_the_copy_waits_for_it_stays(
     assert [word for word in line.split() if word.isdigit()] == ["40", "0", "5", "35", "0"]
 
 
+@pytest.mark.indexed
 def test_an_interrupted_run_leaves_no_memory_without_its_schedule(
     tmp_path: Path, copy: Copier, command: CommandLine
 ) -> None:

@@ -85,6 +85,7 @@ def indexes(url: str) -> set[str]:
     return {str(name) for (name,) in ask(url, "SELECT indexname FROM pg_indexes WHERE schemaname = 'public'")}
 
 
+@pytest.mark.indexed
 def test_the_plans_database_is_filled_row_by_row_and_found_again(tmp_path: Path, copy: Copier) -> None:
     source = build_source(tmp_path / "vestige.db", _SPEC)
     edge_of_a_second_type(source, "causal of its own", None)
@@ -223,6 +224,7 @@ def test_a_trigger_that_sets_updated_at_is_off_for_the_copy_alone(source: Path, 
     assert Verifier(copy.database)(source).same
 
 
+@pytest.mark.indexed
 def test_a_role_that_could_not_keep_the_times_or_fill_the_ids_is_told_before_anything_is_written(
     source: Path, copy: Copier, guest: Guest
 ) -> None:

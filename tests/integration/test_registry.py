@@ -214,6 +214,7 @@ def test_a_column_of_another_dimension_is_refused(plain_source: Path, database: 
     assert database_objects(database) == before
 
 
+@pytest.mark.indexed
 def test_an_unstamped_column_gets_its_dimension(plain_source: Path, database: str, copy: Copier) -> None:
     copy(plain_source)
     execute(

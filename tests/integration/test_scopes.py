@@ -71,6 +71,7 @@ def test_the_tag_codebase_fills_a_codebase_that_nobody_set(tmp_path: Path, copy:
     assert done == 0
 
 
+@pytest.mark.indexed
 def test_a_scope_is_asked_for_by_an_index(tmp_path: Path, copy: Copier) -> None:
     path = build_source(tmp_path / "vestige.db", SPEC)
     edit(path, ("UPDATE knowledge_nodes SET scope = 'my project' WHERE rowid % 3 = 0", ()))
@@ -84,6 +85,7 @@ def test_a_scope_is_asked_for_by_an_index(tmp_path: Path, copy: Copier) -> None:
     assert SCOPE_INDEX in plan
 
 
+@pytest.mark.indexed
 def test_an_index_of_scopes_that_only_the_owner_can_make_is_no_reason_to_refuse(
     source: Path, copy: Copier, database: str
 ) -> None:

@@ -19,6 +19,8 @@ from tests.support.logged import log_lines
 from tests.support.verifying import Verifier
 from vestige_migrate.destination.indexes.build import HNSW_INDEX
 
+pytestmark = pytest.mark.indexed
+
 GIN_INDEX = "idx_knowledge_nodes_search_vec"
 Row = tuple[UUID, float, int | None, int | None]
 

@@ -92,6 +92,7 @@ VECTOR_INDEXES = {
 }
 
 
+@pytest.mark.indexed
 def test_an_hnsw_index_that_searches_by_cosine_cannot_use_is_named(
     copied: Path, verify: Verifier, database: str
 ) -> None:
@@ -115,6 +116,7 @@ def test_an_hnsw_index_that_searches_by_cosine_cannot_use_is_named(
     assert wrong(verify(copied)) == {}
 
 
+@pytest.mark.indexed
 def test_indexes_under_our_names_that_are_others_or_invalid_are_named(
     copied: Path, verify: Verifier, database: str
 ) -> None:
@@ -208,6 +210,7 @@ def test_a_function_that_makes_other_words_of_tags_is_found_out(copied: Path, ve
     }
 
 
+@pytest.mark.indexed
 def test_the_registry_and_the_column_are_compared_with_the_source(
     copied: Path, verify: Verifier, database: str, copy: Copier
 ) -> None:
@@ -261,6 +264,7 @@ def test_rows_that_are_there_twice_are_named_and_the_others_still_compared(
     assert [item for item in found if item[2] in ("different", "missing") and item[1] not in (memory, changed)] == []
 
 
+@pytest.mark.indexed
 def test_an_index_that_lacks_rows_is_no_witness(copied: Path, verify: Verifier, database: str) -> None:
     """Full text through a corrupt index: the row has the words and the index does not."""
     alter(database, "DROP INDEX idx_knowledge_nodes_search_vec")

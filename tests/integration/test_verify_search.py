@@ -11,6 +11,8 @@ from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.verifying import Verifier
 from vestige_migrate import SearchCheck, VerifyReport
 
+pytestmark = pytest.mark.indexed
+
 NO_WORDS = "SELECT id FROM knowledge_nodes ORDER BY id LIMIT 1"
 
 

@@ -186,6 +186,7 @@ def test_a_path_on_which_nothing_could_be_made_is_refused_by_name(source: Path, 
     assert any("search_path names mistyped before later, and there is no such schema" in line for line in said)
 
 
+@pytest.mark.indexed
 @pytest.mark.old_server
 def test_schemas_that_are_asked_for_are_made_and_hold_a_whole_copy_each(
     source: Path, tmp_path: Path, database: str, said: list[str]
