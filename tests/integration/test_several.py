@@ -144,7 +144,7 @@ def test_of_a_shared_memory_the_first_counts_and_with_newer_the_latest(build: Bu
     assert contents(copy.database, ids)[0] != ("later", 77)
     report = several(copy, other, one, on_conflict="newer")
     assert [section.memories_updated for section in report.reports] == [2, 0]
-    # Of a schedule the one with the later reviews counts, whose ever memory is the later one.
+    # Of a schedule the one with the later reviews counts, whosever memory is the later one.
     assert [section.tables["scheduling"].updated for section in report.reports] == [4, 0]
     found = contents(copy.database, ids)
     assert [content == "later" for content, _ in found] == [True, True, False, False]

@@ -47,14 +47,14 @@ NOT_REPLACED = "is not changed by its UPDATE: a trigger of the destination's own
 ALTERED = "is not as its UPDATE wrote it: a trigger of the destination's own changed it"
 
 
-_CONDITIONS: dict[Evidence, LiteralString] = {
-    Evidence.LATER: "{t} < {s}",
-    Evidence.DIFFERENT: "{t} <> {s}",
-    Evidence.REVIEWED: (
+_CONDITIONS: dict[Evidence, sql.SQL] = {
+    Evidence.LATER: sql.SQL("{t} < {s}"),
+    Evidence.DIFFERENT: sql.SQL("{t} <> {s}"),
+    Evidence.REVIEWED: sql.SQL(
         "(COALESCE({t}, '-infinity'), {t1}::int8 + {t2}) < (COALESCE({s}, '-infinity'), {s1}::int8 + {s2})"
     ),
     # By their bytes: pgvector's operator calls 0 and -0 equal.
-    Evidence.SAME_TIME: "{t} = {s} AND {s1} IS NOT NULL AND ROW({t1})::record *<> ROW({s1})::record",
+    Evidence.SAME_TIME: sql.SQL("{t} = {s} AND {s1} IS NOT NULL AND ROW({t1})::record *<> ROW({s1})::record"),
 }
 
 
@@ -65,7 +65,7 @@ def outdated(refresh: Refresh, theirs: Sequence[sql.Composable], ours: Sequence[
     """
     names = {f"t{at or ''}": column for at, column in enumerate(theirs)}
     names |= {f"s{at or ''}": column for at, column in enumerate(ours)}
-    return sql.SQL("COALESCE({}, false)").format(sql.SQL(_CONDITIONS[refresh.evidence]).format(**names))
+    return sql.SQL("COALESCE({}, false)").format(_CONDITIONS[refresh.evidence].format(**names))
 
 
 def deciding(refresh: Refresh, alias: LiteralString) -> list[sql.Composed]:
