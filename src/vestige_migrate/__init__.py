@@ -29,9 +29,10 @@ from vestige_migrate.errors import (
     UnsupportedPair,
 )
 from vestige_migrate.model import Embedder, ModelSignature
-from vestige_migrate.plan import Indexes, OnConflict, SqliteToPostgresPlan
+from vestige_migrate.plan import Deletions, Indexes, OnConflict, SqliteToPostgresPlan
 from vestige_migrate.progress import Progress
 from vestige_migrate.report.combined import CombinedReport
+from vestige_migrate.report.deletions import DeletionReport
 from vestige_migrate.report.estimate import Estimate, HnswEstimate
 from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.report.rows import Outcome, RowError, TableReport
@@ -48,6 +49,8 @@ logger.disable(__name__)
 
 __all__ = [
     "CombinedReport",
+    "DeletionReport",
+    "Deletions",
     "DestinationBusy",
     "DestinationUnusable",
     "Difference",

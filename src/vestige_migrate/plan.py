@@ -51,6 +51,17 @@ class OnConflict(StrEnum):
     weight. Everything else stays."""
 
 
+class Deletions(StrEnum):
+    """What becomes of a memory that the destination has and the source has deleted."""
+
+    IGNORE = "ignore"
+    """Nobody looks for any."""
+    REPORT = "report"
+    """It is named, and stays."""
+    APPLY = "apply"
+    """It is deleted, with all that hangs on it, unless it was changed in the destination since."""
+
+
 def usable_cpus() -> int:
     """CPUs this process may run on (a container's affinity mask, not the host's count)."""
     if hasattr(os, "sched_getaffinity"):
@@ -88,6 +99,8 @@ class SqliteToPostgresPlan:
     snapshot: bool = False
     indexes: Indexes = Indexes.AUTO
     on_conflict: OnConflict = OnConflict.SKIP
+    deletions: Deletions | None = None
+    """None: `REPORT` where rows are compared (`OnConflict.NEWER`), else `IGNORE`."""
     archive: bool = False
     verify: bool = False
     codebase: str | None = None
@@ -107,6 +120,8 @@ class SqliteToPostgresPlan:
         _check_schema(self.schema)
         self._choose(OnConflict, "on_conflict")
         self._choose(Indexes, "indexes")
+        if self.deletions is not None:
+            self._choose(Deletions, "deletions")
         _within(1, MAX_WORKERS, workers=self.workers)
         _within(1, MAX_CONNECTIONS, max_connections=self.max_connections)
         _within(1, MAX_BATCH_SIZE, batch_size=self.batch_size)
@@ -124,11 +139,24 @@ class SqliteToPostgresPlan:
                 "--scope and --archive exclude each other: the archive keeps whole tables, and their rows belong to "
                 "every scope; give one of them"
             )
+        if self.scope is not None and self.deletions not in (None, Deletions.IGNORE):
+            raise PlanError(
+                "--scope and --deletions exclude each other: a tombstone does not say of which scope its memory was; "
+                "give one of them"
+            )
         if self.verify and self.dry_run:
             raise PlanError("--verify and --dry-run exclude each other: a dry run writes nothing to compare")
         object.__setattr__(self, "postgres_url", _stripped(self.postgres_url))
         if not self.postgres_url:
             raise PlanError("--postgres-url is empty: give a libpq URL, a keyword string, or 'embedded'")
+
+    @property
+    def deletions_asked(self) -> Deletions:
+        """What is done about deletions, also where nothing was said of them."""
+        if self.deletions is not None:
+            return self.deletions
+        compared = self.on_conflict is OnConflict.NEWER and self.scope is None
+        return Deletions.REPORT if compared else Deletions.IGNORE
 
     def _choose(self, choices: type[StrEnum], name: str) -> None:
         """A caller may give the text of a choice."""

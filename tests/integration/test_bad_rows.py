@@ -19,7 +19,7 @@ from loguru import logger
 from tests.conftest import Copier
 from tests.support.compare import stored
 from tests.support.databases import new_database
-from tests.support.sources import SourceSpec, build_source, edit
+from tests.support.sources import SourceSpec, build_source, edit, node_id
 from vestige_migrate import MigrationReport
 from vestige_migrate.report.rows import NIL_UUID, Outcome
 
@@ -32,12 +32,6 @@ MARKER = "quetzalcoatl"
 def balanced(report: MigrationReport) -> bool:
     """For every table source_rows = inserted + skipped + failed."""
     return all(table.source_rows == table.inserted + table.skipped + table.failed for table in report.tables.values())
-
-
-def node_id(path: Path, rowid: int, table: str = "knowledge_nodes", column: str = "id") -> str:
-    with closing(sqlite3.connect(path)) as connection:
-        (found,) = connection.execute(f"SELECT {column} FROM {table} WHERE rowid = ?", (rowid,)).fetchone()
-    return str(found)
 
 
 def test_the_fixture_has_no_bad_row(source: Path, copy: Copier) -> None:

@@ -20,9 +20,9 @@ import pytest
 from tests.conftest import Copier
 from tests.fuzz.check import disagreements, repeated_ids
 from tests.fuzz.values import Hostile, RawText, bound, placeholder
-from tests.integration.test_bad_rows import LOST, REPLACED, WITHOUT, balanced, node_id
+from tests.integration.test_bad_rows import LOST, REPLACED, WITHOUT, balanced
 from tests.support.compare import stored
-from tests.support.sources import OtherVectors, SourceSpec, build_source, edit
+from tests.support.sources import OtherVectors, SourceSpec, build_source, edit, node_id
 from tests.support.untyped import untyped
 from tests.support.verifying import Verifier
 from vestige_migrate.report.rows import NIL_UUID, Outcome

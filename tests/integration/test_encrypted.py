@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CommandLine, Copier
-from tests.integration.test_bad_rows import node_id
 from tests.integration.test_several import several
 from tests.support.compare import assert_same, stored
 from tests.support.encrypted import MAGIC, decrypt, encrypt, open_encrypted
 from tests.support.running import RunningCopy, blocked_sessions, held_row
-from tests.support.sources import SourceSpec, build_source, edit
+from tests.support.sources import SourceSpec, build_source, edit, node_id
 from tests.support.verifying import Verifier
 from vestige_migrate import OnConflict, SourceUnusable
 from vestige_migrate.source.file.private_copies import PREFIX

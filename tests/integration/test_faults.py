@@ -12,7 +12,6 @@ import psycopg
 import pytest
 
 from tests.conftest import CommandLine, Copier
-from tests.integration.test_bad_rows import node_id
 from tests.support.compare import assert_same
 from tests.support.running import (
     RunningCopy,
@@ -23,7 +22,7 @@ from tests.support.running import (
     our_sessions,
     wait_until,
 )
-from tests.support.sources import SourceSpec, build_source, edit
+from tests.support.sources import SourceSpec, build_source, edit, node_id
 from vestige_migrate import (
     DestinationBusy,
     DestinationUnusable,

@@ -21,11 +21,10 @@ import pytest
 from multiprocess import forkserver
 
 from tests.conftest import CommandLine, Copier
-from tests.integration.test_bad_rows import node_id
 from tests.support.compare import assert_same
 from tests.support.killer import killing_own_workers
 from tests.support.running import RunningCopy, blocked_pids, blocked_sessions, held_row, wait_until
-from tests.support.sources import SourceSpec, build_source
+from tests.support.sources import SourceSpec, build_source, node_id
 from vestige_migrate import SqliteToPostgresPlan, run_sqlite_to_postgres, verify_sqlite_to_postgres
 from vestige_migrate.errors import HostKillsWorkers
 from vestige_migrate.report.migration import MigrationReport

@@ -14,11 +14,10 @@ import psycopg
 import pytest
 
 from tests.conftest import CommandLine, Copier
-from tests.integration.test_bad_rows import node_id
 from tests.support.compare import assert_same
 from tests.support.live_writer import BUSY_TIMEOUT_SECONDS, live_writer, memory_id
 from tests.support.running import RunningCopy, blocked_sessions, held_row, wait_until
-from tests.support.sources import SourceSpec, build_source
+from tests.support.sources import SourceSpec, build_source, node_id
 from vestige_migrate import OnConflict, SourceUnusable
 from vestige_migrate.source.file import private_copies as private
 

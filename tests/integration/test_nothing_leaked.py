@@ -19,11 +19,10 @@ import psycopg
 import pytest
 
 from tests.conftest import CommandLine, InProcess
-from tests.integration.test_bad_rows import node_id
 from tests.support import markers
 from tests.support.passwords import in_form, owned_with_password
 from tests.support.running import RunningCopy, blocked_sessions, held_row
-from tests.support.sources import SourceSpec, build_source, edit
+from tests.support.sources import SourceSpec, build_source, edit, node_id
 from vestige_migrate.source.file.snapshot import take_snapshot
 from vestige_migrate.source.sqlite.connect import SourceFile
 

@@ -11,9 +11,8 @@ import psycopg
 import pytest
 
 from tests.conftest import CommandLine, Copier
-from tests.integration.test_bad_rows import node_id
 from tests.support.compare import BOOTSTRAP, expected, stored
-from tests.support.sources import SourceSpec, build_source, edit
+from tests.support.sources import SourceSpec, build_source, edit, node_id
 from vestige_migrate import PlanError, SqliteToPostgresPlan, run_several_to_postgres
 
 pytestmark = pytest.mark.in_process

@@ -14,9 +14,9 @@ import pytest
 from loguru import logger
 
 from tests.conftest import Copier
-from tests.integration.test_bad_rows import balanced, node_id
+from tests.integration.test_bad_rows import balanced
 from tests.support.compare import stored
-from tests.support.sources import SourceSpec, build_source, edit
+from tests.support.sources import SourceSpec, build_source, edit, node_id
 from tests.support.triggers import MARKER, add_trigger, ask, run_sql
 from vestige_migrate import MigrationReport, SqliteToPostgresPlan, run_several_to_postgres
 from vestige_migrate.errors import DestinationUnusable, RangeFailed, WriteNotKept

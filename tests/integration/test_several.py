@@ -13,9 +13,8 @@ import psycopg
 import pytest
 
 from tests.conftest import CommandLine, Copier
-from tests.integration.test_bad_rows import node_id
 from tests.support.compare import KEYS, expected, stored
-from tests.support.sources import SourceSpec, build_source, edit
+from tests.support.sources import SourceSpec, build_source, edit, node_id
 from vestige_migrate import (
     CombinedReport,
     ModelMismatch,

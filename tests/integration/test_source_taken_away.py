@@ -19,9 +19,8 @@ import psycopg
 import pytest
 
 from tests.conftest import CommandLine, Copier
-from tests.integration.test_bad_rows import node_id
 from tests.support.running import RunningCopy, asked, blocked_sessions, held_row
-from tests.support.sources import SourceSpec, build_source
+from tests.support.sources import SourceSpec, build_source, node_id
 from vestige_migrate import SourceUnusable
 from vestige_migrate.copy.job import CopyJob
 from vestige_migrate.copy.worker import RangeCopier

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from tests.conftest import Copier
-from tests.integration.test_bad_rows import JSON_COLUMNS, MARKER, node_id
-from tests.support.sources import SourceSpec, build_source, edit
+from tests.integration.test_bad_rows import JSON_COLUMNS, MARKER
+from tests.support.sources import SourceSpec, build_source, edit, node_id
 from tests.support.verifying import Verifier, balanced, named
 from vestige_migrate import MigrationReport, RowError, VerifyReport
 

@@ -10,8 +10,7 @@ import psycopg
 import pytest
 
 from tests.conftest import CommandLine, Copier
-from tests.integration.test_bad_rows import node_id
-from tests.support.sources import SourceSpec, build_source, edit
+from tests.support.sources import SourceSpec, build_source, edit, node_id
 from tests.support.verifying import Verifier, balanced, named
 from vestige_migrate import Progress, SqliteToPostgresPlan
 from vestige_migrate.verify.coordinator import verify_sqlite_to_postgres

@@ -101,6 +101,13 @@ def build_source(path: Path, spec: SourceSpec = DEFAULT_SPEC) -> Path:
     return path
 
 
+def node_id(path: Path, rowid: int, table: str = "knowledge_nodes", column: str = "id") -> str:
+    """The id of the row with this rowid."""
+    with closing(sqlite3.connect(path)) as connection:
+        (found,) = connection.execute(f"SELECT {column} FROM {table} WHERE rowid = ?", (rowid,)).fetchone()
+    return str(found)
+
+
 def edit(path: Path, *statements: tuple[str, tuple[object, ...]]) -> None:
     """Run `(sql, parameters)` one after the other with foreign keys off, in one transaction; for planting bad rows."""
     with closing(sqlite3.connect(path)) as conn:

@@ -23,7 +23,14 @@ from vestige_migrate.limits import (
     DEFAULT_RETRIES,
 )
 from vestige_migrate.model import ModelSignature
-from vestige_migrate.plan import Indexes, OnConflict, SqliteToPostgresPlan, default_workers, embedder_signature
+from vestige_migrate.plan import (
+    Deletions,
+    Indexes,
+    OnConflict,
+    SqliteToPostgresPlan,
+    default_workers,
+    embedder_signature,
+)
 from vestige_migrate.process_life import usual_folder
 from vestige_migrate.report.combined import CombinedReport
 from vestige_migrate.report.migration import MigrationReport
@@ -83,6 +90,13 @@ def copy(
             help="A row that is there already: skip leaves it, newer replaces it where the source's is later."
         ),
     ] = OnConflict.SKIP,
+    deletions: Annotated[
+        Deletions | None,
+        typer.Option(
+            help="A memory that is there and was deleted in the source: ignore, report or apply (deletes it there).",
+            show_default="report with --on-conflict newer, else ignore",
+        ),
+    ] = None,
     archive: Annotated[
         bool,
         typer.Option("--archive", help="Keep rows that have no place in the destination in the table vestige_archive."),
@@ -138,6 +152,7 @@ def copy(
             snapshot=snapshot,
             indexes=indexes,
             on_conflict=on_conflict,
+            deletions=deletions,
             archive=archive,
             verify=verify,
             codebase=codebase,

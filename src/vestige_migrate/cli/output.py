@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from vestige_migrate.cli.counts import print_counts
+from vestige_migrate.cli.deletions_output import print_deletions
 from vestige_migrate.cli.estimate_output import print_estimate
 from vestige_migrate.cli.reembed_line import awaiting_line
 from vestige_migrate.cli.streams import print_line
@@ -53,6 +54,8 @@ def print_report(report: MigrationReport | CombinedReport, console: Console) -> 
     print_destination(report.destination.url, console)
     if isinstance(report, MigrationReport):
         _print_section(report, console)
+        if report.deletions is not None:
+            print_deletions(report.deletions, console)
         _print_nothing_new(report, "the source", console)
         return
     for at, section in enumerate(report.reports):
@@ -65,6 +68,8 @@ def print_report(report: MigrationReport | CombinedReport, console: Console) -> 
         if not report.nothing_new:
             _print_nothing_new(section, "this source", console)
         console.print()
+    if report.deletions is not None:
+        print_deletions(report.deletions, console)
     moved = report.source_rows
     if report.estimate is not None:
         print_estimate(report.estimate, console)

@@ -19,7 +19,7 @@ from vestige_migrate.destination.connection.faults import describe
 from vestige_migrate.errors import HostTooSmall, Interrupted, MigrationError, PlanError, Stopped
 from vestige_migrate.host_limits import describe_limit, limits_refuse
 from vestige_migrate.model import Embedder, ModelSignature
-from vestige_migrate.plan import SqliteToPostgresPlan
+from vestige_migrate.plan import Deletions, SqliteToPostgresPlan
 from vestige_migrate.prepare.destination import check_url, ready_destination
 from vestige_migrate.prepare.model import check_sources, telling_layout
 from vestige_migrate.prepare.source import found_source, prepared_source
@@ -91,6 +91,10 @@ def run_several_to_postgres(
         try:
             with as_migration_error(*(source.file for source in sources)):
                 _copy_each(files, combined)
+                if plan.deletions_asked is not Deletions.IGNORE:
+                    from vestige_migrate.copy.deletions import settle_deletions  # here: it needs NumPy
+
+                    combined.deletions = settle_deletions(plan, sources, destination)
             combined.estimate = files.estimate
             if plan.verify:
                 from vestige_migrate.verify.coordinator import verify_copied

@@ -18,7 +18,7 @@ from vestige_migrate.destination.schema.vector_index import existing_form, forms
 from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.limits import MAX_DIMENSION
 from vestige_migrate.model import ModelSignature
-from vestige_migrate.plan import Indexes, OnConflict, SqliteToPostgresPlan
+from vestige_migrate.plan import Deletions, Indexes, OnConflict, SqliteToPostgresPlan
 from vestige_migrate.tables import TABLES
 from vestige_migrate.tables.shapes import Shapes
 
@@ -79,6 +79,8 @@ def check_writing(connection: Connection, plan: SqliteToPostgresPlan) -> None:
             if table.refresh is not None:
                 for name in filter(None, (table.name, table.refresh.companion)):
                     wanted[name] = ("SELECT", "INSERT", "UPDATE")
+    if plan.deletions is Deletions.APPLY:
+        wanted["knowledge_nodes"] += ("DELETE",)
     wanted[REGISTRY] = ("SELECT",)
     if plan.archive:
         wanted[ARCHIVE] = ("SELECT", "INSERT")

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vestige_migrate.model import ModelSignature
+from vestige_migrate.report.deletions import DeletionReport
 from vestige_migrate.report.endpoints import DestinationInfo
 from vestige_migrate.report.estimate import Estimate
 from vestige_migrate.report.migration import MigrationReport
@@ -25,6 +26,8 @@ class CombinedReport:
     duration_seconds: float = 0.0
     estimate: Estimate | None = None
     """What copying all of them would move, need and take; None but for a dry run. Its files' reports have none."""
+    deletions: DeletionReport | None = None
+    """Memories that only the destination has; None where nobody looked for them."""
     verification: VerifyReport | None = None
     """What comparing all files with the destination found afterwards; None without `--verify`."""
 
@@ -33,6 +36,7 @@ class CombinedReport:
         """The report of a run of one file, with what was found out about the whole run."""
         [report] = self.reports
         report.estimate, report.verification = self.estimate, self.verification
+        report.deletions = self.deletions
         report.duration_seconds = self.duration_seconds
         return report
 
@@ -49,7 +53,8 @@ class CombinedReport:
     @property
     def nothing_new(self) -> bool:
         """Whether every row of every file was there already."""
-        return self.complete and all(report.nothing_new for report in self.reports)
+        is_as_before = self.deletions is None or not (self.deletions.deleted or self.deletions.errors)
+        return self.complete and is_as_before and all(report.nothing_new for report in self.reports)
 
     @property
     def errors(self) -> list[RowError]:
@@ -59,7 +64,7 @@ class CombinedReport:
     @property
     def exit_code(self) -> int:
         """0 when every row of every file moved as it was, 1 when some have errors or `--verify` found a difference."""
-        if self.errors:
+        if self.errors or (self.deletions is not None and self.deletions.errors):
             return 1
         return self.verification.exit_code if self.verification else 0
 
@@ -74,6 +79,7 @@ class CombinedReport:
             "model": asdict(self.model) if self.model else None,
             "sources": [report.as_json() for report in self.reports],
             "duration_seconds": round(self.duration_seconds, 3),
+            **({"deletions": self.deletions.as_json()} if self.deletions else {}),
             **({"estimate": self.estimate.as_json()} if self.estimate else {}),
             **({"verification": self.verification.as_json()} if self.verification else {}),
         }

@@ -7,6 +7,7 @@ from typing import Any
 
 from vestige_migrate.model import ModelSignature
 from vestige_migrate.plan import OnConflict
+from vestige_migrate.report.deletions import DeletionReport
 from vestige_migrate.report.endpoints import DestinationInfo, SourceInfo
 from vestige_migrate.report.estimate import Estimate
 from vestige_migrate.report.rows import COUNTERS, RowError, TableReport
@@ -43,6 +44,8 @@ class MigrationReport:
     """Rows that this run put into the archive."""
     estimate: Estimate | None = None
     """What a copy would move, need and take; None but for a dry run."""
+    deletions: DeletionReport | None = None
+    """Memories that only the destination has; None where nobody looked for them."""
     verification: VerifyReport | None = None
     """What comparing both sides afterwards found; None without `--verify`."""
 
@@ -60,7 +63,9 @@ class MigrationReport:
     def nothing_new(self) -> bool:
         """Whether a copy found every row there already. What an earlier one altered or left out, it did not look at."""
         found = self.tables.values()
-        changed = any(table.inserted or table.updated or table.failed for table in found) or self.newly_archived
+        changed = any(table.inserted or table.updated or table.failed for table in found) or self.newly_archived > 0
+        if self.deletions is not None:
+            changed = changed or bool(self.deletions.deleted or self.deletions.errors)
         return self.complete and not (self.dry_run or self.errors or changed)
 
     def counter(self, name: str) -> int:
@@ -110,7 +115,7 @@ class MigrationReport:
     @property
     def exit_code(self) -> int:
         """0 when every row moved as it was, 1 when some rows have errors or `--verify` found a difference."""
-        if self.errors:
+        if self.errors or (self.deletions is not None and self.deletions.errors):
             return 1
         return self.verification.exit_code if self.verification else 0
 
@@ -118,8 +123,9 @@ class MigrationReport:
         """The report as plain JSON values, in the documented shape (schema 1).
 
         With `--on-conflict newer` there are two more keys: `memories_updated`, and `updated` in each table's entry;
-        with `--archive` there is one more: `archived`, and its tables are not in `left_behind`; with `--verify` there
-        is `verification`, a report of its own; with `--dry-run` there is `estimate` (docs/workers.md).
+        with it or `--deletions` there is `deletions` (docs/changed-rows.md); with `--archive` there is one more:
+        `archived`, and its tables are not in `left_behind`; with `--verify` there is `verification`, a report of its
+        own; with `--dry-run` there is `estimate` (docs/workers.md).
         """
         return {
             "schema": 1,
@@ -146,6 +152,7 @@ class MigrationReport:
             "source_changed": self.source_changed,
             "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},
             "duration_seconds": round(self.duration_seconds, 3),
+            **({"deletions": self.deletions.as_json()} if self.deletions else {}),
             **({"estimate": self.estimate.as_json()} if self.estimate else {}),
             **({"verification": self.verification.as_json()} if self.verification else {}),
         }

@@ -1,0 +1,34 @@
+"""Memories that only the destination has, as a person reads of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from vestige_migrate.report.deletions import DeletionReport
+
+SHOWN_IDS = 20
+
+
+def print_deletions(report: DeletionReport, console: Console) -> None:
+    """A line and the first ids for each kind of them; nothing where there are none."""
+    _print_ids("deleted in the source, and now here too with all that hung on them", report.deleted, console)
+    here = "deleted in the source, and still here" + ("" if report.applied else " (--deletions apply deletes them)")
+    _print_ids(here, report.to_delete, console)
+    _print_ids("deleted in the source, but changed here since, so they stay", report.changed_since, console)
+    _print_ids("only here, and no tombstone in the source names them, so they stay", report.not_in_source, console)
+    for error in report.errors[:SHOWN_IDS]:
+        console.print(Text(f"  {error.table} {error.id}: {error.message} ({error.outcome})"), soft_wrap=True)
+
+
+def _print_ids(what: str, ids: Sequence[str], console: Console) -> None:
+    if not ids:
+        return
+    memories = "1 memory" if len(ids) == 1 else f"{len(ids)} memories"
+    console.print(Text(f"{what}: {memories}"), soft_wrap=True)
+    for id_ in ids[:SHOWN_IDS]:
+        console.print(Text(f"  {id_}"), soft_wrap=True)
+    if len(ids) > SHOWN_IDS:
+        console.print(Text(f"  +{len(ids) - SHOWN_IDS} more (the whole list: --report FILE)"))
