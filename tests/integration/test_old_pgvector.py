@@ -14,7 +14,7 @@ from tests.support.sources import SourceSpec, build_source
 from tests.support.verifying import Verifier
 from vestige_migrate.destination.indexes.build import HNSW_INDEX
 
-pytestmark = [pytest.mark.old_server, pytest.mark.only_old_server]
+pytestmark = [pytest.mark.old_server, pytest.mark.only_old_server, pytest.mark.indexed]
 
 
 @pytest.mark.parametrize("dimension", [2001, 4096])
