@@ -35,7 +35,7 @@ def write_until(path: Path, over: threading.Event) -> dict[str, float | int | st
         while not over.is_set():
             started = time.monotonic()
             try:
-                _write(connection, done)
+                write_one(connection, done)
             except sqlite3.OperationalError as error:
                 failure = str(error)
                 break
@@ -45,7 +45,8 @@ def write_until(path: Path, over: threading.Event) -> dict[str, float | int | st
     return {"written": done, "longest_seconds": longest, "failure": failure}
 
 
-def _write(connection: sqlite3.Connection, number: int) -> None:
+def write_one(connection: sqlite3.Connection, number: int) -> None:
+    """One transaction: the memory of this number with its schedule, an edge to the one before, and a change."""
     now = f"2027-01-01T00:00:00.{number:06}Z"
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(

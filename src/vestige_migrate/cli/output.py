@@ -121,6 +121,7 @@ def _print_section(report: MigrationReport, console: Console) -> None:
         console.print(Text(line), soft_wrap=True)
     if is_newer_than_known(Lineage(report.source.lineage), report.source.schema_version):
         console.print(Text(_newer(report)), soft_wrap=True)
+    _print_open(report, console)
     if report.source_changed:
         console.print(Text("the source changed during the copy: run again to bring what is new"))
     if report.estimate is not None:
@@ -190,6 +191,23 @@ def _counts(report: MigrationReport, counts: TableReport) -> list[int]:
         counts.skipped,
         counts.failed,
     ]
+
+
+def _print_open(report: MigrationReport, console: Console) -> None:
+    if not report.still_open:
+        return
+    rows = "1 row waits" if len(report.still_open) == 1 else f"{len(report.still_open)} rows wait"
+    console.print(
+        Text(
+            f"{rows} for memories that were written to the source while the copy ran, and will come with the next run:"
+        ),
+        soft_wrap=True,
+    )
+    for row in report.still_open[:SHOWN_ERRORS]:
+        console.print(Text(f"  {row.table} {row.id}"), soft_wrap=True)
+    more = len(report.still_open) - SHOWN_ERRORS
+    if more > 0:
+        console.print(Text(f"  +{more} more (the whole list: --report FILE)"))
 
 
 def _print_errors(report: MigrationReport, console: Console) -> None:

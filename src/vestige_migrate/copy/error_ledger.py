@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -140,6 +140,17 @@ class ErrorLedger:
     def errors(self) -> list[RowError]:
         """All that hold, and those that are still doubted."""
         return [error for known in self._parts.values() for error in (*known.held, *known.doubted)]
+
+    def waiting(self) -> list[RowError]:
+        """Errors for want of another row, which may come yet."""
+        return [error for error in self.errors() if error.sqlstate == _FOREIGN_KEY]
+
+    def put_aside(self, errors: Collection[RowError]) -> None:
+        """These are none after all."""
+        for known in self._parts.values():
+            known.held = [error for error in known.held if error not in errors]
+            known.doubted = [error for error in known.doubted if error not in errors]
+        self._rows.difference_update((error.table, error.id) for error in errors)
 
     def refused(self, table: str) -> Counter[str]:
         """How many errors say of each id of the table that its row was not copied."""

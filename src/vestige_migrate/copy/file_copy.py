@@ -18,6 +18,7 @@ from loguru import logger
 from vestige_migrate.copy.archive_phase import ArchivePhase
 from vestige_migrate.copy.error_ledger import Cause
 from vestige_migrate.copy.index_phase import IndexPhase
+from vestige_migrate.copy.late_memories import bring_late_memories, put_open_rows_aside
 from vestige_migrate.copy.load import Load
 from vestige_migrate.copy.long_vectors import say_outlook
 from vestige_migrate.copy.repeated_rows import RepeatedRows
@@ -226,7 +227,11 @@ class FileCopy:
         with self._phase("prepare"):
             self._prepare()
         overrides = self._overrides(tally)
+        before = self._source.state()
         load.run(tally, overrides, again, self._phase)
+        before = bring_late_memories(tally, self._source, before, lambda: load.run(tally, overrides, True, self._phase))
+        tables = self._destination.shapes.tables()
+        self.report.still_open = put_open_rows_aside(tally, self._source, before, tables, self._sources)
         tally.settle()
         comparing = partial(load.comparing_pool, overrides)
         repeated = RepeatedRows(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -191,6 +191,14 @@ class Tally:
     def refused(self, table: str) -> Counter[str]:
         """How many errors say of each id of the table that its row was not copied."""
         return self._ledger.refused(table)
+
+    def waiting(self) -> list[RowError]:
+        """Errors of rows that refer to one which is not there."""
+        return self._ledger.waiting()
+
+    def put_aside(self, errors: Collection[RowError]) -> None:
+        """These errors are none; their rows stay among the failed ones, since they are not there."""
+        self._ledger.put_aside(errors)
 
     def settle(self) -> None:
         """Writes the counts into the report."""

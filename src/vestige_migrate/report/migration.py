@@ -35,6 +35,9 @@ class MigrationReport:
     shortened_vectors: int = 0
     """Vectors of the source that come over shortened, as Vestige itself takes them."""
     source_changed: bool = False
+    still_open: list[RowError] = field(default_factory=list)
+    """Rows that wait for a memory which was written to the source while the copy ran; they count as failed, and are no
+    errors."""
     phases: dict[str, float] = field(default_factory=dict)
     duration_seconds: float = 0.0
     on_conflict: OnConflict = OnConflict.SKIP
@@ -150,6 +153,7 @@ class MigrationReport:
             **({"shortened_vectors": self.shortened_vectors} if self.shortened_vectors else {}),
             **({"archived": self.archived} if self.archived is not None else {}),
             "source_changed": self.source_changed,
+            **({"still_open": [row.as_json() for row in self.still_open]} if self.still_open else {}),
             "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},
             "duration_seconds": round(self.duration_seconds, 3),
             **({"deletions": self.deletions.as_json()} if self.deletions else {}),

@@ -30,6 +30,8 @@ class Outcome(StrEnum):
     NOT_COPIED = "not_copied"
     OTHER_CONTENT_KEPT = "other_content_kept"
     """Another content is there under this row's id, and it stayed: this one is not there."""
+    SOURCE_CHANGED = "source_changed"
+    """Its memory was written to the source while the copy ran: the next run brings both."""
     NOT_DELETED = "not_deleted"
     """It was deleted in the source, and is still in the destination."""
 

@@ -1,0 +1,17 @@
+"""Rows that refer to a memory which the source does not have."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.source.read.rows import Row
+
+
+def list_dangling(connection: sqlite3.Connection, source: TableSource, references: Sequence[str]) -> Iterator[Row]:
+    """The keys of rows for which one of `references`, expressions over them, is no memory's id as it is written."""
+    missing = [f"NOT EXISTS (SELECT 1 FROM knowledge_nodes AS m WHERE m.id = {value})" for value in references]
+    if missing:
+        keys, table = ", ".join(source.key), source.by_rowid().base_clause
+        yield from connection.execute(f"SELECT {keys} {table} WHERE {' OR '.join(missing)}")
