@@ -31,7 +31,7 @@ COPY: dict[str, str | None] = {
     "--embedding-hash": None,
     "--indexes": "auto",
     "--on-conflict": "skip",
-    "--deletions": "(report with --on-conflict newer, else ignore)",
+    "--deletions": "(report with newer, else ignore)",
     "--archive": None,
     "--codebase": None,
     "--owner": None,

@@ -94,7 +94,7 @@ def copy(
         Deletions | None,
         typer.Option(
             help="A memory that is there and was deleted in the source: ignore, report or apply (deletes it there).",
-            show_default="report with --on-conflict newer, else ignore",
+            show_default="report with newer, else ignore",
         ),
     ] = None,
     archive: Annotated[
