@@ -154,6 +154,27 @@ def test_what_was_changed_here_since_or_written_here_stays_and_is_named(source: 
     assert report.exit_code == 0
 
 
+def test_what_was_recalled_or_linked_here_since_stays_with_all_that_hangs_on_it(source: Path, copy: Copier) -> None:
+    copy(source)
+    recalled, linked, target, reviewed, gone = (node_id(source, row) for row in range(1, 6))
+    run(copy.database, "UPDATE scheduling SET last_review = %s WHERE memory_id = %s", LATER_STILL, recalled)
+    run(copy.database, "DELETE FROM edges WHERE source_id = %s AND target_id = %s", linked, target)
+    run(copy.database, "INSERT INTO edges VALUES (%s, %s, 'semantic', 0.5, %s)", linked, target, LATER_STILL)
+    run(
+        copy.database,
+        "INSERT INTO review_events (id, memory_id, occurred_at, rating, kind)"
+        " VALUES (gen_random_uuid(), %s, %s, 3, 'review')",
+        reviewed,
+        LATER_STILL,
+    )
+    for memory in (recalled, linked, target, reviewed, gone):
+        bury(source, memory)
+    report = copy(source, deletions="apply")
+    assert found(report) == DeletionReport(
+        applied=True, deleted=[gone], changed_since=sorted([recalled, linked, target, reviewed])
+    )
+
+
 def test_a_memory_that_came_back_is_none_that_was_deleted(source: Path, copy: Copier) -> None:
     copy(source)
     memory = node_id(source, 1)

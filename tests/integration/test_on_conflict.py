@@ -369,6 +369,32 @@ def test_reviews_that_cannot_be_read_make_no_schedule_later(
     assert counts(copy(source, on_conflict="newer"), "scheduling")[1] == 0
 
 
+@pytest.mark.parametrize(("column", "bad"), [("reps", "many"), ("last_review", "yesterday")])
+def test_a_schedule_that_was_reviewed_later_here_gives_way_to_none_that_cannot_be_read(
+    source: Path, copy: Copier, column: str, bad: object
+) -> None:
+    copy(source)
+    memory = node_id(source, 3)
+    run(copy.database, "UPDATE scheduling SET stability = 0.25, last_review = %s WHERE memory_id = %s", LATER, memory)
+    edit(
+        source,
+        ("UPDATE scheduling SET stability = 77.5, last_review = '2029-01-01T00:00:00Z' WHERE memory_id = ?", (memory,)),
+        (f"UPDATE scheduling SET {column} = ? WHERE memory_id = ?", (bad, memory)),
+        ("UPDATE knowledge_nodes SET updated_at = ? WHERE id = ?", (LATER, memory)),
+    )
+    copy(source, on_conflict="newer")
+    assert run(copy.database, "SELECT stability FROM scheduling WHERE memory_id = %s", memory) == [(0.25,)]
+
+
+def test_a_later_review_with_an_unreadable_number_of_them_replaces_nothing(source: Path, copy: Copier) -> None:
+    copy(source)
+    memory = node_id(source, 3)
+    run(copy.database, "UPDATE scheduling SET reps = 7 WHERE memory_id = %s", memory)
+    edit(source, ("UPDATE scheduling SET reps = 'many', last_review = ? WHERE memory_id = ?", (LATER, memory)))
+    copy(source, on_conflict="newer")
+    assert run(copy.database, "SELECT reps FROM scheduling WHERE memory_id = %s", memory) == [(7,)]
+
+
 def test_a_vector_that_was_made_anew_arrives_though_the_memory_has_its_old_time(source: Path, copy: Copier) -> None:
     copy(source)
     theirs, emptied = node_id(source, 3), node_id(source, 4)

@@ -25,6 +25,7 @@ from vestige_migrate.prepare.model import check_sources, telling_layout
 from vestige_migrate.prepare.source import found_source, prepared_source
 from vestige_migrate.progress import OnProgress
 from vestige_migrate.report.combined import CombinedReport
+from vestige_migrate.report.deletions import DeletionReport
 from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.source.file.mid_run_changes import which_fault
 from vestige_migrate.source.file.private_copies import kept
@@ -94,7 +95,8 @@ def run_several_to_postgres(
                 if plan.deletions_asked is not Deletions.IGNORE:
                     from vestige_migrate.copy.deletions import settle_deletions  # here: it needs NumPy
 
-                    combined.deletions = settle_deletions(plan, sources, destination)
+                    combined.deletions = DeletionReport(applied=False)
+                    settle_deletions(plan, sources, destination, combined.deletions)
             combined.estimate = files.estimate
             if plan.verify:
                 from vestige_migrate.verify.coordinator import verify_copied

@@ -16,6 +16,7 @@ from psycopg import sql
 from vestige_migrate.destination.connection.faults import describe, is_row_fault
 from vestige_migrate.destination.connection.table_names import ours
 from vestige_migrate.destination.load.binary_arrays import binary_array, register_arrays
+from vestige_migrate.destination.load.stored_form import rows_of
 from vestige_migrate.destination.schema import schema
 from vestige_migrate.encode.encoders import encoder_of
 from vestige_migrate.plan import Deletions, SqliteToPostgresPlan
@@ -37,18 +38,19 @@ Dead = tuple[str, bytes]
 
 
 def settle_deletions(
-    plan: SqliteToPostgresPlan, sources: Sequence[PreparedSource], destination: ReadyDestination
-) -> DeletionReport | None:
-    """Names the memories that only the destination has, and deletes what is to be deleted; None where nobody asks.
+    plan: SqliteToPostgresPlan,
+    sources: Sequence[PreparedSource],
+    destination: ReadyDestination,
+    report: DeletionReport,
+) -> None:
+    """Names the memories that only the destination has, and deletes what is to be deleted, in the report as it does.
 
     Raises psycopg.Error only for what is no row's fault; what was deleted until then stays so.
     """
-    mode = plan.deletions_asked
-    if mode is Deletions.IGNORE or not destination.made:
-        return None
-    if plan.dry_run and schema.missing_tables(destination.main):
-        return DeletionReport(applied=False)
-    return _Settling(plan, sources, destination).settle(mode is Deletions.APPLY and not plan.dry_run)
+    if not destination.made or (plan.dry_run and schema.missing_tables(destination.main)):
+        return
+    apply = plan.deletions_asked is Deletions.APPLY and not plan.dry_run
+    _Settling(plan, sources, destination).settle(report, apply)
 
 
 class _Settling:
@@ -61,17 +63,37 @@ class _Settling:
         self._table = destination.shapes.table(_MEMORIES)
         name = ours(destination.main, _MEMORIES)
         named = sql.SQL("unnest(%s, %s) AS k(id, deleted_at)")
-        self._judge = sql.SQL(
-            "SELECT t.id::text, COALESCE(t.updated_at <= k.deleted_at, false) FROM {} JOIN {} AS t ON t.id = k.id"
-        ).format(named, name)
+        unchanged = self._unchanged_since()
+        self._judge = sql.SQL("SELECT t.id::text, {} FROM {} JOIN {} AS t ON t.id = k.id").format(
+            unchanged, named, name
+        )
         # The condition once more: what is changed meanwhile is judged as it is at that moment.
-        self._delete = sql.SQL(
-            "DELETE FROM {} AS t USING {} WHERE t.id = k.id AND t.updated_at <= k.deleted_at RETURNING t.id::text"
-        ).format(name, named)
+        self._delete = sql.SQL("DELETE FROM {} AS t USING {} WHERE t.id = k.id AND {} RETURNING t.id::text").format(
+            name, named, unchanged
+        )
         self._count = sql.SQL("SELECT count(*) FROM {}").format(name)
         register_arrays(destination.main)
 
-    def settle(self, apply: bool) -> DeletionReport:
+    def _unchanged_since(self) -> sql.Composed:
+        """Whether nobody has changed, recalled or linked the memory `t` here since its tombstone `k`.
+
+        A recall does not touch the memory's own time, and all that hangs on it would go with it.
+        """
+        of_memory = (
+            ("scheduling", sql.SQL("o.memory_id = t.id AND o.last_review > k.deleted_at")),
+            ("edges", sql.SQL("t.id IN (o.source_id, o.target_id) AND o.created_at > k.deleted_at")),
+            ("review_events", sql.SQL("o.memory_id = t.id AND o.occurred_at > k.deleted_at")),
+        )
+        younger = [
+            sql.SQL("NOT EXISTS (SELECT FROM {} AS o WHERE {})").format(
+                rows_of(self._destination.main, self._destination.shapes.table(name)), condition
+            )
+            for name, condition in of_memory
+        ]
+        own = sql.SQL("COALESCE(t.updated_at <= k.deleted_at, false)")
+        return sql.SQL("({})").format(sql.SQL(" AND ").join([own, *younger]))
+
+    def settle(self, report: DeletionReport, apply: bool) -> None:
         lost = [error.id for source in self._sources for error in self._lost(source)]
         if NIL_UUID in lost and apply:
             logger.warning(
@@ -79,7 +101,7 @@ class _Settling:
                 "tombstone and have come back"
             )
             apply = False
-        report = DeletionReport(applied=apply)
+        report.applied = apply
         dead = self._find_dead(report, {UUID(id_) for id_ in lost if id_ != NIL_UUID})
         if apply:
             self._bury(dead, report)
@@ -89,7 +111,6 @@ class _Settling:
             named = {error.id for error in report.errors}
             report.errors += [self._error(id_, _DROPPED) for id_ in report.to_delete if id_ not in named]
         self._say(report)
-        return report
 
     def _lost(self, source: PreparedSource) -> Sequence[RowError]:
         """The memories that a damaged source has lost: the destination may have them from before."""
@@ -97,7 +118,7 @@ class _Settling:
         if table is None:
             return ()
         found = errors_of_lost(source.lost, {_MEMORIES: table}, self._destination.shapes).get(_MEMORIES, NONE_LOST)
-        return found.errors
+        return [error for error in found.errors if error.outcome is Outcome.NOT_COPIED]
 
     def _find_dead(self, report: DeletionReport, known: Set[UUID]) -> list[Dead]:
         """`known` are ids of memories that the source has though they cannot be read."""
@@ -144,6 +165,8 @@ class _Settling:
         try:
             with main.transaction():
                 gone = [id_ for (id_,) in main.execute(self._delete, self._arrays(dead))]
+                for id_ in gone:  # before the commit: afterwards nobody can find them
+                    logger.info("{} {}: deleted, as it is in the source", _MEMORIES, id_)
         except psycopg.Error as error:
             if not is_row_fault(error):
                 raise

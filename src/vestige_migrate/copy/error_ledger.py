@@ -147,10 +147,12 @@ class ErrorLedger:
 
     def put_aside(self, errors: Collection[RowError]) -> None:
         """These are none after all."""
+        aside = set(errors)
         for known in self._parts.values():
-            known.held = [error for error in known.held if error not in errors]
-            known.doubted = [error for error in known.doubted if error not in errors]
-        self._rows.difference_update((error.table, error.id) for error in errors)
+            known.held = [error for error in known.held if error not in aside]
+            known.doubted = [error for error in known.doubted if error not in aside]
+        left = {(error.table, error.id) for error in self.errors()}
+        self._rows.difference_update({(error.table, error.id) for error in aside} - left)
 
     def refused(self, table: str) -> Counter[str]:
         """How many errors say of each id of the table that its row was not copied."""

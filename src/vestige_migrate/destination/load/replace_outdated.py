@@ -51,7 +51,8 @@ _CONDITIONS: dict[Evidence, sql.SQL] = {
     Evidence.LATER: sql.SQL("{t} < {s}"),
     Evidence.DIFFERENT: sql.SQL("{t} <> {s}"),
     Evidence.REVIEWED: sql.SQL(
-        "(COALESCE({t}, '-infinity'), {t1}::int8 + {t2}) < (COALESCE({s}, '-infinity'), {s1}::int8 + {s2})"
+        "{s1} IS NOT NULL AND {s2} IS NOT NULL"
+        " AND (COALESCE({t}, '-infinity'), {t1}::int8 + {t2}) < (COALESCE({s}, '-infinity'), {s1}::int8 + {s2})"
     ),
     # By their bytes: pgvector's operator calls 0 and -0 equal.
     Evidence.SAME_TIME: sql.SQL("{t} = {s} AND {s1} IS NOT NULL AND ROW({t1})::record *<> ROW({s1})::record"),
@@ -109,7 +110,17 @@ class Replacer:
             rule = companion.refresh
             self._companion_decides = rule.decides if rule is not None else ()
             later_there = outdated(rule, deciding(rule, "s"), deciding(rule, "t")) if rule is not None else _FALSE
-            replaceable = sql.SQL("NOT ({} AND s.ordinal <> ALL(%s::int[]))").format(later_there)
+            # Where a value of the source's cannot be read, its stand-in is not counted: the first column alone decides.
+            first = (
+                sql.SQL("false")
+                if rule is None
+                else sql.SQL("COALESCE(t.{0} > COALESCE(s.{0}, '-infinity'), false)").format(
+                    sql.Identifier(rule.decides[0])
+                )
+            )
+            replaceable = sql.SQL("NOT CASE WHEN s.ordinal <> ALL(%s::int[]) THEN {} ELSE {} END").format(
+                later_there, first
+            )
             self._companions = sql.SQL(
                 "UPDATE {} AS t SET {} FROM {} AS s JOIN {} AS n ON n.{} = s.{}"
                 " WHERE t.{} = s.{} AND n.ordinal = ANY(%s::int[]) AND {} RETURNING s.ordinal"

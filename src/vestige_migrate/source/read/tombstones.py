@@ -16,10 +16,10 @@ _MARKER = b"vestige.legacy-tombstone-marker.v1"
 _SEPARATORS = (b"\\0", b"\0")
 """What stands between the marker and the id: a backslash and a zero, or the character that these stand for in Rust."""
 _QUERIES = (
-    ("deletion_tombstones", "memory_id", "SELECT memory_id, deleted_at FROM deletion_tombstones NOT INDEXED"),
+    ("deletion_tombstones", ("memory_id",), "SELECT memory_id, deleted_at FROM deletion_tombstones NOT INDEXED"),
     (
         "sync_tombstones",
-        "row_id",
+        ("row_id", "table_name"),
         "SELECT row_id, deleted_at FROM sync_tombstones NOT INDEXED WHERE table_name = 'knowledge_nodes'",
     ),
 )
@@ -53,8 +53,8 @@ def opaque_names(id_: str) -> list[str]:
 
 
 def _read(connection: sqlite3.Connection, layout: Layout) -> Iterator[tuple[str, Raw]]:
-    for table, column, query in _QUERIES:
-        if not (layout.has(table, column) and layout.has(table, "deleted_at")):
+    for table, columns, query in _QUERIES:
+        if not all(layout.has(table, column) for column in (*columns, "deleted_at")):
             continue
         for name, time in connection.execute(query):
             if isinstance(name, str) and name.startswith(_OPAQUE):
