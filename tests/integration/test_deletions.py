@@ -7,14 +7,13 @@ import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
 
 from tests.conftest import CommandLine, Copier
 from tests.support.compare import assert_same
 from tests.support.damage import damage, pages_of
+from tests.support.databases import run
 from tests.support.guest import Guest
 from tests.support.sources import SourceSpec, build_source, edit, node_id
 from vestige_migrate import (
@@ -78,12 +77,6 @@ def bury(path: Path, memory: str, kind: str = "deletion", at: object = AFTER) ->
 def has(path: Path, table: str) -> bool:
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone() is not None
-
-
-def run(url: str, statement: str, *parameters: Any) -> list[Any]:
-    with psycopg.connect(url) as connection:
-        cursor = connection.execute(statement.encode(), parameters)
-        return cursor.fetchall() if cursor.description else []
 
 
 def found(report: MigrationReport) -> DeletionReport:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import CommandLine, Copier
 from tests.support.compare import assert_same, stored
+from tests.support.databases import run
 from tests.support.running import RunningCopy, blocked_sessions
 from tests.support.sources import SourceSpec, build_source, edit, node_id
 from vestige_migrate import MigrationReport, OnConflict, PlanError, SqliteToPostgresPlan, run_several_to_postgres
@@ -48,12 +49,6 @@ def counts(report: MigrationReport, table: str) -> tuple[int, int, int, int]:
     found = report.tables[table]
     assert found.source_rows == found.inserted + found.updated + found.skipped + found.failed
     return found.inserted, found.updated, found.skipped, found.failed
-
-
-def run(url: str, statement: str, *parameters: Any) -> list[Any]:
-    with psycopg.connect(url) as connection:
-        cursor = connection.execute(statement.encode(), parameters)
-        return cursor.fetchall() if cursor.description else []
 
 
 def test_skip_is_the_default_and_leaves_what_is_there(source: Path, copy: Copier) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -12,6 +11,7 @@ import pytest
 
 from tests.conftest import CommandLine, Copier
 from tests.support.compare import BOOTSTRAP, expected, stored
+from tests.support.databases import run
 from tests.support.sources import SourceSpec, build_source, edit, node_id
 from vestige_migrate import PlanError, SqliteToPostgresPlan, run_several_to_postgres
 
@@ -20,13 +20,8 @@ pytestmark = pytest.mark.in_process
 ANA = "22222222-2222-4222-8222-222222222222"
 
 
-def query(url: str, statement: str, *parameters: Any) -> list[Any]:
-    with psycopg.connect(url) as connection:
-        return connection.execute(statement.encode(), parameters).fetchall()
-
-
 def user_id(url: str, handle: str) -> UUID:
-    ((found,),) = query(url, "SELECT id FROM users WHERE handle = %s", handle)
+    ((found,),) = run(url, "SELECT id FROM users WHERE handle = %s", handle)
     assert isinstance(found, UUID)
     return found
 
@@ -74,7 +69,7 @@ def test_files_without_these_columns_get_them_for_every_memory(
     spec = SourceSpec(line=line, version=version, memories=20, edges=0, events=0)  # type: ignore[arg-type]
     path = build_source(tmp_path / "vestige.db", spec)
     copy(path, codebase="c", owner="me", snapshot=True)
-    assert query(copy.database, "SELECT DISTINCT codebase, handle FROM knowledge_nodes JOIN users u ON u.id ="
+    assert run(copy.database, "SELECT DISTINCT codebase, handle FROM knowledge_nodes JOIN users u ON u.id ="
                  " owner_user_id") == [("c", "me")]  # fmt: skip
 
 
@@ -88,7 +83,7 @@ def test_a_codebase_in_the_metadata_is_no_default(tmp_path: Path, copy: Copier) 
         ('UPDATE knowledge_nodes SET metadata = \'{"codebase": "own"}\' WHERE rowid <= 4', ()),
     )
     copy(path, codebase="given")
-    assert query(copy.database, "SELECT codebase, count(*) FROM knowledge_nodes GROUP BY 1 ORDER BY 1") == [
+    assert run(copy.database, "SELECT codebase, count(*) FROM knowledge_nodes GROUP BY 1 ORDER BY 1") == [
         ("given", 6),
         ("own", 4),
     ]
@@ -101,12 +96,10 @@ def test_null_and_empty_are_told_apart(source: Path, copy: Copier) -> None:
         ("UPDATE knowledge_nodes SET codebase = NULL WHERE rowid <= 3", ()),
     )
     copy(source, codebase="x", owner="me")
-    assert query(copy.database, "SELECT codebase, count(*) FROM knowledge_nodes GROUP BY 1 ORDER BY 1") == [
+    assert run(copy.database, "SELECT codebase, count(*) FROM knowledge_nodes GROUP BY 1 ORDER BY 1") == [
         ("", 37), ("x", 3),
     ]  # fmt: skip
-    assert query(copy.database, "SELECT DISTINCT owner_user_id FROM knowledge_nodes") == [
-        (user_id(copy.database, "me"),)
-    ]
+    assert run(copy.database, "SELECT DISTINCT owner_user_id FROM knowledge_nodes") == [(user_id(copy.database, "me"),)]
 
 
 def test_an_owner_in_the_destination_is_used(source: Path, copy: Copier) -> None:
@@ -116,7 +109,7 @@ def test_an_owner_in_the_destination_is_used(source: Path, copy: Copier) -> None
         connection.execute("INSERT INTO users (id, handle, display_name) VALUES (%s, 'ana', 'Ana')", (ANA,))
     copy(source, owner="ana")
     assert_overridden(source, copy.database, None, UUID(ANA))
-    assert query(copy.database, "SELECT display_name FROM users WHERE handle = 'ana'") == [("Ana",)]
+    assert run(copy.database, "SELECT display_name FROM users WHERE handle = 'ana'") == [("Ana",)]
 
 
 def test_an_owner_in_the_source_comes_as_it_is_there(source: Path, copy: Copier) -> None:
@@ -125,9 +118,7 @@ def test_an_owner_in_the_source_comes_as_it_is_there(source: Path, copy: Copier)
     assert report.errors == []
     assert report.tables["users"].inserted == 4
     assert_overridden(source, copy.database, None, UUID(ANA))
-    assert query(copy.database, "SELECT display_name, metadata FROM users WHERE handle = 'ana'") == [
-        ("Ana A.", {"a": 1})
-    ]
+    assert run(copy.database, "SELECT display_name, metadata FROM users WHERE handle = 'ana'") == [("Ana A.", {"a": 1})]
 
 
 @pytest.mark.parametrize("id_", ["no uuid", None, b"\xff\xfe", str(BOOTSTRAP)])
@@ -136,7 +127,7 @@ def test_a_user_of_the_source_that_cannot_be_the_owner_is_passed_over(source: Pa
     report = copy(source, owner="ana")
     assert report.tables["knowledge_nodes"].failed == 0
     assert user_id(copy.database, "ana") != BOOTSTRAP
-    assert query(copy.database, "SELECT count(*) FROM knowledge_nodes WHERE owner_user_id = %s", BOOTSTRAP) == [(0,)]
+    assert run(copy.database, "SELECT count(*) FROM knowledge_nodes WHERE owner_user_id = %s", BOOTSTRAP) == [(0,)]
 
 
 def test_the_local_user_is_the_default_itself(source: Path, copy: Copier) -> None:
@@ -155,8 +146,8 @@ def test_an_owner_of_a_later_file_is_one_user(tmp_path: Path, source: Path, copy
     plans = [SqliteToPostgresPlan(path, copy.database, workers=2, owner="ana") for path in (source, other)]
     report = run_several_to_postgres(plans)
     assert report.errors == []
-    assert query(copy.database, "SELECT id::text, display_name FROM users WHERE handle = 'ana'") == [(ANA, "Ana A.")]
-    assert query(copy.database, "SELECT count(*) FROM knowledge_nodes WHERE owner_user_id = %s", BOOTSTRAP) == [(0,)]
+    assert run(copy.database, "SELECT id::text, display_name FROM users WHERE handle = 'ana'") == [(ANA, "Ana A.")]
+    assert run(copy.database, "SELECT count(*) FROM knowledge_nodes WHERE owner_user_id = %s", BOOTSTRAP) == [(0,)]
 
 
 def test_replaced_memories_get_them_too(source: Path, copy: Copier) -> None:
@@ -164,7 +155,7 @@ def test_replaced_memories_get_them_too(source: Path, copy: Copier) -> None:
     edit(source, ("UPDATE knowledge_nodes SET codebase = NULL, owner_user_id = NULL, updated_at = '2031-01-01'"
                   " WHERE rowid <= 2", ()))  # fmt: skip
     copy(source, codebase="new", owner="me", on_conflict="newer")
-    assert query(copy.database, "SELECT count(*) FROM knowledge_nodes WHERE codebase = 'new' AND owner_user_id = %s",
+    assert run(copy.database, "SELECT count(*) FROM knowledge_nodes WHERE codebase = 'new' AND owner_user_id = %s",
                  user_id(copy.database, "me")) == [(2,)]  # fmt: skip
 
 
@@ -186,7 +177,7 @@ def test_an_owner_that_is_not_there_is_an_error_still(source: Path, copy: Copier
 def test_a_dry_run_makes_no_user(source: Path, copy: Copier) -> None:
     copy(source)
     copy(source, owner="me", dry_run=True)
-    assert query(copy.database, "SELECT 1 FROM users WHERE handle = 'me'") == []
+    assert run(copy.database, "SELECT 1 FROM users WHERE handle = 'me'") == []
 
 
 @pytest.mark.parametrize("value", ["", "  ", "a\0b", "x" * 256, "\udcff"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -34,6 +35,13 @@ def with_pgvector(server_url: str) -> Iterator[str]:
         with psycopg.connect(url) as connection:
             connection.execute("CREATE EXTENSION vector")
         yield str(conninfo_to_dict(url)["dbname"])
+
+
+def run(url: str, statement: str, *parameters: Any) -> list[Any]:
+    """Runs a statement in a transaction of its own; its rows, where it has any."""
+    with psycopg.connect(url) as connection:
+        cursor = connection.execute(statement.encode(), parameters)
+        return cursor.fetchall() if cursor.description else []
 
 
 def pgvector_version(database: str) -> tuple[int, ...]:

@@ -9,7 +9,8 @@ from loguru import logger
 from rich.console import Console
 
 from tests.unit.test_report import filled
-from vestige_migrate.cli.output import SHOWN_ERRORS, console_sink, log_to, print_report
+from vestige_migrate.cli.first_lines import SHOWN_ERRORS
+from vestige_migrate.cli.output import console_sink, log_to, print_report
 from vestige_migrate.errors import PlanError
 from vestige_migrate.plan import OnConflict
 from vestige_migrate.report.migration import MigrationReport

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
+from vestige_migrate.cli.first_lines import print_first
 from vestige_migrate.report.deletions import DeletionReport
-
-SHOWN_IDS = 20
 
 
 def print_deletions(report: DeletionReport, console: Console) -> None:
@@ -19,8 +18,7 @@ def print_deletions(report: DeletionReport, console: Console) -> None:
     _print_ids(here, report.to_delete, console)
     _print_ids("deleted in the source, but changed here since, so they stay", report.changed_since, console)
     _print_ids("only here, and no tombstone in the source names them, so they stay", report.not_in_source, console)
-    for error in report.errors[:SHOWN_IDS]:
-        console.print(Text(f"  {error.table} {error.id}: {error.message} ({error.outcome})"), soft_wrap=True)
+    print_first([str(error) for error in report.errors], console)
 
 
 def _print_ids(what: str, ids: Sequence[str], console: Console) -> None:
@@ -28,7 +26,4 @@ def _print_ids(what: str, ids: Sequence[str], console: Console) -> None:
         return
     memories = "1 memory" if len(ids) == 1 else f"{len(ids)} memories"
     console.print(Text(f"{what}: {memories}"), soft_wrap=True)
-    for id_ in ids[:SHOWN_IDS]:
-        console.print(Text(f"  {id_}"), soft_wrap=True)
-    if len(ids) > SHOWN_IDS:
-        console.print(Text(f"  +{len(ids) - SHOWN_IDS} more (the whole list: --report FILE)"))
+    print_first(ids, console)

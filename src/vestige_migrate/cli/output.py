@@ -11,6 +11,7 @@ from rich.text import Text
 from vestige_migrate.cli.counts import print_counts
 from vestige_migrate.cli.deletions_output import print_deletions
 from vestige_migrate.cli.estimate_output import print_estimate
+from vestige_migrate.cli.first_lines import print_first
 from vestige_migrate.cli.reembed_line import awaiting_line
 from vestige_migrate.cli.streams import print_line
 from vestige_migrate.errors import PlanError
@@ -24,7 +25,6 @@ from vestige_migrate.source.layout.lineage import is_newer_than_known
 from vestige_migrate.source.read.counts import CACHES
 
 LOG_LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
-SHOWN_ERRORS = 20
 _VERIFY_NAMES_IT = "vestige migrate verify names what an earlier run altered or left out"
 _LOG_FORMAT = "{time:YYYY-MM-DD HH:mm:ss} {level: <7} {message}"
 
@@ -203,19 +203,11 @@ def _print_open(report: MigrationReport, console: Console) -> None:
         ),
         soft_wrap=True,
     )
-    for row in report.still_open[:SHOWN_ERRORS]:
-        console.print(Text(f"  {row.table} {row.id}"), soft_wrap=True)
-    more = len(report.still_open) - SHOWN_ERRORS
-    if more > 0:
-        console.print(Text(f"  +{more} more (the whole list: --report FILE)"))
+    print_first([f"{row.table} {row.id}" for row in report.still_open], console)
 
 
 def _print_errors(report: MigrationReport, console: Console) -> None:
     if not report.errors:
         return
     console.print(Text(f"{len(report.errors)} error{'' if len(report.errors) == 1 else 's'}:"))
-    for error in report.errors[:SHOWN_ERRORS]:
-        console.print(Text(f"  {error.table} {error.id}: {error.message} ({error.outcome})"), soft_wrap=True)
-    more = len(report.errors) - SHOWN_ERRORS
-    if more > 0:
-        console.print(Text(f"  +{more} more (the whole list: --report FILE)"))
+    print_first([str(error) for error in report.errors], console)

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 from vestige_migrate.cli.counts import print_counts
-from vestige_migrate.cli.output import SHOWN_ERRORS, names_with_rows, print_destination
+from vestige_migrate.cli.first_lines import print_first
+from vestige_migrate.cli.output import names_with_rows, print_destination
 from vestige_migrate.cli.reembed_line import awaiting_line
 from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.errors import MigrationError, PlanError, Refused
@@ -20,8 +21,6 @@ from vestige_migrate.report.verification import OF_SCHEMA, RECALL_THRESHOLD, Sea
 from vestige_migrate.source.read.counts import CACHES
 
 ARCHIVE = "vestige_archive"
-
-_MORE = "(the whole list: --report FILE)"
 
 
 def print_verification(report: VerifyReport, console: Console) -> None:
@@ -150,11 +149,7 @@ def _print_list(title: str, lines: list[str], console: Console) -> None:
     if not lines:
         return
     console.print(Text(f"{title}: {len(lines)}"))
-    for line in lines[:SHOWN_ERRORS]:
-        console.print(Text(f"  {line}"), soft_wrap=True)
-    more = len(lines) - SHOWN_ERRORS
-    if more > 0:
-        console.print(Text(f"  +{more} more {_MORE}"))
+    print_first(lines, console)
 
 
 def _search_lines(search: SearchCheck) -> list[str]:

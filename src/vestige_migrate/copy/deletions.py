@@ -13,9 +13,10 @@ import psycopg
 from loguru import logger
 from psycopg import sql
 
-from vestige_migrate.destination.connection.faults import describe, is_row_fault
+from vestige_migrate.destination.connection.faults import describe
 from vestige_migrate.destination.connection.table_names import ours
 from vestige_migrate.destination.load.binary_arrays import binary_array, register_arrays
+from vestige_migrate.destination.load.bisect_refused import by_halves
 from vestige_migrate.destination.load.stored_form import rows_of
 from vestige_migrate.destination.schema import schema
 from vestige_migrate.encode.encoders import encoder_of
@@ -104,7 +105,9 @@ class _Settling:
         report.applied = apply
         dead = self._find_dead(report, {UUID(id_) for id_ in lost if id_ != NIL_UUID})
         if apply:
-            self._bury(dead, report)
+            for start in range(0, len(dead), self._plan.batch_size):
+                self._delete_some(dead[start : start + self._plan.batch_size], report)
+            report.deleted.sort()
         report.to_delete, later = self._judged(dead)
         report.changed_since = sorted({*report.changed_since, *later})
         if apply:
@@ -153,31 +156,22 @@ class _Settling:
         found = self._destination.main.execute(self._judge, self._arrays(dead)).fetchall()
         return sorted(id_ for id_, is_dead in found if is_dead), [id_ for id_, is_dead in found if not is_dead]
 
-    def _bury(self, dead: Sequence[Dead], report: DeletionReport) -> None:
-        size = self._plan.batch_size
-        for start in range(0, len(dead), size):
-            self._delete_some(dead[start : start + size], report)
-        report.deleted.sort()
-
     def _delete_some(self, dead: Sequence[Dead], report: DeletionReport) -> None:
         """Deletes them with what hangs on them, halving down to those that PostgreSQL does not let go."""
+
+        def refuse(dead: Dead, error: psycopg.Error) -> None:
+            report.errors.append(self._error(dead[0], describe(error), error.sqlstate))
+
+        by_halves(dead, lambda part: report.deleted.extend(self._delete_whole(part)), refuse)
+
+    def _delete_whole(self, dead: Sequence[Dead]) -> list[str]:
+        """Deletes them in one transaction; the ids of those that are gone then."""
         main = self._destination.main
-        try:
-            with main.transaction():
-                gone = [id_ for (id_,) in main.execute(self._delete, self._arrays(dead))]
-                for id_ in gone:  # before the commit: afterwards nobody can find them
-                    logger.info("{} {}: deleted, as it is in the source", _MEMORIES, id_)
-        except psycopg.Error as error:
-            if not is_row_fault(error):
-                raise
-            if len(dead) == 1:
-                report.errors.append(self._error(dead[0][0], describe(error), error.sqlstate))
-                return
-            middle = len(dead) // 2
-            self._delete_some(dead[:middle], report)
-            self._delete_some(dead[middle:], report)
-        else:
-            report.deleted += gone
+        with main.transaction():
+            gone = [id_ for (id_,) in main.execute(self._delete, self._arrays(dead))]
+            for id_ in gone:  # before the commit: afterwards nobody can find them
+                logger.info("{} {}: deleted, as it is in the source", _MEMORIES, id_)
+        return gone
 
     def _arrays(self, dead: Sequence[Dead]) -> list[object]:
         ids = [value for value in uuids([id_ for id_, _ in dead]).fields if value is not None]
@@ -190,7 +184,7 @@ class _Settling:
         if report.deleted:
             logger.info("{} memories that were deleted in the source are deleted here too", len(report.deleted))
         for error in report.errors:
-            logger.warning("{} {}: {} ({})", error.table, error.id, error.message, error.outcome)
+            logger.warning("{}", error)
 
 
 def _microseconds(time: bytes) -> int:

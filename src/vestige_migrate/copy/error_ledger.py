@@ -102,7 +102,7 @@ class ErrorLedger:
                     self._note(error)
 
     def _note(self, error: RowError) -> None:
-        logger.warning("{} {}: {} ({})", error.table, error.id, error.message, error.outcome)
+        logger.warning("{}", error)
         if error.id == NIL_UUID:
             self._nameless += not error.further
         else:

@@ -91,7 +91,7 @@ class FileCopy:
         self._plan = files.plan
         self._source = source = files.sources[number]
         self._destination = destination = replace(files.destination, fresh=files.fresh)
-        self._started = files.started if len(files.sources) == 1 else time.monotonic()
+        self._started = files.started if self._is_only_file else time.monotonic()
         self._start = datetime.now(UTC)
         self._sources: dict[str, TableSource] = {
             name: found
@@ -108,6 +108,10 @@ class FileCopy:
             shortened_vectors=source.layout.shortened,
         )
         self._archive = ArchivePhase(self._plan, self.report, source, destination, self._sources, files.on_progress)
+
+    @property
+    def _is_only_file(self) -> bool:
+        return len(self._files.sources) == 1
 
     @property
     def _is_first(self) -> bool:
@@ -154,8 +158,7 @@ class FileCopy:
                 has_local = "users" in counts and has_user(connection, BOOTSTRAP_USER)
                 fill_dry_run(self.report, counts, self._destination, has_local, lost)
                 if self._plan.on_conflict is OnConflict.NEWER and self._destination.made:
-                    alone = len(self._files.sources) == 1
-                    fill_updates(self.report, self._source, self._sources, self._destination, alone)
+                    fill_updates(self.report, self._source, self._sources, self._destination, self._is_only_file)
                 name_repeated(self.report, self._source, self._sources, self._destination.shapes)
             with self._phase("estimate"):
                 self._estimate()
@@ -190,8 +193,16 @@ class FileCopy:
     def _copy(self, counts: dict[str, int], before: object) -> None:
         tally = Tally(self.report, self._plan.max_errors, self._files.on_progress, self._files.rows_with_errors)
         run_name = self._files.run_name
-        alone = len(self._files.sources) == 1
-        load = Load(self._plan, self._source, self._destination, self._sources, counts, run_name, self._start, alone)
+        load = Load(
+            self._plan,
+            self._source,
+            self._destination,
+            self._sources,
+            counts,
+            run_name,
+            self._start,
+            self._is_only_file,
+        )
         try:
             for recoveries in itertools.count():
                 try:

@@ -24,6 +24,7 @@ MOST_ROUNDS = 3
 """Each is much shorter than the one before: it reads what was written during that."""
 
 _MEMORIES = "knowledge_nodes"
+_WAITS = "its memory was written to the source while the copy ran, and is not there yet"
 
 
 def bring_late_memories(tally: Tally, source: PreparedSource, before: object, load_again: Callable[[], None]) -> object:
@@ -67,9 +68,6 @@ def put_open_rows_aside(
     still_open = [error for error in still_open if _is_of_memory(tables[error.table], error)]
     tally.put_aside(still_open)
     return [replace(error, outcome=Outcome.SOURCE_CHANGED, sqlstate=None, message=_WAITS) for error in still_open]
-
-
-_WAITS = "its memory was written to the source while the copy ran, and is not there yet"
 
 
 def _is_of_memory(table: Table, error: RowError) -> bool:

@@ -118,19 +118,20 @@ class RepeatedRows:
 
         A schedule goes by its own reviews, or by the time of its memory.
         """
-        own = table.refresh_from(source) if table.refresh is not None else None
-        by_itself: set[int] = set()
-        if own is not None and own.evidence is Evidence.REVIEWED and rowids:
-            values = [source.values[table.index(name)] or "NULL" for name in own.decides]
-            listed = list_keys(self._source.connection, source, Rows(table.name, 0, tuple(rowids)), *values)
-            by_itself = self._older(table, own, listed)
-        return by_itself | self._lost_by_time_of_memory(table, source, rowids)
+        if not rowids:
+            return set()
+        own = table.refresh_from(source)
+        if own is None or own.evidence is not Evidence.REVIEWED:
+            return self._lost_by_time_of_memory(table, source, rowids)
+        values = [value for name in own.decides if (value := source.values[table.index(name)]) is not None]
+        listed = list_keys(self._source.connection, source, Rows(table.name, 0, tuple(rowids)), *values)
+        return self._older(table, own, listed) | self._lost_by_time_of_memory(table, source, rowids)
 
     def _lost_by_time_of_memory(self, table: Table, source: TableSource, rowids: Sequence[int]) -> set[int]:
         memories = TABLES["knowledge_nodes"]
         of_memories = self._sources[memories.name]
         refresh = memories.refresh_from(of_memories)
-        if refresh is None or table.name not in (memories.name, refresh.companion) or not rowids:
+        if refresh is None or table.name not in (memories.name, refresh.companion):
             return set()
         (decides,) = refresh.decides
         expression = of_memories.values[memories.index(decides)]

@@ -51,6 +51,10 @@ class RowError:
     sqlstate: str | None = None
     further: bool = False
 
+    def __str__(self) -> str:
+        """As a person reads it."""
+        return f"{self.table} {self.id}: {self.message} ({self.outcome})"
+
     def as_json(self) -> dict[str, Any]:
         """The entry in the JSON report, keys in the documented order."""
         return {

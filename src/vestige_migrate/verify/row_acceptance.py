@@ -11,9 +11,10 @@ import psycopg
 from psycopg import errors, sql
 
 from vestige_migrate.destination.connection.connect import Connection
-from vestige_migrate.destination.connection.faults import describe, is_row_fault
+from vestige_migrate.destination.connection.faults import describe
 from vestige_migrate.destination.connection.table_names import TEMPORARY, ours, temporary
 from vestige_migrate.destination.load.binary_arrays import binary_array, register_arrays
+from vestige_migrate.destination.load.bisect_refused import by_halves
 from vestige_migrate.destination.load.staging import Stage, copy_into
 from vestige_migrate.destination.load.stored_form import insert_all
 from vestige_migrate.tables.base import Parent, Table
@@ -88,18 +89,14 @@ class Trial:
         return found
 
     def _try(self, rows: list[tuple[int, tuple[bytes, ...]]], found: dict[int, psycopg.Error]) -> None:
-        try:
+        def place(part: Sequence[tuple[int, tuple[bytes, ...]]]) -> None:
             with self._connection.transaction(force_rollback=True):
-                self._place(rows)
-        except psycopg.Error as error:
-            if not is_row_fault(error):
-                raise
-            if len(rows) == 1:
-                found[rows[0][0]] = error
-                return
-            middle = len(rows) // 2
-            self._try(rows[:middle], found)
-            self._try(rows[middle:], found)
+                self._place(part)
+
+        def refuse(row: tuple[int, tuple[bytes, ...]], error: psycopg.Error) -> None:
+            found[row[0]] = error
+
+        by_halves(rows, place, refuse)
 
     def _place(self, rows: Sequence[tuple[int, tuple[bytes, ...]]]) -> None:
         if self._stage is None:

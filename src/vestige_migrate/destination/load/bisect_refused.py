@@ -19,25 +19,42 @@ ENOUGH_REFUSED = 20
 _Row = TypeVar("_Row")
 
 
+def by_halves(
+    rows: Sequence[_Row],
+    do: Callable[[Sequence[_Row]], object],
+    refuse: Callable[[_Row, psycopg.Error], None],
+    may_be_a_rows: Callable[[psycopg.Error], bool] = is_row_fault,
+) -> None:
+    """Calls `do`, which does all or nothing, with ever smaller parts, and `refuse` with a row that it fails for.
+
+    Raises an error that is no row's by itself.
+    """
+    try:
+        do(rows)
+    except psycopg.Error as error:
+        if not may_be_a_rows(error):
+            raise
+        if len(rows) == 1:
+            refuse(rows[0], error)
+            return
+        middle = len(rows) // 2
+        by_halves(rows[:middle], do, refuse, may_be_a_rows)
+        by_halves(rows[middle:], do, refuse, may_be_a_rows)
+
+
 def place_by_halves(
     rows: Sequence[_Row],
     place: Callable[[Sequence[_Row]], object],
     refuse: Callable[[_Row, psycopg.Error], None],
     blame: Blame,
 ) -> None:
-    """Calls `place`, which does all or nothing, with ever smaller parts, and `refuse` with a row that it fails for."""
-    try:
-        place(rows)
-    except psycopg.Error as error:
-        if not blame.may_be_a_rows(error):
-            raise
-        if len(rows) == 1:
-            blame.on_row(error)
-            refuse(rows[0], error)
-            return
-        middle = len(rows) // 2
-        place_by_halves(rows[:middle], place, refuse, blame)
-        place_by_halves(rows[middle:], place, refuse, blame)
+    """The same where `blame` judges the errors."""
+
+    def blame_and_refuse(row: _Row, error: psycopg.Error) -> None:
+        blame.on_row(error)
+        refuse(row, error)
+
+    by_halves(rows, place, blame_and_refuse, blame.may_be_a_rows)
 
 
 class Blame:

@@ -106,21 +106,9 @@ class Replacer:
             self._companions_have_triggers = triggers_of(connection, companion.name).on_update
             self._stage = Stage(connection, companion)
             (key,), (own,) = companion.key, table.key
-            # Placed last in both: whether its own rule does not call the one that is there the later one.
             rule = companion.refresh
             self._companion_decides = rule.decides if rule is not None else ()
-            later_there = outdated(rule, deciding(rule, "s"), deciding(rule, "t")) if rule is not None else _FALSE
-            # Where a value of the source's cannot be read, its stand-in is not counted: the first column alone decides.
-            first = (
-                sql.SQL("false")
-                if rule is None
-                else sql.SQL("COALESCE(t.{0} > COALESCE(s.{0}, '-infinity'), false)").format(
-                    sql.Identifier(rule.decides[0])
-                )
-            )
-            replaceable = sql.SQL("NOT CASE WHEN s.ordinal <> ALL(%s::int[]) THEN {} ELSE {} END").format(
-                later_there, first
-            )
+            replaceable = _replaceable(rule)  # last in both statements: it has a parameter of its own
             self._companions = sql.SQL(
                 "UPDATE {} AS t SET {} FROM {} AS s JOIN {} AS n ON n.{} = s.{}"
                 " WHERE t.{} = s.{} AND n.ordinal = ANY(%s::int[]) AND {} RETURNING s.ordinal"
@@ -164,7 +152,6 @@ class Replacer:
         if not ordinals or self._companions is None or companions is None or not len(companions):
             return Replaced(rows=len(ordinals), dropped=dropped, altered=altered, decides=self._decides)
         self._stage.fill(list(enumerate(companions.rows())))
-        # What stands in for a value that cannot be read says nothing of which is later.
         unjudged = [row for row, error in companions.errors if error.column in self._companion_decides]
         asked = (ordinals, unjudged)
         found = {ordinal for (ordinal,) in self._connection.execute(self._companions, asked)}
@@ -176,6 +163,20 @@ class Replacer:
 
     def _not_replaced(self, id_: str) -> RowError:
         return RowError(self._companion.name, id_, None, NOT_REPLACED, Outcome.NOT_COPIED)
+
+
+def _replaceable(rule: Refresh | None) -> sql.Composed:
+    """Whether the rule of a companion does not call the one that is there, `t`, later than the staged one, `s`.
+
+    Its parameter are ordinals of staged rows with a stand-in for what cannot be read, which says nothing of which is
+    later: there the first column alone decides.
+    """
+    later = by_first = _FALSE
+    if rule is not None:
+        later = outdated(rule, deciding(rule, "s"), deciding(rule, "t"))
+        first = sql.Identifier(rule.decides[0])
+        by_first = sql.SQL("COALESCE(t.{0} > COALESCE(s.{0}, '-infinity'), false)").format(first)
+    return sql.SQL("NOT CASE WHEN s.ordinal <> ALL(%s::int[]) THEN {} ELSE {} END").format(later, by_first)
 
 
 def _assignments(names: Sequence[str]) -> sql.Composed:
