@@ -224,7 +224,7 @@ def test_what_postgresql_does_not_let_go_is_an_error_and_the_others_go(source: P
 
 @pytest.mark.parametrize("ids_are_known", [True, False])
 def test_memories_that_a_damaged_source_has_lost_are_none_that_were_deleted(
-    tmp_path: Path, copy: Copier, ids_are_known: bool
+    tmp_path: Path, copy: Copier, command: CommandLine, ids_are_known: bool
 ) -> None:
     path = build_source(tmp_path / "vestige.db", SourceSpec(memories=90, schedules=90, edges=0, events=0))
     copy(path)
@@ -243,6 +243,10 @@ def test_memories_that_a_damaged_source_has_lost_are_none_that_were_deleted(
         assert deletions == DeletionReport(applied=True, deleted=[memory])
     else:
         assert (deletions.applied, deletions.deleted, deletions.to_delete) == (False, [], [memory])
+        assert "ids cannot be read" in deletions.held_back
+        done = command("copy", "--sqlite-path", path, "--postgres-url", copy.database, "--deletions", "apply")
+        assert f"still here, because {deletions.held_back}: 1 memory" in done.stdout
+        assert "--deletions apply" not in done.stdout
     assert there(copy.database, memory) is not ids_are_known
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from tests.conftest import CommandLine, Copier
 from tests.support.compare import assert_same
+from tests.support.databases import run
 from tests.support.live_writer import BUSY_TIMEOUT_SECONDS, live_writer, memory_id, write_one
 from tests.support.running import RunningCopy, blocked_sessions, held_row, wait_until
 from tests.support.sources import SourceSpec, build_source, edit, node_id
@@ -102,6 +103,44 @@ def test_what_refers_to_a_memory_that_came_late_comes_with_it_in_the_same_run(
     edit(source, ("DELETE FROM edges WHERE target_id = ?", (memory_id(99),)))
     copy(source, on_conflict=OnConflict.NEWER)
     assert_same(source, copy.database)
+
+
+def test_what_belongs_to_a_memory_that_is_refused_waits_for_nothing(source: Path, copy: Copier) -> None:
+    """And costs no further round: none would bring it."""
+    refused = node_id(source, 1)
+    edit(
+        source,
+        ("UPDATE knowledge_nodes SET visibility = 'hidden' WHERE id = ?", (refused,)),
+        ("DELETE FROM edges", ()),
+        ("DELETE FROM review_events", ()),
+    )
+    begun = []
+
+    def on_progress(progress: Progress) -> None:
+        if progress.table == "scheduling" and progress.done == 0:
+            begun.append(progress)
+            edit(source, ("UPDATE knowledge_nodes SET content = content || '.' WHERE rowid = 9", ()))
+
+    plan = SqliteToPostgresPlan(source, copy.database, workers=1, indexes=Indexes.NONE)
+    report = run_sqlite_to_postgres(plan, on_progress=on_progress)
+    assert report.source_changed
+    assert report.still_open == []
+    assert [(error.table, error.id) for error in report.errors] == [
+        ("knowledge_nodes", refused), ("scheduling", refused),
+    ]  # fmt: skip
+    assert len(begun) == 1
+
+
+@pytest.mark.parametrize("table", ["edges", "scheduling"])
+def test_what_waits_is_named_once_where_the_destination_has_triggers(source: Path, copy: Copier, table: str) -> None:
+    copy(build_source(source.parent / "empty.db", SourceSpec(memories=0, schedules=0, edges=0, events=0)))
+    run(copy.database, "CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$")
+    run(copy.database, f"CREATE TRIGGER pass BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION pass()")
+    plan = SqliteToPostgresPlan(source, copy.database, workers=1, indexes=Indexes.NONE)
+    report = write_when(source, "scheduling", 100, plan)
+    assert not {error.table for error in report.errors} & {"edges", "scheduling"}
+    assert len(report.still_open) == 2
+    assert [report.tables[name].failed for name in ("scheduling", "edges")] == [1, 1]
 
 
 def test_what_came_during_the_last_round_waits_for_the_next_run_and_is_no_error(

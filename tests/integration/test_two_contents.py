@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import Copier
 from tests.support.compare import KEYS, stored
+from tests.support.databases import run
 from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.untyped import untyped
 from tests.support.verifying import Verifier, named
@@ -248,6 +249,12 @@ def test_with_newer_the_loser_by_its_time_is_what_was_asked_for(tmp_path: Path, 
         assert all(map(balanced, report.reports))
     found = stored(copy.database)
     assert found["knowledge_nodes"][(UUID(later),)]["content"] == "other"
+    # A review that cannot be read says nothing of which is older.
+    edit(other, ("UPDATE scheduling SET last_review = 'yesterday' WHERE memory_id = ?", (schedule,)))
+    assert ("scheduling", schedule) in kept_other(several(copy, one, other, on_conflict="newer"))
+    edit(other, ("UPDATE scheduling SET last_review = NULL", ()))
+    edit(one, ("UPDATE scheduling SET last_review = NULL", ()))
+    run(copy.database, "UPDATE scheduling SET last_review = NULL")
     # Schedules that were reviewed more often come, and those that were less often lost: neither is named.
     for reviews in ("reps + 1", "reps - 2"):
         edit(other, (f"UPDATE scheduling SET reps = {reviews}", ()))

@@ -14,7 +14,11 @@ from vestige_migrate.report.deletions import DeletionReport
 def print_deletions(report: DeletionReport, console: Console) -> None:
     """A line and the first ids for each kind of them; nothing where there are none."""
     _print_ids("deleted in the source, and now here too with all that hung on them", report.deleted, console)
-    here = "deleted in the source, and still here" + ("" if report.applied else " (--deletions apply deletes them)")
+    here = "deleted in the source, and still here"
+    if report.held_back:
+        here = f"{here}, because {report.held_back}"
+    elif not report.applied:
+        here = f"{here} (--deletions apply deletes them)"
     _print_ids(here, report.to_delete, console)
     _print_ids("deleted in the source, but changed here since, so they stay", report.changed_since, console)
     _print_ids("only here, and no tombstone in the source names them, so they stay", report.not_in_source, console)

@@ -32,6 +32,9 @@ from vestige_migrate.wire import field
 from vestige_migrate.wire.column import uuids
 
 _MEMORIES = "knowledge_nodes"
+_HELD_BACK = (
+    "the source has lost memories whose ids cannot be read, and one of them may have a tombstone and have come back"
+)
 _DROPPED = "is there after its DELETE: a trigger of the destination's own kept it"
 
 Dead = tuple[str, bytes]
@@ -97,10 +100,8 @@ class _Settling:
     def settle(self, report: DeletionReport, apply: bool) -> None:
         lost = [error.id for source in self._sources for error in self._lost(source)]
         if NIL_UUID in lost and apply:
-            logger.warning(
-                "nothing is deleted: the source has lost memories whose ids cannot be read, and one of them may have a "
-                "tombstone and have come back"
-            )
+            report.held_back = _HELD_BACK
+            logger.warning("nothing is deleted: {}", report.held_back)
             apply = False
         report.applied = apply
         dead = self._find_dead(report, {UUID(id_) for id_ in lost if id_ != NIL_UUID})

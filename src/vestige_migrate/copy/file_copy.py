@@ -18,7 +18,7 @@ from loguru import logger
 from vestige_migrate.copy.archive_phase import ArchivePhase
 from vestige_migrate.copy.error_ledger import Cause
 from vestige_migrate.copy.index_phase import IndexPhase
-from vestige_migrate.copy.late_memories import bring_late_memories, put_open_rows_aside
+from vestige_migrate.copy.late_memories import LateMemories
 from vestige_migrate.copy.load import Load
 from vestige_migrate.copy.long_vectors import say_outlook
 from vestige_migrate.copy.repeated_rows import RepeatedRows
@@ -238,11 +238,10 @@ class FileCopy:
         with self._phase("prepare"):
             self._prepare()
         overrides = self._overrides(tally)
-        before = self._source.state()
+        late = LateMemories(tally, self._source, self._destination.shapes.tables(), self._sources)
         load.run(tally, overrides, again, self._phase)
-        before = bring_late_memories(tally, self._source, before, lambda: load.run(tally, overrides, True, self._phase))
-        tables = self._destination.shapes.tables()
-        self.report.still_open = put_open_rows_aside(tally, self._source, before, tables, self._sources)
+        late.bring(lambda: load.run(tally, overrides, True, self._phase))
+        still_open = late.open_rows()
         tally.settle()
         comparing = partial(load.comparing_pool, overrides)
         repeated = RepeatedRows(
@@ -252,6 +251,8 @@ class FileCopy:
         tally.settle()
         stayed = RowsThatStayed(self._plan, self._source, self._sources, self._destination)
         stayed.name(self.report, tally, comparing)
+        # Not before: those two leave rows alone that are known not to be there.
+        self.report.still_open = late.put_aside(still_open)
         if self._plan.archive:
             with self._phase("archive"):
                 self._archive.run(tally)

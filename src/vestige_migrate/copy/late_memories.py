@@ -6,8 +6,7 @@ destination it reads; the last rows of the last round wait for the next run.
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from loguru import logger
@@ -27,54 +26,57 @@ _MEMORIES = "knowledge_nodes"
 _WAITS = "its memory was written to the source while the copy ran, and is not there yet"
 
 
-def bring_late_memories(tally: Tally, source: PreparedSource, before: object, load_again: Callable[[], None]) -> object:
-    """Loads again as long as a row waits for another and the source has moved on; its state before the last load.
+class LateMemories:
+    """Of one file. `tables` and `sources` are all that is copied of it, by the table's name."""
 
-    `before` is the state of the source before the first load. Raises what `load_again` does.
-    """
-    for _ in range(MOST_ROUNDS):
-        now = source.state()
-        waiting = len(tally.waiting())
-        if not waiting or now == before:
-            break
-        logger.info(
-            "{} rows wait for others, and the source has been written to since it was read: going through it again",
-            waiting,
-        )
-        before = now
-        tally.start_over()
-        load_again()
-    return before
+    def __init__(
+        self, tally: Tally, source: PreparedSource, tables: Mapping[str, Table], sources: Mapping[str, TableSource]
+    ) -> None:
+        self._tally = tally
+        self._source = source
+        self._tables = tables
+        self._sources = sources
+        self._before = source.state()
+        """The source before it was read last."""
 
+    def bring(self, load_again: Callable[[], None]) -> None:
+        """Loads again as long as a row waits for a memory that may come. Raises what `load_again` does."""
+        for _ in range(MOST_ROUNDS):
+            now = self._source.state()
+            waiting = len(self.open_rows())
+            if not waiting:
+                break
+            logger.info(
+                "{} rows wait for memories that were written since the source was read: going through it again", waiting
+            )
+            self._before = now
+            self._tally.start_over()
+            load_again()
 
-def put_open_rows_aside(
-    tally: Tally,
-    source: PreparedSource,
-    before: object,
-    tables: Mapping[str, Table],
-    sources: Mapping[str, TableSource],
-) -> list[RowError]:
-    """Rows that are not there because their memory is too young: no errors, where the source has moved on since
-    `before`. What refers to no memory of the source stays an error."""
-    waiting = tally.waiting()
-    if not waiting or source.state() == before:
-        return []
-    names = {
-        name: _dangling(source.connection, tables[name], sources[name])
-        for name in {error.table for error in waiting}
-        if name in sources
-    }
-    still_open = [error for error in waiting if error.table in names and error.id not in names[error.table]]
-    still_open = [error for error in still_open if _is_of_memory(tables[error.table], error)]
-    tally.put_aside(still_open)
-    return [replace(error, outcome=Outcome.SOURCE_CHANGED, sqlstate=None, message=_WAITS) for error in still_open]
+    def put_aside(self, still_open: Sequence[RowError]) -> list[RowError]:
+        """These rows, whose memory is too young to be there, are no errors; what they are."""
+        self._tally.put_aside(still_open)
+        return [replace(error, outcome=Outcome.SOURCE_CHANGED, sqlstate=None, message=_WAITS) for error in still_open]
 
+    def open_rows(self) -> list[RowError]:
+        """Errors of rows that wait for a memory; not where it is none of the source's, or was refused or lost itself,
+        nor where the source has not been written to since it was read."""
+        waiting = [error for error in self._tally.waiting() if self._is_of_memory(error)]
+        if not waiting or self._source.state() == self._before:
+            return []
+        refused = self._tally.refused(_MEMORIES)
+        hopeless = {name: self._hopeless(name, refused) for name in {error.table for error in waiting}}
+        return [error for error in waiting if error.id not in hopeless[error.table]]
 
-def _is_of_memory(table: Table, error: RowError) -> bool:
-    return any(parent.table == _MEMORIES and parent.column == error.column for parent in table.parents)
+    def _is_of_memory(self, error: RowError) -> bool:
+        if error.table not in self._sources:
+            return False
+        parents = self._tables[error.table].parents
+        return any(parent.table == _MEMORIES and parent.column == error.column for parent in parents)
 
-
-def _dangling(connection: sqlite3.Connection, table: Table, source: TableSource) -> set[str]:
-    """Names of the table's rows that refer to a memory which the source does not have, or spells otherwise."""
-    columns = [source.values[table.index(parent.column)] for parent in table.parents if parent.table == _MEMORIES]
-    return {name_key(table, key) for key in list_dangling(connection, source, [value for value in columns if value])}
+    def _hopeless(self, name: str, refused: Iterable[str]) -> set[str]:
+        """Names of the table's rows that refer to a memory which will not come."""
+        table, source = self._tables[name], self._sources[name]
+        columns = [source.values[table.index(parent.column)] for parent in table.parents if parent.table == _MEMORIES]
+        references = [value for value in columns if value is not None]
+        return {name_key(table, key) for key in list_dangling(self._source.connection, source, references, refused)}

@@ -159,11 +159,14 @@ class RepeatedRows:
         columns = [table.columns[table.index(name)] for name in (table.key[0], *refresh.decides)]
         rowids, *values = zip(*rows, strict=True)
         encoded = [
-            [value or NULL for value in encoder_of(column, self._source.layout)(some).fields]
-            for column, some in zip(columns, values, strict=True)
+            encoder_of(column, self._source.layout)(some).fields for column, some in zip(columns, values, strict=True)
         ]
-        known = [at for at, id_ in enumerate(encoded[0]) if id_ != NULL]
-        asked = [[part[at] for at in known] for part in encoded]
+        # None: it cannot be read, and says nothing of which is older.
+        fields = list(zip(*encoded, strict=True))
+        known = [at for at, row in enumerate(fields) if None not in row and row[0] != NULL]
+        if not known:
+            return set()
+        asked = [[part[at] or NULL for at in known] for part in encoded]
         later = PresenceCheck(self._destination.main, table, refresh).find(asked).later
         return {_rowid(rowids[known[at]]) for at in later}
 

@@ -14,6 +14,8 @@ class DeletionReport:
 
     applied: bool
     """Whether those that the source has deleted were to be deleted here."""
+    held_back: str = ""
+    """Why nothing was deleted though that was asked for."""
     deleted: list[str] = field(default_factory=list)
     """A tombstone names them, and they are gone here too, with all that hung on them."""
     to_delete: list[str] = field(default_factory=list)
@@ -29,6 +31,7 @@ class DeletionReport:
         """The entry in the JSON report."""
         return {
             "applied": self.applied,
+            **({"held_back": self.held_back} if self.held_back else {}),
             "deleted": self.deleted,
             "to_delete": self.to_delete,
             "changed_since": self.changed_since,
