@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -14,7 +15,7 @@ from loguru import logger
 from tests.conftest import CommandLine, Copier
 from tests.support.compare import assert_same
 from tests.support.own_server import OwnServer, fresh_server
-from tests.support.running import RunningCopy
+from tests.support.running import RunningCopy, wait_until
 from tests.support.sources import SourceSpec, build_source
 from tests.support.verifying import Verifier
 from vestige_migrate import DestinationBusy, Stopped
@@ -110,13 +111,38 @@ def test_work_without_a_wait_is_said_too(url: str, said: list[str], monkeypatch:
     monkeypatch.setattr(watched, "WORK_SECONDS", 1.0)
     main = MainSession(url, "vestige-migrate 00000001", 0.5)
     try:
-        main.connection.execute("SELECT sum(i) FROM (SELECT generate_series(1, 40000000) AS i) AS numbers")
+        # By the clock: no host is too fast for it.
+        main.connection.execute(
+            "DO $$ DECLARE the_end timestamptz := clock_timestamp() + '2500 ms';"
+            " BEGIN WHILE clock_timestamp() < the_end LOOP END LOOP; END $$"
+        )
     finally:
         main.close()
     (line, *_) = said
     assert "has been at work for" in line
     assert f"process {main.connection.server_pid}" in line
-    assert "generate_series" not in line
+    assert "the_end" not in line
+
+
+def test_an_answer_that_comes_while_the_server_is_asked_is_taken(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A statement that ends between the silence and the question left an idle session, which was given up."""
+    asked = watched._state_of
+
+    def asked_when_idle(connection: psycopg.Connection[Any], pid: int | None) -> SessionState | None:
+        wait_until(
+            lambda: (state := asked(connection, pid)) is not None and not state.is_at_work, "the statement's end"
+        )
+        return asked(connection, pid)
+
+    monkeypatch.setattr(watched, "_state_of", asked_when_idle)
+    main = MainSession(url, "vestige-migrate 00000001", 0.5)
+    try:
+        row = main.connection.execute("SELECT pg_sleep(1), 'here'").fetchone()
+        assert row is not None
+        assert row[1] == "here"
+        assert main.connection.execute("SELECT 1").fetchone() == (1,)
+    finally:
+        main.close()
 
 
 def test_a_session_of_our_own_that_stands_still_is_not_another_run(

@@ -7,6 +7,7 @@ builds an index for an hour, says nothing either.
 
 from __future__ import annotations
 
+import selectors
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ BRISK_SECONDS = 5.0
 """Silence that is enough where nothing may take long: a session is being ended, or a lock let go of."""
 _PROBE_TIMEOUT_SECONDS = 5
 """For the second connection to be made, and for each of its answers."""
+_ON_ITS_WAY_SECONDS = 1.0
+"""For the answer of a session that is no longer at work: it may have ended its work while it was asked about."""
 
 _Result = TypeVar("_Result")
 
@@ -99,17 +102,20 @@ class WatchedConnection(psycopg.Connection[TupleRow]):
                 if ready:
                     silence.ends()
                 elif silence.seconds >= silence.ask_at:
-                    self._question(silence)
+                    self._question(silence, int(wanted))
                 wanted = gen.send(ready)
         except StopIteration as end:
             result: _Result = end.value
             return result
 
-    def _question(self, silence: _Silence) -> None:
-        """Asks the server about this session; raises `NoAnswer` where it is lost."""
+    def _question(self, silence: _Silence, wanted: int) -> None:
+        """Asks the server about this session; raises `NoAnswer` where it is lost.
+
+        `wanted` is what psycopg waits for, as one of `psycopg.waiting.Wait`.
+        """
         silent = silence.seconds
         enough = silent >= self.answer_timeout
-        why = self._why_silent(enough, silence)
+        why = self._why_silent(enough, silence, wanted)
         if why is not None and enough:
             self.pgconn.finish()
             raise NoAnswer(f"no answer for {silent:.0f} s, and {why}")
@@ -119,7 +125,7 @@ class WatchedConnection(psycopg.Connection[TupleRow]):
             else min(silence.seconds + WORK_SECONDS, self.answer_timeout)
         )
 
-    def _why_silent(self, enough: bool, silence: _Silence) -> str | None:
+    def _why_silent(self, enough: bool, silence: _Silence, wanted: int) -> str | None:
         """None where the server is at work for this session, else what is wrong."""
         if self.probe is None:
             return "none was due to take so long"
@@ -130,6 +136,8 @@ class WatchedConnection(psycopg.Connection[TupleRow]):
                     self._say_what_it_does(state, silence)
                     return None
                 if enough:
+                    if self._comes_now(wanted):
+                        return None
                     # Its transaction would hold its locks until the server notices by itself: the next try would wait
                     # for them.
                     second.execute("SELECT pg_terminate_backend(%s)", (self.server_pid,))
@@ -141,6 +149,15 @@ class WatchedConnection(psycopg.Connection[TupleRow]):
             return None if error.answered else "a second connection got none either"
         except psycopg.Error as error:
             return "a second connection got none either" if error.sqlstate is None else None
+
+    def _comes_now(self, wanted: int) -> bool:
+        """Whether what psycopg waits for is there, or comes within a moment.
+
+        The values of `psycopg.waiting.Wait` are those of `selectors`, on which psycopg itself relies.
+        """
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.pgconn.socket, wanted)
+            return bool(selector.select(_ON_ITS_WAY_SECONDS))
 
     def _say_what_it_does(self, state: SessionState, silence: _Silence) -> None:
         wait = state.describe_wait(self.long_statements)
