@@ -47,8 +47,10 @@ class OnConflict(StrEnum):
     SKIP = "skip"
     """It stays as it is in the destination."""
     NEWER = "newer"
-    """A memory whose `updated_at` is later in the source is replaced, with its schedule; an edge takes the source's
-    weight. Everything else stays."""
+    """It takes the source's values where the source's is later, or where only the source's was changed since the last
+    copy. Where both were and nothing says which is later, it stays, and is named."""
+    SOURCE = "source"
+    """It takes the source's values wherever the two differ."""
 
 
 class Deletions(StrEnum):
@@ -99,8 +101,10 @@ class SqliteToPostgresPlan:
     snapshot: bool = False
     indexes: Indexes = Indexes.AUTO
     on_conflict: OnConflict = OnConflict.SKIP
+    yes: bool = False
+    """`OnConflict.SOURCE` may replace rows that are not as a copy wrote them."""
     deletions: Deletions | None = None
-    """None: `REPORT` where rows are compared (`OnConflict.NEWER`), else `IGNORE`."""
+    """None: `REPORT` where rows are compared (`OnConflict.NEWER` and `SOURCE`), else `IGNORE`."""
     archive: bool = False
     verify: bool = False
     codebase: str | None = None
@@ -155,7 +159,7 @@ class SqliteToPostgresPlan:
         """What is done about deletions, also where nothing was said of them."""
         if self.deletions is not None:
             return self.deletions
-        compared = self.on_conflict is OnConflict.NEWER and self.scope is None
+        compared = self.on_conflict is not OnConflict.SKIP and self.scope is None
         return Deletions.REPORT if compared else Deletions.IGNORE
 
     def _choose(self, choices: type[StrEnum], name: str) -> None:

@@ -206,7 +206,7 @@ def _killed_workers(runs: Runs, source: Path, conninfo: str) -> None:
     """Its processes and sessions while it runs, and what it says when its worker is killed."""
     url, _ = in_form("URL", conninfo)
     with psycopg.connect(conninfo) as connection:
-        connection.execute("TRUNCATE knowledge_nodes CASCADE")
+        connection.execute("TRUNCATE knowledge_nodes, vestige_run_error CASCADE")
     environment = runs.command.environment(VESTIGE_POSTGRES_URL=url)
     arguments = [each for each in runs.arguments(source, url) if each not in ("--postgres-url", url)]
     with held_row(conninfo, node_id(source, 10)):

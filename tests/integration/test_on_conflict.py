@@ -174,13 +174,16 @@ def test_an_unreadable_time_makes_no_memory_newer(source: Path, copy: Copier, ba
     assert counts(report, "knowledge_nodes") == (0, 0, 40, 0)
 
 
-@pytest.mark.parametrize("bad", [None, "heavy"])
-def test_an_unreadable_weight_replaces_none(source: Path, copy: Copier, bad: object) -> None:
+def test_an_unreadable_weight_replaces_none(source: Path, copy: Copier) -> None:
     copy(source)
     before = stored(copy.database)["edges"]
-    edit(source, ("UPDATE edges SET weight = ? WHERE rowid = 3", (bad,)))
-    assert counts(copy(source, on_conflict="newer"), "edges") == (0, 0, 10, 0)
+    edit(source, ("UPDATE edges SET weight = 'heavy' WHERE rowid = 3", ()))
+    report = copy(source, on_conflict="newer")
+    assert counts(report, "edges") == (0, 0, 10, 0)
     assert stored(copy.database)["edges"] == before
+    [kept] = report.as_json()["kept"]
+    assert (kept["table"], kept["columns"]) == ("edges", ["weight"])
+    assert "cannot be read in the source" in kept["reason"]
 
 
 def test_vestiges_own_storage_keeps_schedules_and_edges_elsewhere(tmp_path: Path, copy: Copier) -> None:
@@ -353,7 +356,7 @@ def test_which_of_two_schedules_is_the_later_one(source: Path, copy: Copier, mem
     assert found == [[(0.5 if whose in from_source else 0.25,)] for _, _, whose in pairs]
 
 
-@pytest.mark.parametrize(("column", "bad"), [("reps", "many"), ("last_review", "yesterday"), ("lapses", None)])
+@pytest.mark.parametrize(("column", "bad"), [("reps", "many"), ("last_review", "yesterday"), ("lapses", "none")])
 def test_reviews_that_cannot_be_read_make_no_schedule_later(
     source: Path, copy: Copier, column: str, bad: object
 ) -> None:

@@ -106,16 +106,19 @@ def test_the_plans_database_is_filled_row_by_row_and_found_again(tmp_path: Path,
     assert sorted(there) == sorted(read(source, wanted))
     # One index for each that the plan lacks: the scope's, and the graph of the vectors that its second step makes.
     added = {"idx_knowledge_nodes_scope", "idx_knowledge_nodes_embedding_hnsw", "vestige_archive_pkey"}
-    assert indexes(copy.database) - before == added
+    of_record = {"vestige_run_pkey", "vestige_run_batch_row_xmin", "vestige_run_error_key"}
+    assert indexes(copy.database) - before == added | of_record
 
     again = copy(source)
     assert [counts(again, name)[0] for name in again.tables] == [0] * len(again.tables)
     assert again.errors == []
     assert len(events_there(copy.database)) == 30
     run_sql(copy.database, _OF_VESTIGE, "UPDATE edges SET weight = 0.75 WHERE edge_type = 'causal of its own'")
-    newer = copy(source, on_conflict="newer")
-    assert counts(newer, "edges") == (0, 1, 21, 0)
+    newer = copy(source, on_conflict="newer")  # it was changed here
+    assert counts(newer, "edges") == (0, 0, 22, 0)
+    assert [(row.table, row.column) for row in newer.kept] == [("edges", "weight")]
     assert counts(newer, "review_events") == (0, 0, 30, 0)
+    assert counts(copy(source, on_conflict="source", yes=True), "edges") == (0, 1, 21, 0)
 
     found = verify(source)
     assert balanced(found)

@@ -26,7 +26,7 @@ from vestige_migrate.destination.schema.schema import read_sql
 
 pytestmark = pytest.mark.bare_database
 
-OURS = {*KEYS, "embedding_model"}
+OURS = {*KEYS, "embedding_model", "vestige_run", "vestige_run_batch", "vestige_run_error"}
 STRANGE = 'Mémoire d\'agent. "2" 100%s\\{}'
 """Capitals, a letter beyond ASCII, a space, a dot, both quotes, and what placeholders and escapes are made of."""
 

@@ -87,14 +87,19 @@ def copy(
     on_conflict: Annotated[
         OnConflict,
         typer.Option(
-            help="A row that is there already: skip leaves it, newer replaces it where the source's is later."
+            help="A row that is there already: skip leaves it, newer takes what changed in the source since, source "
+            "takes whatever differs."
         ),
     ] = OnConflict.SKIP,
+    yes: Annotated[
+        bool,
+        typer.Option("--yes", help="With --on-conflict source: also what was written in the destination may be lost."),
+    ] = False,
     deletions: Annotated[
         Deletions | None,
         typer.Option(
             help="A memory that is there and was deleted in the source: ignore, report or apply (deletes it there).",
-            show_default="report with newer, else ignore",
+            show_default="ignore with skip, else report",
         ),
     ] = None,
     archive: Annotated[
@@ -152,6 +157,7 @@ def copy(
             snapshot=snapshot,
             indexes=indexes,
             on_conflict=on_conflict,
+            yes=yes,
             deletions=deletions,
             archive=archive,
             verify=verify,

@@ -121,6 +121,7 @@ def _print_section(report: MigrationReport, console: Console) -> None:
         console.print(Text(line), soft_wrap=True)
     if is_newer_than_known(Lineage(report.source.lineage), report.source.schema_version):
         console.print(Text(_newer(report)), soft_wrap=True)
+    _print_kept(report, console)
     _print_open(report, console)
     if report.source_changed:
         console.print(Text("the source changed during the copy: run again to bring what is new"))
@@ -191,6 +192,20 @@ def _counts(report: MigrationReport, counts: TableReport) -> list[int]:
         counts.skipped,
         counts.failed,
     ]
+
+
+def _print_kept(report: MigrationReport, console: Console) -> None:
+    if not report.kept:
+        return
+    rows = "1 row differs" if len(report.kept) == 1 else f"{len(report.kept)} rows differ"
+    console.print(
+        Text(
+            f"{rows} from the source's and stay as they are, because nothing says which is later "
+            "(--on-conflict source takes the source's):"
+        ),
+        soft_wrap=True,
+    )
+    print_first([f"{row.table} {row.id}: {row.column}" for row in report.kept], console)
 
 
 def _print_open(report: MigrationReport, console: Console) -> None:

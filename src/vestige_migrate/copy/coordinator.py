@@ -15,11 +15,12 @@ import psycopg
 
 from vestige_migrate.copy.file_copy import FileCopy, FilesOfRun
 from vestige_migrate.copy.index_phase import IndexPhase
+from vestige_migrate.copy.run_history import RunHistory, check_only_copies
 from vestige_migrate.destination.connection.faults import describe
 from vestige_migrate.errors import HostTooSmall, Interrupted, MigrationError, PlanError, Stopped
 from vestige_migrate.host_limits import describe_limit, limits_refuse
 from vestige_migrate.model import Embedder, ModelSignature
-from vestige_migrate.plan import Deletions, SqliteToPostgresPlan
+from vestige_migrate.plan import Deletions, OnConflict, SqliteToPostgresPlan
 from vestige_migrate.prepare.destination import check_url, ready_destination
 from vestige_migrate.prepare.model import check_sources, telling_layout
 from vestige_migrate.prepare.source import found_source, prepared_source
@@ -85,23 +86,34 @@ def run_several_to_postgres(
             found = [opened.enter_context(found_source(each, wanted)) for each in plans]
             check_sources(found)
             destination = opened.enter_context(ready_destination(plan, telling_layout(found), wanted, run_name))
+            if plan.on_conflict is OnConflict.SOURCE and not plan.yes:
+                check_only_copies(destination)
             sources = [opened.enter_context(prepared_source(each, at)) for each, at in zip(plans, found, strict=True)]
         indexes = IndexPhase(plan, destination, on_progress)
-        files = FilesOfRun(plan, sources, destination, destination.fresh, indexes, run_name, started, on_progress)
+        history = RunHistory(plans, destination, _program_version())
+        if plan.dry_run:
+            history.look()
+        files = FilesOfRun(
+            plan, sources, destination, destination.fresh, indexes, run_name, started, on_progress, history
+        )
         combined = CombinedReport(destination.info, destination.model, len(plans), plan.dry_run)
         try:
             with as_migration_error(*(source.file for source in sources)):
                 _copy_each(files, combined)
                 if plan.deletions_asked is not Deletions.IGNORE:
-                    from vestige_migrate.copy.deletions import settle_deletions  # here: it needs NumPy
+                    from vestige_migrate.copy.deletions import settle_deletions  # here: they need NumPy
+                    from vestige_migrate.copy.gone_rows import settle_gone_rows
 
                     combined.deletions = DeletionReport(applied=False)
                     settle_deletions(plan, sources, destination, combined.deletions)
+                    settle_gone_rows(plans, sources, destination, history, combined.deletions)
             combined.estimate = files.estimate
             if plan.verify:
                 from vestige_migrate.verify.coordinator import verify_copied
 
                 combined.verification = verify_copied(plan, sources, destination, run_name, on_progress)
+            with as_migration_error(*(source.file for source in sources)):
+                history.end(combined)
         except MigrationError as error:
             error.report = combined
             raise
@@ -126,6 +138,17 @@ def check_plans(plans: Sequence[SqliteToPostgresPlan]) -> None:
     for plan in plans[1:]:
         if replace(plan, sqlite_path=plans[0].sqlite_path) != plans[0]:
             raise PlanError("the plans of one copy may differ in their source file only")
+        if plan.on_conflict is OnConflict.SOURCE:
+            raise PlanError(
+                "--on-conflict source takes one --sqlite-path: of several files that share a memory, each would be the "
+                "truth. Copy them one after the other, or with --on-conflict newer"
+            )
+
+
+def _program_version() -> str:
+    from vestige_migrate import __version__  # here: the package imports this module
+
+    return __version__
 
 
 def new_run_name() -> str:

@@ -29,8 +29,8 @@ class Answer:
     """Rows of a range: rowids that the destination lacks, rowid and first key column of those that are outdated
     there, and how many stay as they are.
 
-    `alike` are, with a rule for it, rowids of those that stay and are neither outdated nor later there. `unusual`: a
-    key is written otherwise than Vestige writes it, so another row may have the same in its usual form.
+    `alike` are, where that was asked for, rowids of those that stay and are neither outdated nor later there.
+    `unusual`: a key is written otherwise than Vestige writes it, so another row may have the same in its usual form.
     """
 
     new: Sequence[int]
@@ -41,12 +41,18 @@ class Answer:
 
 
 class KeyAsker:
-    """Asks for one table. With `refresh` the columns that decide are read and compared together with the keys."""
+    """Asks for one table. With `refresh` the columns that decide are read and compared together with the keys.
 
-    def __init__(self, table: Table, source: TableSource, refresh: Refresh | None, layout: Layout) -> None:
+    `with_alike` asks for the rows that stay as well.
+    """
+
+    def __init__(
+        self, table: Table, source: TableSource, refresh: Refresh | None, layout: Layout, with_alike: bool = False
+    ) -> None:
         self._table = table
         self._source = source
         self._refresh = refresh
+        self._with_alike = with_alike
         self._encoders: list[Encoder] = [uuids if kind == "uuid" else texts for kind in table.key_types]
         self._more: list[str] = []
         if refresh is not None:
@@ -73,7 +79,7 @@ class KeyAsker:
         outdated = self._first_of_each_key(keys[:parts], [askable[at] for at in found.outdated])
         unusual = not self._are_usual(rows)
         alike: list[int] = []
-        if self._refresh is not None and not unusual:
+        if self._with_alike:
             judged = {at for some in found for at in some}
             alike = self._first_of_each_key(keys[:parts], [row for at, row in enumerate(askable) if at not in judged])
         # A key that cannot be written (no UUID, NULL) is not there for certain: the row goes its normal way.
@@ -99,8 +105,13 @@ class KeyAsker:
             return None
         absent = PresenceCheck(postgres, self._table).find(asked).absent
         unusual = joined.with_blob or any(part != part.lower() for part in joined.parts)
-        rowids = split_rowids(joined.rowids) if absent else []
-        return Answer([rowids[at] for at in sorted(absent)], kept=joined.count - len(absent), unusual=unusual)
+        rowids = split_rowids(joined.rowids) if absent or self._with_alike else []
+        alike: Sequence[int] = ()
+        if self._with_alike:
+            new = set(absent)
+            alike = [rowid for at, rowid in enumerate(rowids) if at not in new]
+        kept = joined.count - len(absent)
+        return Answer([rowids[at] for at in sorted(absent)], kept=kept, alike=alike, unusual=unusual)
 
     def _are_usual(self, rows: Sequence[Row]) -> bool:
         parts = list(zip(*rows, strict=True))[1 : 1 + len(self._table.key)]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from psycopg import sql
 
+from vestige_migrate.copy.changed_rows import ChangedRowsLook, RowComparer
 from vestige_migrate.copy.companions import read_companions
 from vestige_migrate.copy.difference import KeyAsker
-from vestige_migrate.copy.other_vectors import VectorComparer
+from vestige_migrate.copy.job import Rules
+from vestige_migrate.copy.same_keys import RepeatedKeys
 from vestige_migrate.decode.problem import Raw
 from vestige_migrate.destination.connection.connect import Connection
 from vestige_migrate.destination.connection.table_names import ours, relation
@@ -67,21 +69,28 @@ def fill_updates(
     source: PreparedSource,
     sources: Mapping[str, TableSource],
     destination: ReadyDestination,
-    is_only_file: bool,
+    rules_of: Callable[[Table, TableSource], Rules],
 ) -> None:
-    """With `--on-conflict newer`: the counts of the tables that may be updated, each row asked about by its key."""
+    """The counts of the tables whose rows may be updated, each row asked about by its key, and the rows that are kept.
+
+    `rules_of` are the rules of the copy for a table.
+    """
     taken_along: dict[str, set[bytes]] = {}
     """Companions of outdated rows: they are replaced whatever their own rule would say of rows that are alike."""
     with destination.pool.connection() as connection, connection.transaction():
         connection.execute("SET TRANSACTION READ ONLY")
         for name, found in sources.items():
             table = destination.shapes.table(name)
-            refresh = table.refresh_from(found)
-            if refresh is None or not _exists(connection, name):
+            rules = rules_of(table, found)
+            refresh = rules.refresh
+            if (refresh is None and not rules.compares) or not _exists(connection, name):
                 continue
-            asker = KeyAsker(table, found, refresh, source.layout)
-            of_vectors = table.refresh_vector_from(found) if is_only_file else None
-            vectors = VectorComparer(connection, table, found, source.layout) if of_vectors is not None else None
+            asker = KeyAsker(table, found, refresh, source.layout, rules.compares)
+            repeated = RepeatedKeys()
+            looking = None
+            if rules.compares:
+                comparer = RowComparer(source.connection, connection, table, found, source.layout)
+                looking = ChangedRowsLook(connection, table, comparer, rules)
             counts = TableReport()
             along = taken_along.get(name, set())
             for range_ in plan_ranges(source.connection, name, found, workers=1):
@@ -92,10 +101,12 @@ def fill_updates(
                     skipped=answer.kept,
                     updated=len(answer.outdated),
                 )
-                if vectors is not None and answer.alike:
-                    counts.mark_updated(len(vectors.find_other(source.connection, answer.alike)))
+                if looking is not None and answer.alike:
+                    updated, kept = looking.look(repeated.first_of(source.connection, table, found, answer))
+                    counts.mark_updated(updated)
+                    report.kept += kept
                 along.difference_update(_written([key for _, key in answer.outdated]) if along else ())
-                companion = refresh.companion
+                companion = refresh.companion if refresh is not None else None
                 if companion is not None and companion in sources and _exists(connection, companion):
                     keys = [key for _, key in answer.outdated]
                     taken_along.setdefault(companion, set()).update(

@@ -18,11 +18,13 @@ from loguru import logger
 from vestige_migrate.copy.archive_phase import ArchivePhase
 from vestige_migrate.copy.error_ledger import Cause
 from vestige_migrate.copy.index_phase import IndexPhase
+from vestige_migrate.copy.job import Rules, rules_for
 from vestige_migrate.copy.late_memories import LateMemories
 from vestige_migrate.copy.load import Load
 from vestige_migrate.copy.long_vectors import say_outlook
 from vestige_migrate.copy.repeated_rows import RepeatedRows
 from vestige_migrate.copy.rows_deleted_later import RowsThatStayed
+from vestige_migrate.copy.run_history import RunHistory
 from vestige_migrate.copy.tally import Tally
 from vestige_migrate.destination.connection.faults import describe, is_session_lost
 from vestige_migrate.destination.load.archive_table import create_archive
@@ -43,7 +45,7 @@ from vestige_migrate.source.layout.layout import Mislabelled
 from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.source.read.counts import count_dropped, count_rows, has_user, left_behind
 from vestige_migrate.source.sqlite import driver
-from vestige_migrate.tables.base import BOOTSTRAP_USER
+from vestige_migrate.tables.base import BOOTSTRAP_USER, Table
 from vestige_migrate.tables.overrides import Overrides
 from vestige_migrate.tables.unreadable_rows import NONE_LOST, errors_of_lost, tables_of_lost
 from vestige_migrate.workers.backlog import backoff_seconds
@@ -68,6 +70,7 @@ class FilesOfRun:
     run_name: str
     started: float
     on_progress: OnProgress | None
+    history: RunHistory
     rows_with_errors: int = 0
     works: list[Work] = field(default_factory=list)
     """What a dry run found to be done in each file; a file that could not be sampled has no entry."""
@@ -157,19 +160,25 @@ class FileCopy:
             with self._phase("count"):
                 has_local = "users" in counts and has_user(connection, BOOTSTRAP_USER)
                 fill_dry_run(self.report, counts, self._destination, has_local, lost)
-                if self._plan.on_conflict is OnConflict.NEWER and self._destination.made:
-                    fill_updates(self.report, self._source, self._sources, self._destination, self._is_only_file)
+                if self._plan.on_conflict is not OnConflict.SKIP and self._destination.made:
+                    fill_updates(self.report, self._source, self._sources, self._destination, self._rules_of)
                 name_repeated(self.report, self._source, self._sources, self._destination.shapes)
             with self._phase("estimate"):
                 self._estimate()
         else:
             self._copy(counts, before)
+        is_whole = not (self._plan.dry_run or self.report.source_changed)
+        self._files.history.settle(self.report, self._source, self._sources, is_whole)
         awaiting = count_awaiting(
             connection, self._source.layout, None if self._plan.dry_run else self._destination.main
         )
         self.report.awaiting_reembed, self.report.awaiting_reasons = awaiting.total(), dict(awaiting)
         self.report.complete = True
         self._log_end()
+
+    def _rules_of(self, table: Table, source: TableSource) -> Rules:
+        is_recorded = table.name in self._files.history.recorded
+        return rules_for(table, source, self._plan.on_conflict, is_recorded, self._is_only_file)
 
     def _estimate(self) -> None:
         if not self._destination.made:
@@ -202,6 +211,7 @@ class FileCopy:
             run_name,
             self._start,
             self._is_only_file,
+            self._files.history,
         )
         try:
             for recoveries in itertools.count():
@@ -271,6 +281,7 @@ class FileCopy:
             schema.create(destination.main, destination.server, needs_local=self._plan.owner is None)
             if self._plan.archive:
                 create_archive(destination.main)
+            self._files.history.begin()
         dimension = self._source.layout.dimension or (destination.model.dimension if destination.model else None)
         registry.stamp(destination.main, destination.model, dimension)
         if self._is_first:
@@ -286,7 +297,12 @@ class FileCopy:
             tally.name("users", Cause.OWNER, errors)
 
         main, others = self._destination.main, self._files.sources[self._number + 1 :]
-        return Overrides(plan.codebase, make_owner(main, plan.owner, self._source, others, self._start, on_errors))
+        return Overrides(
+            plan.codebase,
+            make_owner(
+                main, plan.owner, self._source, others, self._start, on_errors, self._files.history.record("users")
+            ),
+        )
 
     def _check_complete(self, counts: dict[str, int]) -> None:
         for name, expected in counts.items():
@@ -343,5 +359,9 @@ class FileCopy:
         # "0 errors" would be taken for "every row is there as it was", which a run that looked at none cannot say.
         errors = "nothing new" if report.nothing_new else f"{len(report.errors)} errors"
         logger.info("{}; {}; {:.1f} s", counts, errors, time.monotonic() - self._started)
+        if report.kept:
+            logger.warning(
+                "{} rows differ from the source's and stay as they are: nothing says which are later", len(report.kept)
+            )
         if report.source_changed:
             logger.warning("another program wrote to the source during the copy: run again to bring what is new")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
+from uuid import UUID
 
 from vestige_migrate.plan import OnConflict
 from vestige_migrate.source.layout.layout import Layout
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.tables.base import Evidence, Refresh, Table
 from vestige_migrate.tables.overrides import Overrides
 from vestige_migrate.tables.shapes import OURS, Shapes
 from vestige_migrate.workers.job import Job, Send, WorkerConfig
@@ -16,6 +20,38 @@ if TYPE_CHECKING:
     from vestige_migrate.workers.worker import RangeWorker
 
 NO_OVERRIDES = Overrides()
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is done with rows of a table that are there already.
+
+    `compares`: those that no rule of `refresh` tells apart are compared as a whole; then `whole_row` is the rule for
+    those that differ, and `of_vector` the one for their vectors.
+    """
+
+    refresh: Refresh | None = None
+    compares: bool = False
+    whole_row: Refresh | None = None
+    of_vector: Refresh | None = None
+
+
+def rules_for(
+    table: Table, source: TableSource, on_conflict: OnConflict, is_recorded: bool, is_only_file: bool
+) -> Rules:
+    """The rules for one table. `is_recorded`: the destination knows which of its rows are as a copy wrote them."""
+    if on_conflict is OnConflict.SKIP:
+        return Rules()
+    compares = is_only_file and table.stored is None
+    if on_conflict is OnConflict.SOURCE:
+        return Rules(compares=compares, whole_row=table.whole_row(Evidence.ALWAYS, source))
+    refresh = table.refresh_from(source)
+    if not compares:
+        return Rules(refresh)
+    if is_recorded and refresh is not None and refresh.evidence is Evidence.DIFFERENT:
+        refresh = None  # another value says nothing of which is later: where it was changed is known
+    whole_row = table.whole_row(Evidence.AS_COPIED, source) if is_recorded else None
+    return Rules(refresh, compares, whole_row, table.refresh_vector_from(source))
 
 
 @dataclass(frozen=True)
@@ -32,8 +68,14 @@ class CopyJob(Job):
     on_conflict: OnConflict = OnConflict.SKIP
     overrides: Overrides = NO_OVERRIDES
     shapes: Shapes = OURS
+    recorded: Mapping[str, UUID] = field(default_factory=dict)
+    """Tables whose batches are entered in the destination's record of its copies, each with the run's id."""
     is_only_file: bool = True
     """Of several files that share a memory, each would put its own vector in the place of the others'."""
+
+    def rules(self, table: Table, source: TableSource) -> Rules:
+        """What is done with rows of this table that are there already."""
+        return rules_for(table, source, self.on_conflict, table.name in self.recorded, self.is_only_file)
 
     def make_worker(self, config: WorkerConfig, send: Send) -> RangeWorker:
         from vestige_migrate.copy.worker import RangeCopier

@@ -12,6 +12,7 @@ from loguru import logger
 
 from vestige_migrate.copy.error_ledger import Cause
 from vestige_migrate.copy.job import CopyJob
+from vestige_migrate.copy.run_history import RunHistory
 from vestige_migrate.copy.tally import Tally
 from vestige_migrate.destination.connection.faults import describe
 from vestige_migrate.limits import BATCH_BYTES
@@ -46,6 +47,7 @@ class Load:
         run_name: str,
         run_start: datetime,
         is_only_file: bool,
+        history: RunHistory,
     ) -> None:
         self._plan = plan
         self._source = source
@@ -56,6 +58,7 @@ class Load:
         self._run_name = run_name
         self._run_start = run_start
         self._is_only_file = is_only_file
+        self._history = history
         self._ranges: dict[str, list[Range]] = {}
 
     def run(self, tally: Tally, overrides: Overrides, again: bool, phase: Phase) -> None:
@@ -124,6 +127,7 @@ class Load:
             overrides=overrides,
             shapes=self._destination.shapes,
             is_only_file=self._is_only_file,
+            recorded=self._history.recorded,
         )
         return WorkerConfig(
             source=self._source.file,

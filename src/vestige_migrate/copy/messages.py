@@ -16,6 +16,13 @@ class ErrorsFound(JobMessage):
 
 
 @dataclass(frozen=True)
+class RowsKept(JobMessage):
+    """Rows that differ from the source's and stay as they are."""
+
+    rows: tuple[RowError, ...]
+
+
+@dataclass(frozen=True)
 class BatchDone(JobMessage):
     """A batch is committed. `companions` schedules were updated together with its memories.
 

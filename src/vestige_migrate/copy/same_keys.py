@@ -10,6 +10,7 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
+from vestige_migrate.copy.difference import Answer
 from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.source.read.aggregates import SEPARATOR, split_rowids
 from vestige_migrate.source.read.chunks import can_read_chunks, join_keys
@@ -54,6 +55,22 @@ def find_same_keys(table: Table, side: OpenTable, earlier: Sequence[OpenTable]) 
         for some in np.split(rows, starts)
         if len(some)
     ]
+
+
+class RepeatedKeys:
+    """Of rows that have one key only the first may be taken for the one that is there; asked once a table."""
+
+    def __init__(self) -> None:
+        self._further: dict[str, set[int]] = {}
+
+    def first_of(self, sqlite: sqlite3.Connection, table: Table, source: TableSource, answer: Answer) -> Sequence[int]:
+        """The rows that both sides have, without those whose key an earlier row of the source has."""
+        if not answer.unusual:
+            return answer.alike
+        if table.name not in self._further:
+            groups = find_same_keys(table, (sqlite, source), [])
+            self._further[table.name] = {rowid for group in groups for rowid in group.rowids[1:]}
+        return [rowid for rowid in answer.alike if rowid not in self._further[table.name]]
 
 
 def _read(table: Table, side: OpenTable) -> tuple[_Keys, _Rowids]:

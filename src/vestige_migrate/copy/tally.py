@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from loguru import logger
 
 from vestige_migrate.copy.error_ledger import Apart, Cause, ErrorLedger, Part
-from vestige_migrate.copy.messages import BatchDone, ErrorsFound
+from vestige_migrate.copy.messages import BatchDone, ErrorsFound, RowsKept
 from vestige_migrate.errors import TooManyErrors
 from vestige_migrate.progress import OnProgress, Progress
 from vestige_migrate.report.migration import MigrationReport
@@ -111,6 +111,8 @@ class Tally:
         self._on_progress = on_progress
         self._errors_before = errors_before
         self._ledger = ErrorLedger()
+        self._kept: dict[Part, list[RowError]] = {}
+        """Rows that differ and stay: a part that is tried again finds them again."""
         self._parts: dict[Part, _Counts] = {}
         self._totals: dict[str, int] = {}
         self._done: Counter[str] = Counter()
@@ -136,6 +138,8 @@ class Tally:
         counts = self._parts.setdefault(range_, _Counts())
         if isinstance(message, ErrorsFound):
             self._say(range_, message.errors)
+        elif isinstance(message, RowsKept):
+            self._kept.setdefault(range_, []).extend(message.rows)
         elif isinstance(message, BatchDone):
             self._count(range_, Attempt(message.inserted, message.skipped, message.failed, message.updated))
             counts.companions += message.companions
@@ -147,6 +151,7 @@ class Tally:
             counts.is_done = True  # its parts are instead
             self._parts.update({part: _Counts() for part in message.parts if part not in self._parts})
             self._ledger.split(range_, message.parts)
+            self._kept.pop(range_, None)
         elif isinstance(message, RowGivenUp):
             self._say(range_, (message.error,))
             self._count(range_, Attempt(failed=1))
@@ -216,6 +221,7 @@ class Tally:
         for name, rows in self._gone.items():
             self._report.tables[name].mark_gone(rows)
         self._report.errors = self._ledger.errors()
+        self._report.kept = [row for rows in self._kept.values() for row in rows]
 
     def _whole_ranges(self, table: str) -> list[_Counts]:
         """What a range inserted before it was split, its halves found there: they count together."""
@@ -235,6 +241,7 @@ class Tally:
         self._advance(part.table, -counts.last.rows)
         counts.restart()
         self._ledger.restart(part)
+        self._kept.pop(part, None)
 
     def _finish(self, range_: Range) -> None:
         self._parts[range_].is_done = True

@@ -6,16 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from vestige_migrate.copy.changed_rows import Brought, Changed, ChangedRows, RowComparer
 from vestige_migrate.copy.companions import keys_of, read_companions
 from vestige_migrate.copy.difference import Answer, KeyAsker
 from vestige_migrate.copy.job import CopyJob
-from vestige_migrate.copy.messages import BatchDone, ErrorsFound
-from vestige_migrate.copy.other_vectors import VectorComparer
+from vestige_migrate.copy.messages import BatchDone, ErrorsFound, RowsKept
+from vestige_migrate.copy.same_keys import RepeatedKeys
 from vestige_migrate.destination.load.batch_writer import TableWriter
+from vestige_migrate.destination.load.run_record import BatchRecord
 from vestige_migrate.destination.load.staged_batch import Written
 from vestige_migrate.encode.careful import BatchEncoder
 from vestige_migrate.encode.plain import PlainEncoder, PlainRows
-from vestige_migrate.plan import OnConflict
 from vestige_migrate.report.rows import RowError
 from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.source.read.chunks import ChunkReader, can_read_chunks, text_columns
@@ -48,6 +49,7 @@ class RangeCopier(RangeWorker):
         self._job = job
         self._encoders: dict[str, BatchEncoder] = {}
         self._plain_paths: dict[str, _PlainPath | None] = {}
+        self._repeated = RepeatedKeys()
 
     def _work(self, task: Task) -> None:
         range_ = task.range
@@ -56,27 +58,32 @@ class RangeCopier(RangeWorker):
         assert source is not None
         sqlite = self._open_sqlite()
         postgres = self._open_postgres()
-        refresh = table.refresh_from(source) if self._job.on_conflict is OnConflict.NEWER else None
-        asker = KeyAsker(table, source, refresh, self._job.layout)
+        rules = self._job.rules(table, source)
+        refresh = rules.refresh
+        asker = KeyAsker(table, source, refresh, self._job.layout, rules.compares)
         answer = asker.ask(sqlite, postgres, range_) if task.ask_first else Answer(cover_rowids(sqlite, source, range_))
-        of_vectors = table.refresh_vector_from(source) if refresh is not None and self._job.is_only_file else None
-        other_vectors: list[int] = []
-        if of_vectors is not None and answer.alike:
-            comparer = VectorComparer(postgres, table, source, self._job.layout)
-            other_vectors = comparer.find_other(sqlite, answer.alike)
-        kept = answer.kept - len(other_vectors)
+        changed: list[Changed] = []
+        comparer = None
+        if rules.compares and answer.alike:
+            comparer = RowComparer(sqlite, postgres, table, source, self._job.layout)
+            changed = list(comparer.find(self._repeated.first_of(sqlite, table, source, answer)))
+        kept = answer.kept - sum(map(len, changed))
         if kept:
             self._send(BatchDone(range_, 0, kept, 0, doubtful=answer.unusual))
         others = partial(self._sample, table, source)
-        writer = TableWriter(postgres, table, partial(self._report, range_), others, task.last_try)
+        run_id = self._job.recorded.get(table.name)
+        record = BatchRecord(postgres, run_id, table.name, range_.number) if run_id is not None else None
+        writer = TableWriter(postgres, table, partial(self._report, range_), others, task.last_try, record)
         for rowids in self._write_plain(range_, table, source, writer, answer.new):
             for _, batch in self._batches(table, source, rowids):
                 self._tell(range_, batch, writer.write(batch))
+        if comparer is not None:
+            encode = self._encoder(table, source).encode
+            bringing = ChangedRows(comparer, encode, writer, rules.whole_row, rules.of_vector)
+            for some in changed:
+                self._tell_brought(range_, bringing.bring(some))
         if refresh is None:
             return
-        if of_vectors is not None:
-            for _, batch in self._batches(table, source, other_vectors):
-                self._tell(range_, batch, writer.replace(batch, of_vectors))
         companion = self._companion(refresh)
         for rows, batch in self._batches(table, source, [rowid for rowid, _ in answer.outdated]):
             companions = self._companions(companion, table, source, rows)
@@ -160,6 +167,11 @@ class RangeCopier(RangeWorker):
         counts = written.inserted, written.skipped, failed, written.updated, written.companions
         # Nobody knew that these are there: another row of the source may have brought them.
         self._send(BatchDone(range_, *counts, doubtful=written.skipped > 0))
+
+    def _tell_brought(self, range_: Range, brought: Brought) -> None:
+        if brought.kept:
+            self._send(RowsKept(range_, tuple(brought.kept)))
+        self._send(BatchDone(range_, 0, brought.skipped, brought.failed, brought.updated))
 
     def _report(self, range_: Range, errors: list[RowError]) -> None:
         if errors:

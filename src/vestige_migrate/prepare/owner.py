@@ -15,6 +15,7 @@ from vestige_migrate.decode.problem import BadValue
 from vestige_migrate.destination.connection.connect import Connection
 from vestige_migrate.destination.connection.table_names import ours, relation
 from vestige_migrate.destination.load.batch_writer import TableWriter
+from vestige_migrate.destination.load.run_record import BatchRecord
 from vestige_migrate.destination.schema.read_back import naming, not_kept
 from vestige_migrate.errors import WriteNotKept
 from vestige_migrate.limits import BATCH_BYTES
@@ -44,11 +45,12 @@ def make_owner(
     others: Sequence[PreparedSource],
     run_start: datetime,
     on_errors: OnErrors,
+    record: BatchRecord | None = None,
 ) -> UUID:
     """The id of the user of this handle.
 
     One of `source` comes with its users, before the memories. One of another file of the same copy is written now,
-    whole, so that its file's turn finds it there. One that is nowhere is made.
+    whole, so that its file's turn finds it there. One that is nowhere is made. `record`: of the table users.
     """
     found = find_owner(destination, handle)
     if found is not None:
@@ -59,13 +61,13 @@ def make_owner(
     for other in others:
         theirs = _in_source(other.connection, other.layout, handle)
         if theirs is not None:
-            _write(destination, other, theirs[1], run_start, on_errors)
+            _write(destination, other, theirs[1], run_start, on_errors, record)
             check_owner(destination, theirs[0])
             return theirs[0]
     made = uuid4()
     with naming(f"the user {handle} (--owner)"), destination.transaction():
         insert = sql.SQL("INSERT INTO {} (id, handle) VALUES (%s, %s)").format(ours(destination, "users"))
-        destination.execute(insert, (made, handle))
+        destination.execute(insert if record is None else record.of_insert(insert), (made, handle))
         if find_owner(destination, handle) != made:
             raise not_kept(f"the user {handle} (--owner)")
     logger.info("made the user {} with the id {}", handle, made)
@@ -101,13 +103,18 @@ def _in_source(connection: sqlite3.Connection, layout: Layout, handle: str) -> t
 
 
 def _write(
-    destination: Connection, source: PreparedSource, rowid: int, run_start: datetime, on_errors: OnErrors
+    destination: Connection,
+    source: PreparedSource,
+    rowid: int,
+    run_start: datetime,
+    on_errors: OnErrors,
+    record: BatchRecord | None,
 ) -> None:
     from vestige_migrate.encode.careful import BatchEncoder  # here: it needs numpy, which few runs of ours do
 
     found = users.TABLE.source_in(source.layout)
     assert found is not None  # `_in_source` read it
     encoder = BatchEncoder(users.TABLE, found, source.layout, run_start)
-    writer = TableWriter(destination, users.TABLE, on_errors, last_try=True)
+    writer = TableWriter(destination, users.TABLE, on_errors, last_try=True, record=record)
     for rows in read_batches(source.connection, found, [rowid], 1, BATCH_BYTES):
         writer.write(encoder.encode(rows))

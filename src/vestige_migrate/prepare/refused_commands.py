@@ -45,7 +45,7 @@ def _needed(
         yield "CREATE FUNCTION", ""
     declared = registry.column_dimension(connection)
     sets_dimension = declared is None and dimension is not None and dimension <= MAX_DIMENSION
-    if sets_dimension or updated_at_triggers(connection, MEMORIES).firing(plan.on_conflict is OnConflict.NEWER):
+    if sets_dimension or updated_at_triggers(connection, MEMORIES).firing(plan.on_conflict is not OnConflict.SKIP):
         yield "ALTER TABLE", ""
     wants_indexes = indexes.missing(connection, shapes) or indexes.needs_hnsw(connection, declared or dimension)
     if plan.indexes is not Indexes.NONE and wants_indexes:

@@ -74,13 +74,10 @@ def check_writing(connection: Connection, plan: SqliteToPostgresPlan) -> None:
     """Raises `DestinationUnusable` where the role may not write the tables, nor make those that are missing."""
     _check_keys_are_enforced(connection)
     wanted: dict[str, tuple[str, ...]] = dict.fromkeys(TABLES, ("SELECT", "INSERT"))
-    if plan.on_conflict is OnConflict.NEWER:
-        for table in TABLES.values():
-            if table.refresh is not None:
-                for name in filter(None, (table.name, table.refresh.companion)):
-                    wanted[name] = ("SELECT", "INSERT", "UPDATE")
+    if plan.on_conflict is not OnConflict.SKIP:
+        wanted = {name: (*rights, "UPDATE") for name, rights in wanted.items()}
     if plan.deletions is Deletions.APPLY:
-        wanted["knowledge_nodes"] += ("DELETE",)
+        wanted = {name: (*rights, "DELETE") for name, rights in wanted.items()}
     wanted[REGISTRY] = ("SELECT",)
     if plan.archive:
         wanted[ARCHIVE] = ("SELECT", "INSERT")

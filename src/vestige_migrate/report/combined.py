@@ -53,7 +53,7 @@ class CombinedReport:
     @property
     def nothing_new(self) -> bool:
         """Whether every row of every file was there already."""
-        is_as_before = self.deletions is None or not (self.deletions.deleted or self.deletions.errors)
+        is_as_before = self.deletions is None or not self.deletions.changed_anything
         return self.complete and is_as_before and all(report.nothing_new for report in self.reports)
 
     @property

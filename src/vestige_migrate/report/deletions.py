@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vestige_migrate.report.rows import RowError
 
 
 @dataclass
+class GoneRows:
+    """Rows of a table other than the memories that a copy of the source brought, and that the source has no more."""
+
+    deleted: list[str] = field(default_factory=list)
+    to_delete: list[str] = field(default_factory=list)
+    """They are here still."""
+
+
+@dataclass
 class DeletionReport:
-    """Ids of memories that the destination has and no source file."""
+    """Ids of memories, and names of other rows, that the destination has and no source file."""
 
     applied: bool
     """Whether those that the source has deleted were to be deleted here."""
@@ -25,7 +34,14 @@ class DeletionReport:
     not_in_source: list[str] = field(default_factory=list)
     """No tombstone names them: they may have been written here."""
     errors: list[RowError] = field(default_factory=list)
-    """Those of `to_delete` that the destination did not let go."""
+    """Those of `to_delete`, here and in `rows`, that the destination did not let go."""
+    rows: dict[str, GoneRows] = field(default_factory=dict)
+    """Of the other tables, where there are any."""
+
+    @property
+    def changed_anything(self) -> bool:
+        """Whether a row was deleted, or was to be and was not."""
+        return bool(self.deleted or self.errors or any(gone.deleted for gone in self.rows.values()))
 
     def as_json(self) -> dict[str, Any]:
         """The entry in the JSON report."""
@@ -37,4 +53,5 @@ class DeletionReport:
             "changed_since": self.changed_since,
             "not_in_source": self.not_in_source,
             "errors": [error.as_json() for error in self.errors],
+            **({"rows": {name: asdict(gone) for name, gone in self.rows.items()}} if self.rows else {}),
         }

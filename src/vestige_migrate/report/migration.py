@@ -35,6 +35,8 @@ class MigrationReport:
     shortened_vectors: int = 0
     """Vectors of the source that come over shortened, as Vestige itself takes them."""
     source_changed: bool = False
+    kept: list[RowError] = field(default_factory=list)
+    """Rows that differ from the source's and stay as they are, because nothing says which are later; no errors."""
     still_open: list[RowError] = field(default_factory=list)
     """Rows that wait for a memory which was written to the source while the copy ran; they count as failed, and are no
     errors."""
@@ -55,7 +57,7 @@ class MigrationReport:
     @property
     def updates(self) -> bool:
         """Whether rows could be updated, so that the report has counts of them."""
-        return self.on_conflict is OnConflict.NEWER
+        return self.on_conflict is not OnConflict.SKIP
 
     @property
     def source_rows(self) -> int:
@@ -68,7 +70,7 @@ class MigrationReport:
         found = self.tables.values()
         changed = any(table.inserted or table.updated or table.failed for table in found) or self.newly_archived > 0
         if self.deletions is not None:
-            changed = changed or bool(self.deletions.deleted or self.deletions.errors)
+            changed = changed or self.deletions.changed_anything
         return self.complete and not (self.dry_run or self.errors or changed)
 
     def counter(self, name: str) -> int:
@@ -153,6 +155,7 @@ class MigrationReport:
             **({"shortened_vectors": self.shortened_vectors} if self.shortened_vectors else {}),
             **({"archived": self.archived} if self.archived is not None else {}),
             "source_changed": self.source_changed,
+            **({"kept": [_kept_json(row) for row in self.kept]} if self.kept else {}),
             **({"still_open": [row.as_json() for row in self.still_open]} if self.still_open else {}),
             "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},
             "duration_seconds": round(self.duration_seconds, 3),
@@ -160,3 +163,7 @@ class MigrationReport:
             **({"estimate": self.estimate.as_json()} if self.estimate else {}),
             **({"verification": self.verification.as_json()} if self.verification else {}),
         }
+
+
+def _kept_json(row: RowError) -> dict[str, Any]:
+    return {"table": row.table, "id": row.id, "columns": (row.column or "").split(", "), "reason": row.message}

@@ -32,6 +32,8 @@ class Outcome(StrEnum):
     """Another content is there under this row's id, and it stayed: this one is not there."""
     SOURCE_CHANGED = "source_changed"
     """Its memory was written to the source while the copy ran: the next run brings both."""
+    KEPT = "kept"
+    """It differs from the source's, and nothing says which of them is later: the destination's stays."""
     NOT_DELETED = "not_deleted"
     """It was deleted in the source, and is still in the destination."""
 
@@ -50,10 +52,13 @@ class RowError:
     outcome: Outcome
     sqlstate: str | None = None
     further: bool = False
+    known_since: str | None = None
+    """When an earlier run said it first, where this one only found that it still holds: a UTC time by ISO 8601."""
 
     def __str__(self) -> str:
         """As a person reads it."""
-        return f"{self.table} {self.id}: {self.message} ({self.outcome})"
+        since = f", known since {self.known_since}" if self.known_since is not None else ""
+        return f"{self.table} {self.id}: {self.message} ({self.outcome}{since})"
 
     def as_json(self) -> dict[str, Any]:
         """The entry in the JSON report, keys in the documented order."""
@@ -64,6 +69,7 @@ class RowError:
             "message": self.message,
             "sqlstate": self.sqlstate,
             "outcome": str(self.outcome),
+            **({"known_since": self.known_since} if self.known_since is not None else {}),
         }
 
 

@@ -77,6 +77,8 @@ class Evidence(Enum):
     DIFFERENT = "the value of the column is another"
     REVIEWED = "the first column is greater, or equal and the sum of the others is greater"
     SAME_TIME = "the first column is equal, and the second is not NULL and another"
+    AS_COPIED = "nothing; the destination's row is as a copy wrote it"
+    ALWAYS = "nothing; the source's row counts"
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,15 @@ class Table:
         if rule is None or any(source.values[self.index(name)] is None for name in rule.decides):
             return None
         return rule
+
+    def whole_row(self, evidence: Evidence, source: TableSource) -> Refresh:
+        """A rule for all that the source can say of a row: not of a time that would be the start of the run."""
+        names = tuple(
+            column.name
+            for column, value in zip(self.columns, source.values, strict=True)
+            if column.name not in self.key and (value is not None or not isinstance(column.default, Special))
+        )
+        return Refresh(evidence, decides=names, columns=names)
 
     def index(self, column: str) -> int:
         """The position of a column in `columns`. Raises ValueError where it has none."""

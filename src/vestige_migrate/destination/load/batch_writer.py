@@ -16,6 +16,7 @@ So are the rows of a table that the destination keeps otherwise than ours (store
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from psycopg import errors
 from vestige_migrate.destination.connection.connect import Connection
 from vestige_migrate.destination.load.bisect_refused import Blame
 from vestige_migrate.destination.load.row_triggers import check_now
+from vestige_migrate.destination.load.run_record import BatchRecord
 from vestige_migrate.destination.load.staged_batch import StagedBatch, Written
 from vestige_migrate.destination.load.staged_insert import Row, StagedInsert, StagedReplace
 from vestige_migrate.destination.load.staging import copy_into, copy_stream
@@ -34,6 +36,11 @@ from vestige_migrate.tables.base import Refresh, Table
 
 if TYPE_CHECKING:
     from vestige_migrate.wire.batch import Batch
+
+
+class _NotAllStored(Exception):
+    """A COPY stored fewer rows than it was sent; its transaction is rolled back."""
+
 
 Others = Callable[[], "Batch | None"]
 """Rows from all over the table, where it has any that can be written."""
@@ -47,7 +54,8 @@ class TableWriter:
     """Writes batches of one table over one connection.
 
     `before_commit` is called with a batch's errors before the batch is committed, so that no error can be lost
-    between a commit and its report. `others` and `last_try`: see `Blame`.
+    between a commit and its report. `others` and `last_try`: see `Blame`. What is written, and its errors, are entered
+    in `record` in the same transaction; None: the destination has no record of its copies.
     """
 
     def __init__(
@@ -57,11 +65,13 @@ class TableWriter:
         before_commit: Callable[[list[RowError]], None],
         others: Others = _no_others,
         last_try: bool = False,
+        record: BatchRecord | None = None,
     ) -> None:
         self._connection = connection
         self._table = table
-        self._before_commit = before_commit
-        self._insertion = self._current = StagedInsert(connection, table)
+        self._tell_errors = before_commit
+        self._record = record
+        self._insertion = self._current = StagedInsert(connection, table, record)
         self._replacements: dict[Refresh, StagedReplace] = {}
         self._others = others
         self._blame = Blame(lambda: self._current.try_without_rows(), self._any_goes_in, last_try)
@@ -82,10 +92,24 @@ class TableWriter:
         Raises as `write` does.
         """
         try:
-            return copy_stream(self._connection, self._insertion.statements.copy, stream) == rows
+            with self._recorded(rows):
+                if copy_stream(self._connection, self._insertion.statements.copy, stream) == rows:
+                    return True
+                raise _NotAllStored
+        except _NotAllStored:
+            return False
         except psycopg.Error as error:
             self._note(error)
             return False
+
+    def _recorded(self, rows: int) -> AbstractContextManager[None]:
+        """So many rows go in directly, all of them or none; without a record their COPY is a transaction by itself."""
+        return self._record.of_direct(rows) if self._record is not None else nullcontext()
+
+    def _before_commit(self, errors: list[RowError]) -> None:
+        if self._record is not None:
+            self._record.note_errors(errors)
+        self._tell_errors(errors)
 
     def _note(self, error: psycopg.Error) -> None:
         """Takes note of an error that staging will get over; raises any other."""
@@ -116,7 +140,7 @@ class TableWriter:
             return Written()
         replacement = self._replacements.get(refresh)
         if replacement is None:
-            replacement = StagedReplace(self._connection, self._table, refresh, companion)
+            replacement = StagedReplace(self._connection, self._table, refresh, companion, self._record)
             self._replacements[refresh] = replacement
         replacement.companions = companions
         replacement.make_stage()
@@ -125,17 +149,18 @@ class TableWriter:
     def _write_directly(self, batch: Batch) -> bool:
         """Whether all rows are there; where a trigger dropped some, those that it kept may be there."""
         found = batch.unplaced + batch.errors_of_stored(())
-        if not found:
+        if not found and self._record is None:
             return copy_into(self._connection, self._insertion.statements.copy, batch.columns) == len(batch)
-        stored = 0
-        with self._connection.transaction() as transaction:
-            stored = copy_into(self._connection, self._insertion.statements.copy, batch.columns)
-            if stored < len(batch):
-                raise psycopg.Rollback(transaction)
-            if self._insertion.triggers.at_commit:
-                check_now(self._connection)
-            self._before_commit(found)
-        return stored == len(batch)
+        try:
+            with self._recorded(len(batch)) if self._record is not None else self._connection.transaction():
+                if copy_into(self._connection, self._insertion.statements.copy, batch.columns) < len(batch):
+                    raise _NotAllStored
+                if self._insertion.triggers.at_commit:
+                    check_now(self._connection)
+                self._before_commit(found)
+        except _NotAllStored:
+            return False
+        return True
 
     def _write_staged(self, batch: Batch, insertion: StagedInsert) -> Written:
         insertion.stage.make()

@@ -15,7 +15,9 @@ from psycopg import sql
 from vestige_migrate.destination.connection.connect import Connection
 from vestige_migrate.destination.connection.table_names import ours
 from vestige_migrate.destination.load.row_triggers import triggers_of
+from vestige_migrate.destination.load.run_record import BatchRecord
 from vestige_migrate.destination.load.staging import Stage
+from vestige_migrate.destination.schema.run_tables import as_copied
 from vestige_migrate.report.rows import Outcome, RowError
 from vestige_migrate.tables.base import Evidence, Refresh, Table
 
@@ -78,22 +80,31 @@ class Replacer:
     """Updates rows of one table, and of its companion, from their stages."""
 
     def __init__(
-        self, connection: Connection, table: Table, refresh: Refresh, stage: Stage, companion: Table | None
+        self,
+        connection: Connection,
+        table: Table,
+        refresh: Refresh,
+        stage: Stage,
+        companion: Table | None,
+        record: BatchRecord | None = None,
     ) -> None:
         self._connection = connection
+        self._table = table
+        self._record = record
         self._has_triggers = triggers_of(connection, table.name).on_update
         self._decides = refresh.decides[0]
         theirs, staged = deciding(refresh, "t"), deciding(refresh, "s")
         condition = sql.SQL("{} AND s.ordinal <> ALL(%s::int[]) AND {}").format(
             sql.SQL(" AND ").join(sql.SQL("t.{0} = s.{0}").format(sql.Identifier(name)) for name in table.key),
-            outdated(refresh, theirs, staged),
+            _may_be_replaced(connection, refresh, theirs, staged),
         )
         name = ours(connection, table.name)
         self._update = sql.SQL(
-            "UPDATE {} AS t SET {} FROM {} AS s WHERE {} RETURNING s.ordinal, ROW({})::record *<> ROW({})::record"
+            "UPDATE {} AS t SET {} FROM {} AS s WHERE {} RETURNING s.ordinal, t.xmin::text::bigint,"
+            " ROW({})::record *<> ROW({})::record"
         ).format(
             name,
-            _assignments(refresh.columns),
+            _assignments(refresh.columns, keeps_vector=refresh.evidence is Evidence.AS_COPIED),
             stage.name,
             condition,
             sql.SQL(", ").join(theirs),
@@ -111,7 +122,7 @@ class Replacer:
             replaceable = _replaceable(rule)  # last in both statements: it has a parameter of its own
             self._companions = sql.SQL(
                 "UPDATE {} AS t SET {} FROM {} AS s JOIN {} AS n ON n.{} = s.{}"
-                " WHERE t.{} = s.{} AND n.ordinal = ANY(%s::int[]) AND {} RETURNING s.ordinal"
+                " WHERE t.{} = s.{} AND n.ordinal = ANY(%s::int[]) AND {} RETURNING s.ordinal, t.xmin::text::bigint"
             ).format(
                 ours(connection, companion.name),
                 _assignments([name for name in companion.column_names if name != key]),
@@ -143,8 +154,10 @@ class Replacer:
         Companions that the destination lacks are not inserted: they come with their own table.
         """
         updated = self._connection.execute(self._update, (list(barred),)).fetchall()
-        ordinals = [ordinal for ordinal, _ in updated]
-        altered = frozenset(ordinal for ordinal, is_altered in updated if is_altered)
+        ordinals = [ordinal for ordinal, _, _ in updated]
+        altered = frozenset(ordinal for ordinal, _, is_altered in updated if is_altered)
+        if self._record is not None:
+            self._record.note_update(self._table.name, (xmin for _, xmin, _ in updated))
         dropped: frozenset[int] = frozenset()
         if self._has_triggers:
             still = self._connection.execute(self._outdated, ([*barred, *ordinals],))
@@ -154,7 +167,10 @@ class Replacer:
         self._stage.fill(list(enumerate(companions.rows())))
         unjudged = [row for row, error in companions.errors if error.column in self._companion_decides]
         asked = (ordinals, unjudged)
-        found = {ordinal for (ordinal,) in self._connection.execute(self._companions, asked)}
+        replaced = self._connection.execute(self._companions, asked).fetchall()
+        found = {ordinal for ordinal, _ in replaced}
+        if self._record is not None:
+            self._record.note_update(self._companion.name, (xmin for _, xmin in replaced))
         errors = [error for row, error in companions.errors if row in found]
         if self._companions_have_triggers:
             there = {ordinal for (ordinal,) in self._connection.execute(self._companions_there, asked)}
@@ -179,5 +195,25 @@ def _replaceable(rule: Refresh | None) -> sql.Composed:
     return sql.SQL("NOT CASE WHEN s.ordinal <> ALL(%s::int[]) THEN {} ELSE {} END").format(later, by_first)
 
 
-def _assignments(names: Sequence[str]) -> sql.Composed:
-    return sql.SQL(", ").join(sql.SQL("{0} = s.{0}").format(sql.Identifier(name)) for name in names)
+def _may_be_replaced(
+    connection: Connection, refresh: Refresh, theirs: Sequence[sql.Composable], staged: Sequence[sql.Composable]
+) -> sql.Composable:
+    if refresh.evidence is Evidence.ALWAYS:
+        return sql.SQL("true")
+    if refresh.evidence is Evidence.AS_COPIED:
+        return as_copied(connection, sql.SQL("t"))
+    return outdated(refresh, theirs, staged)
+
+
+_VECTOR = "embedding"
+_KEPT_VECTOR = sql.SQL("{0} = CASE WHEN s.{0} IS NULL AND s.content = t.content THEN t.{0} ELSE s.{0} END").format(
+    sql.Identifier(_VECTOR)
+)
+"""Of a text that is the same: a source that has no vector for it now takes none away."""
+
+
+def _assignments(names: Sequence[str], keeps_vector: bool = False) -> sql.Composed:
+    return sql.SQL(", ").join(
+        _KEPT_VECTOR if keeps_vector and name == _VECTOR else sql.SQL("{0} = s.{0}").format(sql.Identifier(name))
+        for name in names
+    )

@@ -17,6 +17,7 @@ from vestige_migrate.destination.connection.connect import Connection
 from vestige_migrate.destination.connection.table_names import ours
 from vestige_migrate.destination.load.replace_outdated import NOTHING, Replaced, Replacer
 from vestige_migrate.destination.load.row_triggers import Triggers, check_now, triggers_of
+from vestige_migrate.destination.load.run_record import BatchRecord
 from vestige_migrate.destination.load.staging import RowFields, Stage
 from vestige_migrate.destination.load.stored_form import (
     go_by_index,
@@ -58,11 +59,12 @@ class Placed:
 class StagedInsert:
     """Inserts the rows of one table whose keys are not there."""
 
-    def __init__(self, connection: Connection, table: Table) -> None:
+    def __init__(self, connection: Connection, table: Table, record: BatchRecord | None = None) -> None:
         self._connection = connection
         self._table = table
+        self._record = record
         self.stage = Stage(connection, table)
-        self.statements = _Statements(connection, table, self.stage.name)
+        self.statements = _Statements(connection, table, self.stage.name, record)
         self.seen_late: psycopg.Error | None = None
         """What a check that waits for COMMIT said last, when it was asked before."""
 
@@ -87,17 +89,22 @@ class StagedInsert:
             if self._has_key_index:
                 go_by_index(self._connection)
         if not self.triggers.on_insert:
-            inserted = self._connection.execute(self.statements.insert, (barred,)).rowcount
+            inserted = self._insert(barred)
             replaced = self._finish(self._bring_up_to_date(barred))
             some_absent = inserted < len(rows) - len(orphans)  # there already, nearly always
             return Placed(orphans, inserted, replaced, self._absent(barred) if some_absent else frozenset())
         wanted = self._absent(barred)
         there = [ordinal for ordinal, _ in rows if ordinal not in wanted]
-        inserted = self._connection.execute(self.statements.insert, (there,)).rowcount if wanted else 0
+        inserted = self._insert(there) if wanted else 0
         replaced = self._finish(self._bring_up_to_date(barred))
         dropped = self._absent(barred)
         strays = max(0, inserted - len(wanted) + len(dropped))
         return Placed(orphans, inserted, replaced, dropped, strays, self._altered(wanted - dropped))
+
+    def _insert(self, barred: Sequence[int]) -> int:
+        """Inserts the staged rows whose key is not there, but for these ordinals; how many there were."""
+        cursor = self._connection.execute(self.statements.insert, (list(barred),))
+        return cursor.rowcount if self._record is None else sum(rows for (rows,) in cursor)
 
     def _bring_up_to_date(self, barred: Sequence[int]) -> Replaced:
         """What is done with staged rows that are there already, but for these ordinals."""
@@ -127,7 +134,7 @@ class StagedInsert:
         """The statement with no row, for what PostgreSQL says against that."""
         with self._connection.transaction(force_rollback=True):
             self.stage.empty()
-            self._connection.execute(self.statements.insert, ([],))
+            self._insert([])
             self._bring_up_to_date([])
             if self.triggers.at_commit:
                 check_now(self._connection)
@@ -136,9 +143,16 @@ class StagedInsert:
 class StagedReplace(StagedInsert):
     """The same, and rows that are there already take the staged ones' values, with their `companions`."""
 
-    def __init__(self, connection: Connection, table: Table, refresh: Refresh, companion: Table | None) -> None:
-        super().__init__(connection, table)
-        self._replacer = Replacer(connection, table, refresh, self.stage, companion)
+    def __init__(
+        self,
+        connection: Connection,
+        table: Table,
+        refresh: Refresh,
+        companion: Table | None,
+        record: BatchRecord | None = None,
+    ) -> None:
+        super().__init__(connection, table, record)
+        self._replacer = Replacer(connection, table, refresh, self.stage, companion, record)
         self.companions: Batch | None = None
         """Of the batch that is written now."""
 
@@ -161,10 +175,11 @@ class _OrphanQuery:
 class _Statements:
     """The SQL of one table, composed once."""
 
-    def __init__(self, connection: Connection, table: Table, stage: sql.Identifier) -> None:
+    def __init__(self, connection: Connection, table: Table, stage: sql.Identifier, record: BatchRecord | None) -> None:
         columns = sql.SQL(", ").join(map(sql.Identifier, table.column_names))
         self.copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(ours(connection, table.name), columns)
-        self.insert = sql.SQL("{}").format(insertion(connection, table, stage))
+        insert = insertion(connection, table, stage)
+        self.insert = sql.SQL("{}").format(insert if record is None else record.of_insert(insert))
         self.absent = sql.SQL(
             "SELECT ordinal FROM {} AS s WHERE ordinal <> ALL(%s::int[]) AND NOT EXISTS (SELECT FROM {} AS t WHERE {})"
         ).format(stage, rows_of(connection, table), same_key(table, "s"))

@@ -109,7 +109,7 @@ def _sets(function: str, source: str, arguments: str) -> bool:
 def check_updated_at_triggers(connection: Connection, plan: SqliteToPostgresPlan) -> None:
     """Raises `DestinationUnusable` where `updated_at` could not be kept: a trigger sets it, and another role owns the
     table."""
-    updates = plan.on_conflict is OnConflict.NEWER
+    updates = plan.on_conflict is not OnConflict.SKIP
     triggers = updated_at_triggers(connection, MEMORIES).firing(updates)
     if not triggers:
         return

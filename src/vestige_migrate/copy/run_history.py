@@ -1,0 +1,163 @@
+"""What the destination is told of a run, and what it remembers of earlier ones: errors that still hold are said again.
+
+A second run finds an altered row there already and does not look at it: without a memory it would end with exit code 0
+where the first one ended with 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+from uuid import UUID, uuid4
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from vestige_migrate.destination.connection.connect import Connection
+from vestige_migrate.destination.connection.table_names import ours, relation
+from vestige_migrate.destination.load.run_record import BatchRecord, errors_of_earlier_runs, forget_errors, note_errors
+from vestige_migrate.destination.schema import run_tables, schema
+from vestige_migrate.destination.schema.run_tables import RUNS
+from vestige_migrate.errors import DestinationUnusable
+from vestige_migrate.paths import shown
+from vestige_migrate.plan import OnConflict, SqliteToPostgresPlan
+from vestige_migrate.prepare.destination import ReadyDestination
+from vestige_migrate.prepare.source import PreparedSource
+from vestige_migrate.report.combined import CombinedReport
+from vestige_migrate.report.migration import MigrationReport
+from vestige_migrate.source.layout.table_source import TableSource
+from vestige_migrate.tables import TABLES
+from vestige_migrate.tables.base import BOOTSTRAP_USER
+
+_SECRET_OR_OBVIOUS = {"postgres_url", "sqlite_path", "dry_run", "source_kind", "destination_kind"}
+
+
+class RunHistory:
+    """Of one run of all its files. `is_kept` says whether the destination remembers it."""
+
+    def __init__(self, plans: Sequence[SqliteToPostgresPlan], destination: ReadyDestination, version: str) -> None:
+        self.id = uuid4()
+        self.is_kept = False
+        self._plans = plans
+        self._destination = destination
+        self._version = version
+        self._recorded: frozenset[str] = frozenset()
+        self._begun = False
+
+    def look(self) -> None:
+        """Whether earlier runs are remembered; writes nothing."""
+        self.is_kept = self._destination.made and run_tables.is_there(self._destination.main)
+        if self.is_kept:
+            self._recorded = _recordable(self._destination.main)
+
+    def begin(self) -> None:
+        """Enters the run, in the caller's transaction; again where its session was lost."""
+        main = self._destination.main
+        if self._begun and not self.is_kept:
+            return  # it was said
+        self._begun = True
+        self.is_kept = run_tables.make_run_tables(main)
+        if not self.is_kept:
+            return
+        system = self._destination.home.server.system
+        run_tables.forget_foreign(main, system)
+        self._recorded = _recordable(main)
+        main.execute(
+            sql.SQL(
+                "INSERT INTO {} (id, sources, program_version, options, system_identifier) VALUES (%s, %s, %s, %s, %s)"
+                " ON CONFLICT DO NOTHING"
+            ).format(ours(main, RUNS)),
+            (self.id, [shown(plan.sqlite_path) for plan in self._plans], self._version, self._options(), system),
+        )
+
+    def _options(self) -> Jsonb:
+        plan = self._plans[0]
+        values = {item.name: getattr(plan, item.name) for item in fields(plan) if item.name not in _SECRET_OR_OBVIOUS}
+        return Jsonb({name: value for name, value in values.items() if value is not None})
+
+    @property
+    def recorded(self) -> Mapping[str, UUID]:
+        """The tables whose batches are to be entered, each with the run's id."""
+        return dict.fromkeys(self._recorded, self.id) if self.is_kept else {}
+
+    def record(self, table: str) -> BatchRecord | None:
+        """For what the coordinator itself writes to a table."""
+        return BatchRecord(self._destination.main, self.id, table, 0) if table in self.recorded else None
+
+    def settle(
+        self, report: MigrationReport, source: PreparedSource, sources: Mapping[str, TableSource], is_whole: bool
+    ) -> None:
+        """Enters the errors of a file's report, and adds those of earlier runs that still hold to it.
+
+        `is_whole`: every row of the file was dealt with, so that what an earlier run refused was tried again.
+        """
+        if not self.is_kept:
+            return
+        main = self._destination.main
+        if not report.dry_run:
+            note_errors(main, self.id, report.errors)
+        known = errors_of_earlier_runs(main, self.id, report.errors)
+        if not known:
+            return
+        from vestige_migrate.copy.known_errors import KnownErrors  # here: it needs NumPy
+
+        looks_at_all = self._plans[0].on_conflict is not OnConflict.SKIP
+        settling = KnownErrors(main, self.id, source, self._destination.shapes, is_whole, looks_at_all)
+        for name in sorted({error.table for error in known} & sources.keys()):
+            settling.settle(name, sources[name], [error for error in known if error.table == name])
+        report.errors += settling.holding
+        if not report.dry_run:
+            forget_errors(main, self.id, settling.over)
+            forget_errors(main, self.id, settling.elsewhere, [shown(plan.sqlite_path) for plan in self._plans])
+
+    def end(self, combined: CombinedReport) -> None:
+        """Enters the end of a run that came to it; one that did not has none."""
+        if not self.is_kept or combined.dry_run:
+            return
+        main = self._destination.main
+        counts: dict[str, Any] = {
+            report.source.path: {name: table.as_json(True) for name, table in report.tables.items()}
+            for report in combined.reports
+        }
+        main.execute(
+            sql.SQL("UPDATE {} SET ended_at = clock_timestamp(), complete = %s, counts = %s WHERE id = %s").format(
+                ours(main, RUNS)
+            ),
+            (combined.complete, Jsonb(counts), self.id),
+        )
+
+
+def _recordable(main: Connection) -> frozenset[str]:
+    """Tables whose rows tell their xmin to the statement that inserts them: those of a partitioned one do not."""
+    found = main.execute(
+        sql.SQL(
+            "SELECT name FROM unnest(%s::text[]) AS n(name) JOIN pg_class AS c ON c.oid = {} WHERE relkind = 'r'"
+        ).format(relation("n.name")),
+        (list(TABLES),),
+    )
+    return frozenset(name for (name,) in found)
+
+
+def check_only_copies(destination: ReadyDestination) -> None:
+    """Raises `DestinationUnusable` where the destination has rows that are not as a copy wrote them."""
+    if not destination.made:
+        return
+    main = destination.main
+    is_kept = run_tables.is_there(main)
+    written = run_tables.as_copied(main, sql.SQL("t")) if is_kept else sql.SQL("false")
+    here = [name for name in TABLES if name not in schema.missing_tables(main)]
+    others: dict[str, int] = {}
+    for name in here:
+        condition = sql.SQL("t.id <> {}").format(sql.Literal(BOOTSTRAP_USER)) if name == "users" else sql.SQL("true")
+        query = sql.SQL("SELECT count(*) FROM {} AS t WHERE NOT {} AND {}").format(ours(main, name), written, condition)
+        [(rows,)] = main.execute(query).fetchall()
+        if rows:
+            others[name] = rows
+    if others:
+        named = ", ".join(f"{rows} of {name}" for name, rows in others.items())
+        raise DestinationUnusable(
+            "--on-conflict source puts the source's rows in the place of all that differ, and the destination has "
+            f"rows that are not as a copy wrote them ({named}): give --yes if they may be lost, or --on-conflict "
+            "newer, which keeps them"
+        )

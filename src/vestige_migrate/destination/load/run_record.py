@@ -1,0 +1,155 @@
+"""What a batch leaves in the destination's record of its copies, in the transaction of the batch itself.
+
+So a batch that is not committed leaves nothing, and one that is has been noted, whoever is killed after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from uuid import UUID
+
+import psycopg
+from psycopg import sql
+
+from vestige_migrate.destination.connection.connect import Connection
+from vestige_migrate.destination.connection.table_names import ours
+from vestige_migrate.destination.schema.run_tables import BATCHES, ERRORS, RUNS
+from vestige_migrate.report.rows import NIL_UUID, Outcome, RowError
+
+_COLUMNS = sql.SQL("(run_id, table_name, part, inserted, updated, row_xmin, transaction_id)")
+_TRANSACTION = sql.SQL("pg_current_xact_id()::text::bigint")
+_LAST_32_BITS = sql.SQL("4294967295")
+
+
+class BatchRecord:
+    """The record of what is written to one table, over one connection. `part` is the number of the range."""
+
+    def __init__(self, connection: Connection, run_id: UUID, table: str, part: int) -> None:
+        self._connection = connection
+        self._run_id = run_id
+        self._part = part
+        self._into = sql.SQL("INSERT INTO {} {}").format(ours(connection, BATCHES), _COLUMNS)
+        self._about = sql.SQL("{}, {}, {}").format(sql.Literal(str(run_id)), sql.Literal(table), sql.Literal(part))
+
+    @contextmanager
+    def of_direct(self, rows: int) -> Iterator[None]:
+        """A transaction in which so many rows go in, all or none, as they are sent."""
+        begin = sql.SQL("BEGIN; {} SELECT {}, {}, 0, x & {}, x FROM (SELECT {} AS x) AS t").format(
+            self._into, self._about, sql.Literal(rows), _LAST_32_BITS, _TRANSACTION
+        )
+        # In one message: a batch is short, and the way to the server may be long.
+        self._connection.execute(begin, prepare=False)
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if not self._connection.closed:
+                with suppress(psycopg.Error):
+                    self._connection.rollback()
+            raise
+
+    def of_insert(self, insert: sql.Composable) -> sql.Composed:
+        """The INSERT, which then answers with the number of rows that went in, in no row where none did.
+
+        The xmin is asked of the rows: within a savepoint it is not the number of the transaction.
+        """
+        return sql.SQL(
+            "WITH placed AS ({} RETURNING xmin::text::bigint AS row_xmin)"
+            " {} SELECT {}, count(*), 0, row_xmin, {} FROM placed GROUP BY row_xmin RETURNING inserted"
+        ).format(insert, self._into, self._about, _TRANSACTION)
+
+    def note_update(self, table: str, xmins: Iterable[int]) -> None:
+        """Rows of the table were updated: one number for each, of its new xmin."""
+        counted: dict[int, int] = {}
+        for xmin in xmins:
+            counted[xmin] = counted.get(xmin, 0) + 1
+        note = sql.SQL("{} VALUES (%s, %s, %s, 0, %s, %s, {})").format(self._into, _TRANSACTION)
+        for xmin, rows in counted.items():
+            self._connection.execute(note, (self._run_id, table, self._part, rows, xmin))
+
+    def note_errors(self, errors: Sequence[RowError]) -> None:
+        """These rows are not here as they are in the source."""
+        note_errors(self._connection, self._run_id, errors)
+
+
+def note_errors(connection: Connection, run_id: UUID, errors: Sequence[RowError]) -> None:
+    """Enters the errors in the record; one that is there from an earlier run is of this one too then."""
+    if not errors:
+        return
+    given = sql.SQL(
+        "given AS (SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])"
+        " WITH ORDINALITY AS g(table_name, key, column_name, reason, sqlstate, outcome, n))"
+    )
+    known = sql.SQL(
+        "known AS (UPDATE {} AS e SET last_run = %s, sqlstate = g.sqlstate, outcome = g.outcome FROM given AS g"
+        " WHERE (e.table_name, e.key, e.reason) = (g.table_name, g.key, g.reason)"
+        " AND e.column_name IS NOT DISTINCT FROM g.column_name RETURNING g.n)"
+    ).format(ours(connection, ERRORS))
+    insert = sql.SQL(
+        "INSERT INTO {} (table_name, key, column_name, reason, sqlstate, outcome, first_run, last_run)"
+        " SELECT table_name, key, column_name, reason, sqlstate, outcome, %s, %s FROM given"
+        " WHERE n NOT IN (SELECT n FROM known)"
+    ).format(ours(connection, ERRORS))
+    columns = [
+        [error.table for error in errors],
+        [storable(error.id) for error in errors],
+        [error.column for error in errors],
+        [storable(error.message) for error in errors],
+        [error.sqlstate for error in errors],
+        [str(error.outcome) for error in errors],
+    ]
+    statement = sql.SQL("WITH {}, {} {}").format(given, known, insert)
+    connection.execute(statement, [*columns, run_id, run_id, run_id])
+
+
+def errors_of_earlier_runs(connection: Connection, run_id: UUID, said: Sequence[RowError]) -> list[RowError]:
+    """The errors of the record that this run has not entered nor `said`, of rows that have an id."""
+    rows = connection.execute(
+        sql.SQL(
+            "SELECT e.table_name, e.key, e.column_name, e.reason, e.outcome, e.sqlstate,"
+            " coalesce(to_char(r.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), 'an earlier run')"
+            " FROM {} AS e LEFT JOIN {} AS r ON r.id = e.first_run"
+            " WHERE e.last_run <> %s AND e.key <> %s AND e.outcome = ANY(%s) ORDER BY e.table_name, e.key"
+        ).format(ours(connection, ERRORS), ours(connection, RUNS)),
+        (run_id, NIL_UUID, [str(outcome) for outcome in Outcome]),
+    )
+    known = [
+        RowError(name, key, column, reason, Outcome(outcome), state, known_since=since)
+        for name, key, column, reason, outcome, state, since in rows
+    ]
+    already = {_identity(error) for error in said}
+    return [error for error in known if _identity(error) not in already]
+
+
+def forget_errors(
+    connection: Connection, run_id: UUID, errors: Sequence[RowError], of_sources: Sequence[str] | None = None
+) -> None:
+    """These hold no more; what this run has entered stays. With `of_sources` only what a run of no others said."""
+    if not errors:
+        return
+    said_of_these: sql.Composable = sql.SQL("%s::text[] IS NULL")
+    if of_sources is not None:
+        said_of_these = sql.SQL(
+            "EXISTS (SELECT FROM {} AS r WHERE r.id = e.last_run AND r.sources <@ %s::text[])"
+        ).format(ours(connection, RUNS))
+    connection.execute(
+        sql.SQL(
+            "DELETE FROM {} AS e USING unnest(%s::text[], %s::text[], %s::text[]) AS g(table_name, key, reason)"
+            " WHERE (e.table_name, e.key, e.reason) = (g.table_name, g.key, g.reason) AND e.last_run <> %s AND {}"
+        ).format(ours(connection, ERRORS), said_of_these),
+        (
+            *([storable(getattr(error, name)) for error in errors] for name in ("table", "id", "message")),
+            run_id,
+            None if of_sources is None else list(of_sources),
+        ),
+    )
+
+
+def _identity(error: RowError) -> tuple[str, str, str | None, str]:
+    return error.table, storable(error.id), error.column, storable(error.message)
+
+
+def storable(text: str) -> str:
+    """The text as PostgreSQL takes it: an id that is none may hold anything."""
+    return text.replace("\0", "\\0").encode(errors="backslashreplace").decode()

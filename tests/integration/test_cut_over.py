@@ -1,0 +1,187 @@
+"""A second run after both sides were changed: what it brings, what stays here and is named, and what has gone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CommandLine, Copier
+from tests.support.compare import assert_same, stored
+from tests.support.databases import run
+from tests.support.sources import SourceSpec, build_source, edit, node_id
+from tests.support.verifying import Verifier
+from vestige_migrate import (
+    DestinationUnusable,
+    MigrationReport,
+    PlanError,
+    SqliteToPostgresPlan,
+    run_several_to_postgres,
+)
+
+pytestmark = pytest.mark.in_process
+
+NO_TIME_OF_CHANGE = (
+    "UPDATE knowledge_nodes SET domains = '[\"moved\"]', domain_scores = '{\"moved\": 0.5}' WHERE rowid <= 3",
+    "UPDATE scheduling SET stability = stability * 0.9, retrievability = 0.25 WHERE rowid <= 4",
+    "UPDATE edges SET edge_type = 'retyped' WHERE rowid <= 2",
+    "UPDATE review_events SET metadata = '{\"note\": 1}' WHERE rowid <= 2",
+    "UPDATE domains SET label = label || ' renamed', memory_count = memory_count + 1 WHERE rowid <= 2",
+    "UPDATE users SET display_name = 'renamed' WHERE handle <> 'local'",
+    "UPDATE groups SET metadata = '{\"renamed\": true}'",
+    "UPDATE group_memberships SET role = CASE role WHEN 'admin' THEN 'member' ELSE 'admin' END WHERE rowid = 1",
+)
+"""What Vestige or its tools change without any trace of when."""
+
+
+def changed(report: MigrationReport) -> dict[str, int]:
+    return {name: table.updated for name, table in report.tables.items() if table.updated}
+
+
+@pytest.mark.old_server
+def test_newer_brings_whatever_only_the_source_changed(source: Path, copy: Copier) -> None:
+    copy(source)
+    edit(source, *((statement, ()) for statement in NO_TIME_OF_CHANGE))
+    expected = {
+        "knowledge_nodes": 3, "scheduling": 4, "edges": 2, "review_events": 2, "domains": 2,
+        "users": run(copy.database, "SELECT count(*) FROM users WHERE handle <> 'local'")[0][0],
+        "groups": run(copy.database, "SELECT count(*) FROM groups")[0][0], "group_memberships": 1,
+    }  # fmt: skip
+    dry = copy(source, on_conflict="newer", dry_run=True)
+    report = copy(source, on_conflict="newer", workers=2)
+    assert changed(dry) == changed(report) == expected
+    assert (report.kept, report.errors) == ([], [])
+    assert_same(source, copy.database)
+    again = copy(source, on_conflict="newer")
+    assert again.nothing_new
+    assert (again.kept, Verifier(copy.database)(source).same) == ([], True)
+
+
+def test_columns_under_metadata_arrive_and_upper_case_ids_make_no_difference(tmp_path: Path, copy: Copier) -> None:
+    source = build_source(tmp_path / "vestige.db", SourceSpec(line="released", version=35, form="vestige").sized(30))
+    edit(source, ("UPDATE knowledge_nodes SET id = upper(id) WHERE rowid = 2", ()))
+    first = copy(source)
+    edit(source, ("UPDATE knowledge_nodes SET suppression_count = 3, retention_strength = 0.125 WHERE rowid <= 2", ()))
+    report = copy(source, on_conflict="newer")
+    assert changed(report) == {"knowledge_nodes": 2, "scheduling": 2}
+    assert run(
+        copy.database, "SELECT count(*) FROM knowledge_nodes WHERE metadata->'sqlite'->>'suppression_count' = '3'"
+    ) == [(2,)]
+    assert len(report.errors) == len(first.errors)
+    assert changed(copy(source, on_conflict="newer")) == {}
+
+
+BOTH = (
+    ("domains", "label", "UPDATE domains SET label = 'here' WHERE id = (SELECT min(id) FROM domains)"),
+    ("edges", "edge_type", "UPDATE edges SET edge_type = 'here'"),
+    ("scheduling", "stability", "UPDATE scheduling SET stability = 33"),
+    ("knowledge_nodes", "domains", "UPDATE knowledge_nodes SET domains = '{here}'"),
+)
+
+
+def test_what_both_sides_changed_stays_here_and_is_named(
+    source: Path, copy: Copier, command: CommandLine, tmp_path: Path
+) -> None:
+    copy(source)
+    edit(source, *((statement, ()) for statement in NO_TIME_OF_CHANGE))
+    for _, _, statement in BOTH:
+        run(copy.database, statement)
+    here = stored(copy.database)
+    dry = copy(source, on_conflict="newer", dry_run=True)
+    report = copy(source, on_conflict="newer")
+    kept = {(row.table, row.id): row.column or "" for row in report.kept}
+    assert {(row.table, row.id): row.column for row in dry.kept} == kept
+    assert changed(dry) == changed(report)
+    assert {table for table, _ in kept} == {table for table, _, _ in BOTH}
+    for table, column, _ in BOTH:
+        assert all(column in columns for (name, _), columns in kept.items() if name == table)
+    after = stored(copy.database)
+    for table in ("edges", "scheduling", "knowledge_nodes"):
+        assert after[table] == here[table]
+    assert run(copy.database, "SELECT count(*) FROM domains WHERE label = 'here'") == [(1,)]
+    assert report.exit_code == 0
+    entry = report.as_json()["kept"][0]
+    assert set(entry) == {"table", "id", "columns", "reason"}
+    # What `verify` names is what was named.
+    found = Verifier(copy.database)(source)
+    assert {(item.table, item.id) for item in found.differences} == set(kept)
+    # The source's, where the operator says so.
+    with pytest.raises(DestinationUnusable, match=r"rows that are not as a copy wrote them \(.*1 of domains.*--yes"):
+        copy(source, on_conflict="source")
+    with pytest.raises(DestinationUnusable, match="--yes"):
+        copy(source, on_conflict="source", dry_run=True)
+    assert stored(copy.database) == after
+    done = command(
+        "copy", "--sqlite-path", source, "--postgres-url", copy.database, "--on-conflict", "source", "--yes",
+        "--indexes", "none",
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("error:")) == (0, 0)
+    assert "differ from the source's" not in done.stdout
+    assert_same(source, copy.database)
+    # All rows are as a copy wrote them now.
+    assert copy(source, on_conflict="source").nothing_new
+
+
+def test_a_vector_that_the_source_has_no_more_stays(source: Path, copy: Copier) -> None:
+    copy(source)
+    memory = node_id(source, 2)
+    edit(source, ("UPDATE knowledge_nodes SET embedding = NULL WHERE rowid = 2", ()))
+    report = copy(source, on_conflict="newer")
+    assert (changed(report), report.kept) == ({}, [])
+    edit(source, ("UPDATE knowledge_nodes SET codebase = 'moved' WHERE rowid = 2", ()))
+    assert changed(copy(source, on_conflict="newer")) == {"knowledge_nodes": 1}
+    assert run(copy.database, "SELECT codebase, embedding IS NULL FROM knowledge_nodes WHERE id = %s", memory) == [
+        ("moved", False)
+    ]
+    assert changed(copy(source, on_conflict="newer")) == {}
+    copy(source, on_conflict="source")
+    assert run(copy.database, "SELECT embedding IS NULL FROM knowledge_nodes WHERE id = %s", memory) == [(True,)]
+
+
+def edges_of(database: str) -> set[str]:
+    return {f"{one} -> {other}" for one, other in run(database, "SELECT source_id, target_id FROM edges")}
+
+
+def test_what_the_source_took_away_is_named_and_deleted_where_that_is_asked_for(
+    source: Path, tmp_path: Path, copy: Copier
+) -> None:
+    copy(source)
+    other = build_source(tmp_path / "other.db", SourceSpec(memories=10, schedules=10, edges=4, events=0, seed=9))
+    copy(other)
+    before = edges_of(copy.database)
+    here, there = node_id(source, 1), node_id(source, 2)
+    run(copy.database, "DELETE FROM edges WHERE source_id = %s AND target_id = %s", here, there)
+    run(copy.database, "INSERT INTO edges (source_id, target_id) VALUES (%s, %s)", here, there)
+    edit(
+        source,
+        ("DELETE FROM edges WHERE rowid <= 4", ()),
+        ("DELETE FROM scheduling WHERE rowid = 5", ()),
+        ("DELETE FROM review_events WHERE rowid = 6", ()),
+        ("DELETE FROM domains WHERE rowid = 1", ()),
+    )
+    report = copy(source, on_conflict="newer")
+    assert report.deletions is not None
+    named = {name: len(gone.to_delete) for name, gone in report.deletions.rows.items()}
+    assert named == {"edges": 4, "scheduling": 1, "review_events": 1, "domains": 1}
+    taken, changed_here = report.deletions.rows["edges"].to_delete[:-1], report.deletions.rows["edges"].to_delete[-1]
+    run(
+        copy.database, "UPDATE edges SET weight = 0.5 WHERE source_id = %s AND target_id = %s",
+        *changed_here.split(" -> "),
+    )  # fmt: skip
+    report = copy(source, on_conflict="newer", deletions="apply")
+    assert report.deletions is not None
+    assert report.deletions.rows["edges"].deleted == taken
+    assert report.deletions.as_json()["rows"]["domains"]["to_delete"] == []
+    assert edges_of(copy.database) == (before | {f"{here} -> {there}"}) - set(taken)
+    assert copy(source, on_conflict="newer", deletions="apply").nothing_new
+    # The other file's run takes nothing of this one's away.
+    report = copy(other, on_conflict="newer", deletions="apply")
+    assert report.deletions is not None
+    assert (report.deletions.rows, report.deletions.deleted) == ({}, [])
+
+
+def test_source_takes_one_file(source: Path, tmp_path: Path, copy: Copier) -> None:
+    other = build_source(tmp_path / "other.db", SourceSpec(memories=1, schedules=0, edges=0, events=0))
+    plans = [SqliteToPostgresPlan(path, copy.database, on_conflict="source") for path in (source, other)]  # type: ignore[arg-type]
+    with pytest.raises(PlanError, match="takes one --sqlite-path"):
+        run_several_to_postgres(plans)
