@@ -31,7 +31,7 @@ COPY: dict[str, str | None] = {
     "--embedding-hash": None,
     "--indexes": "auto",
     "--on-conflict": "skip",
-    "--deletions": "(report with newer, else ignore)",
+    "--deletions": "(ignore with skip, else report)",
     "--archive": None,
     "--codebase": None,
     "--owner": None,
