@@ -31,6 +31,7 @@ COPY: dict[str, str | None] = {
     "--embedding-hash": None,
     "--indexes": "auto",
     "--on-conflict": "skip",
+    "--yes": None,
     "--deletions": "(ignore with skip, else report)",
     "--archive": None,
     "--codebase": None,

@@ -13,6 +13,7 @@ from tests.conftest import CommandLine, Copier
 from tests.support.compare import BOOTSTRAP, expected, stored
 from tests.support.databases import run
 from tests.support.sources import SourceSpec, build_source, edit, node_id
+from tests.support.verifying import Verifier
 from vestige_migrate import PlanError, SqliteToPostgresPlan, run_several_to_postgres
 
 pytestmark = pytest.mark.in_process
@@ -151,12 +152,14 @@ def test_an_owner_of_a_later_file_is_one_user(tmp_path: Path, source: Path, copy
 
 
 def test_replaced_memories_get_them_too(source: Path, copy: Copier) -> None:
+    """And all others that have none and were not changed here: they differ from what a copy brings now."""
     copy(source)
     edit(source, ("UPDATE knowledge_nodes SET codebase = NULL, owner_user_id = NULL, updated_at = '2031-01-01'"
                   " WHERE rowid <= 2", ()))  # fmt: skip
     copy(source, codebase="new", owner="me", on_conflict="newer")
     assert run(copy.database, "SELECT count(*) FROM knowledge_nodes WHERE codebase = 'new' AND owner_user_id = %s",
-                 user_id(copy.database, "me")) == [(2,)]  # fmt: skip
+                 user_id(copy.database, "me")) == [(6,)]  # fmt: skip
+    assert Verifier(copy.database)(source, codebase="new", owner="me").same
 
 
 def test_memories_that_are_there_already_stay(source: Path, copy: Copier) -> None:

@@ -79,8 +79,7 @@ def test_updates_are_in_the_json_only_where_rows_can_be_updated() -> None:
 def test_outcomes_are_the_documented_words() -> None:
     assert [str(item) for item in Outcome] == [
         "copied_without_value", "copied_with_replacement", "not_copied", "other_content_kept",
-        "source_changed",
-        "not_deleted",
+        "source_changed", "kept", "not_deleted",
     ]  # fmt: skip
 
 

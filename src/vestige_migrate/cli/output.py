@@ -90,6 +90,8 @@ def _print_nothing_new(report: MigrationReport | CombinedReport, source: str, co
         return
     # With --verify they were compared, and the last line is what that found.
     further = "" if report.verification is not None else f", and were not looked at again; {_VERIFY_NAMES_IT}"
+    if isinstance(report, MigrationReport) and report.updates:
+        further = ", and none of them was to be brought again"
     all_rows = f"all {report.source_rows} rows" if report.source_rows != 1 else "the one row"
     console.print(
         Text(f"nothing new: {all_rows} of {source} were there already{further}"),

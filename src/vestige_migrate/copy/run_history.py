@@ -16,7 +16,15 @@ from psycopg.types.json import Jsonb
 
 from vestige_migrate.destination.connection.connect import Connection
 from vestige_migrate.destination.connection.table_names import ours, relation
-from vestige_migrate.destination.load.run_record import BatchRecord, errors_of_earlier_runs, forget_errors, note_errors
+from vestige_migrate.destination.load.run_record import (
+    BatchRecord,
+    ErrorIdentity,
+    errors_of_earlier_runs,
+    forget_errors,
+    forget_unsaid,
+    identity_of,
+    note_errors,
+)
 from vestige_migrate.destination.schema import run_tables, schema
 from vestige_migrate.destination.schema.run_tables import RUNS
 from vestige_migrate.errors import DestinationUnusable
@@ -44,6 +52,7 @@ class RunHistory:
         self._version = version
         self._recorded: frozenset[str] = frozenset()
         self._begun = False
+        self._said: set[ErrorIdentity] = set()
 
     def look(self) -> None:
         """Whether earlier runs are remembered; writes nothing."""
@@ -97,6 +106,8 @@ class RunHistory:
         main = self._destination.main
         if not report.dry_run:
             note_errors(main, self.id, report.errors)
+            self._said.update(map(identity_of, report.errors))
+            forget_unsaid(main, self.id, self._said)
         known = errors_of_earlier_runs(main, self.id, report.errors)
         if not known:
             return

@@ -5,7 +5,7 @@ So a batch that is not committed leaves nothing, and one that is has been noted,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from uuid import UUID
 
@@ -16,6 +16,9 @@ from vestige_migrate.destination.connection.connect import Connection
 from vestige_migrate.destination.connection.table_names import ours
 from vestige_migrate.destination.schema.run_tables import BATCHES, ERRORS, RUNS
 from vestige_migrate.report.rows import NIL_UUID, Outcome, RowError
+
+ErrorIdentity = tuple[str, str, str | None, str]
+"""Table, key, column and reason."""
 
 _COLUMNS = sql.SQL("(run_id, table_name, part, inserted, updated, row_xmin, transaction_id)")
 _TRANSACTION = sql.SQL("pg_current_xact_id()::text::bigint")
@@ -118,8 +121,8 @@ def errors_of_earlier_runs(connection: Connection, run_id: UUID, said: Sequence[
         RowError(name, key, column, reason, Outcome(outcome), state, known_since=since)
         for name, key, column, reason, outcome, state, since in rows
     ]
-    already = {_identity(error) for error in said}
-    return [error for error in known if _identity(error) not in already]
+    already = {identity_of(error) for error in said}
+    return [error for error in known if identity_of(error) not in already]
 
 
 def forget_errors(
@@ -146,7 +149,28 @@ def forget_errors(
     )
 
 
-def _identity(error: RowError) -> tuple[str, str, str | None, str]:
+def forget_unsaid(connection: Connection, run_id: UUID, said: Collection[ErrorIdentity]) -> None:
+    """What this run has entered of a try that did not last (a row went in later, or waits for its memory) is none."""
+    entered = connection.execute(
+        sql.SQL("SELECT table_name, key, column_name, reason FROM {} WHERE last_run = %s").format(
+            ours(connection, ERRORS)
+        ),
+        (run_id,),
+    ).fetchall()
+    unsaid = [identity for identity in entered if identity not in said]
+    if unsaid:
+        connection.execute(
+            sql.SQL(
+                "DELETE FROM {} AS e USING unnest(%s::text[], %s::text[], %s::text[], %s::text[]) AS g(t, k, c, r)"
+                " WHERE (e.table_name, e.key, e.reason, e.last_run) = (g.t, g.k, g.r, %s)"
+                " AND e.column_name IS NOT DISTINCT FROM g.c"
+            ).format(ours(connection, ERRORS)),
+            [*map(list, zip(*unsaid, strict=True)), run_id],
+        )
+
+
+def identity_of(error: RowError) -> ErrorIdentity:
+    """What tells an entry of the record from others."""
     return error.table, storable(error.id), error.column, storable(error.message)
 
 
