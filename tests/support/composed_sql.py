@@ -15,7 +15,7 @@ _RUNS = frozenset({"execute", "executemany", "copy", "stream"})
 """Methods of a connection or a cursor whose first argument is a statement."""
 
 _COMPOSERS = frozenset({"SQL", "Identifier", "Literal", "Placeholder"})
-_CHAINED = frozenset({"format", "join"})
+_CHAINED = frozenset({"format", "join", "as_bytes"})
 _PACKAGED = frozenset({"read_sql", "statements"})
 """They return statements of the package's own .sql files."""
 

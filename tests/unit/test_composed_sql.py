@@ -15,7 +15,7 @@ from vestige_migrate.destination.schema.schema_check import REGISTRY
 from vestige_migrate.tables import TABLES
 
 PACKAGE = Path(destination.__file__).parent.parent
-CHECKED = ("destination", "run", "verify", "cli")
+CHECKED = ("destination", "prepare", "copy", "estimate", "verify", "workers", "cli")
 """Whoever talks to PostgreSQL, and `demo` apart, whose statements to SQLite are of its own tables."""
 
 

@@ -67,7 +67,8 @@ def make_owner(
     made = uuid4()
     with naming(f"the user {handle} (--owner)"), destination.transaction():
         insert = sql.SQL("INSERT INTO {} (id, handle) VALUES (%s, %s)").format(ours(destination, "users"))
-        destination.execute(insert if record is None else record.of_insert(insert), (made, handle))
+        statement = sql.SQL("{}").format(insert if record is None else record.of_insert(insert))
+        destination.execute(statement, (made, handle))
         if find_owner(destination, handle) != made:
             raise not_kept(f"the user {handle} (--owner)")
     logger.info("made the user {} with the id {}", handle, made)

@@ -32,17 +32,24 @@ class BatchRecord:
         self._connection = connection
         self._run_id = run_id
         self._part = part
+        self._begin: bytes | None = None
+        self._begin_rows = 0
         self._into = sql.SQL("INSERT INTO {} {}").format(ours(connection, BATCHES), _COLUMNS)
         self._about = sql.SQL("{}, {}, {}").format(sql.Literal(str(run_id)), sql.Literal(table), sql.Literal(part))
 
     @contextmanager
     def of_direct(self, rows: int) -> Iterator[None]:
         """A transaction in which so many rows go in, all or none, as they are sent."""
-        begin = sql.SQL("BEGIN; {} SELECT {}, {}, 0, x & {}, x FROM (SELECT {} AS x) AS t").format(
-            self._into, self._about, sql.Literal(rows), _LAST_32_BITS, _TRANSACTION
-        )
+        if self._begin is None or self._begin_rows != rows:
+            # Composed once, which takes as long as all the rest: nearly all batches of a table have one size.
+            self._begin_rows = rows
+            self._begin = (
+                sql.SQL("BEGIN; {} VALUES ({}, {}, 0, {} & {}, {})")
+                .format(self._into, self._about, sql.Literal(rows), _TRANSACTION, _LAST_32_BITS, _TRANSACTION)
+                .as_bytes(self._connection)
+            )
         # In one message: a batch is short, and the way to the server may be long.
-        self._connection.execute(begin, prepare=False)
+        self._connection.execute(self._begin, prepare=False)
         try:
             yield
             self._connection.execute("COMMIT")
