@@ -129,6 +129,7 @@ def _wrong(case: Case, done: CompletedProcess[str]) -> str:
     return f"{case}: exit {done.returncode}: {done.stdout}{done.stderr}"
 
 
+@pytest.mark.in_process
 @pytest.mark.parametrize("arguments", [(), ("migrate",), ("migrate", "server")], ids=str)
 def test_a_group_without_a_command_shows_its_help(arguments: tuple[str, ...], command: CommandLine) -> None:
     done = command(*arguments, script="vestige")

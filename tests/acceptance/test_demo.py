@@ -15,11 +15,13 @@ from subprocess import CompletedProcess
 import psycopg
 import pytest
 
-from tests.conftest import CommandLine
+from tests.conftest import CommandLine, InProcess
 from tests.support.in_process import refusal
 from tests.support.server_folder import server_folder
 from vestige_migrate.demo.queries import KEYWORDS
 from vestige_migrate.destination import embedded
+
+pytestmark = pytest.mark.in_process
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def demo(module_command: CommandLine) -> Iterator[Demo]:
             yield Demo(
                 directory,
                 module_command("migrate", "demo", script="vestige", VESTIGE_DATA_DIR=str(data)),
-                module_command("demo", VESTIGE_DATA_DIR=str(data)),
+                InProcess(module_command.home)("demo", VESTIGE_DATA_DIR=str(data)),
             )
         finally:
             embedded.stop(directory / "postgres")
@@ -106,7 +108,10 @@ def test_the_psql_line_that_is_printed_works(demo: Demo) -> None:
     assert any("--sqlite-path" in line and "--postgres-url embedded" in line for line in lines)
 
 
-def test_the_server_is_shown_stopped_and_started_again_with_its_data(demo: Demo, command: CommandLine) -> None:
+def test_the_server_is_shown_stopped_and_started_again_with_its_data(
+    demo: Demo, command: CommandLine, process: CommandLine
+) -> None:
+    """A process of its own starts it, which the server outlives."""
     shown = command("server", "status", demo.server)
     assert shown.returncode == 0, shown.stderr
     state, url, psql = shown.stdout.splitlines()
@@ -123,7 +128,7 @@ def test_the_server_is_shown_stopped_and_started_again_with_its_data(demo: Demo,
     again = command("server", "stop", demo.server)
     assert (again.returncode, again.stdout) == (0, f"no server runs on {demo.server}\n")
 
-    started = command("migrate", "server", "start", demo.server, script="vestige")
+    started = process("migrate", "server", "start", demo.server, script="vestige")
     assert started.returncode == 0, started.stderr
     assert started.stdout == shown.stdout
     with psycopg.connect(url.split(":", 1)[1].strip()) as connection:

@@ -126,6 +126,7 @@ def test_the_help_of_both_scripts_is_the_same_but_for_the_name(command: CommandL
     assert options(long.stdout) == options(short.stdout)
 
 
+@pytest.mark.in_process
 @pytest.mark.parametrize("name", ["start", "stop", "status"])
 def test_the_help_of_the_server_commands(name: str, command: CommandLine) -> None:
     done = command("server", name, "--help")

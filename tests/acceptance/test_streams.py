@@ -160,6 +160,7 @@ def test_without_a_home_to_find_the_data_in(tmp_path: Path, command: CommandLine
     assert done.stderr.startswith("error: there is no home directory to find Vestige's data in: set HOME")
 
 
+@pytest.mark.in_process
 def test_a_device_keeps_its_mode(source: Path, database: str, command: CommandLine) -> None:
     before = stat.S_IMODE(Path(os.devnull).stat().st_mode)
     for option in ("--report", "--log-file"):
@@ -186,6 +187,7 @@ def test_an_interrupt_before_anything_was_copied(
     ]
 
 
+@pytest.mark.in_process
 def test_too_many_errors_stop_the_run_with_its_report(source: Path, database: str, command: CommandLine) -> None:
     edit(source, ("UPDATE knowledge_nodes SET tags = 'x' WHERE rowid <= 5", ()))
     arguments = (*copy_of(source, database), "--report", "-")

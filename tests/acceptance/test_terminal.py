@@ -113,6 +113,7 @@ def test_a_terminal_that_knows_nothing_gets_plain_text(source: Path, database: s
     assert any(line.startswith("done: ") for line in shown.screen())
 
 
+@pytest.mark.in_process
 def test_no_bars_and_no_escapes_where_standard_error_is_no_terminal(
     source: Path, database: str, command: CommandLine
 ) -> None:
@@ -122,6 +123,7 @@ def test_no_bars_and_no_escapes_where_standard_error_is_no_terminal(
     assert "\x1b" not in done.stdout + done.stderr
 
 
+@pytest.mark.in_process
 def test_progress_can_be_asked_for_where_there_is_no_terminal(
     source: Path, database: str, command: CommandLine
 ) -> None:

@@ -157,6 +157,7 @@ def test_each_of_several_files_counts_its_own_and_one_embedded_since_does_not_co
     assert [report.awaiting_reasons for report in again] == [{"edited": 2, "absent": 1}, {"edited": 1}]
 
 
+@pytest.mark.in_process
 def test_the_terminal_says_how_many_and_why_in_one_line(tmp_path: Path, database: str, command: CommandLine) -> None:
     path = own_storage(tmp_path)
     edit(path, ("UPDATE node_embeddings SET model = 'another/model' WHERE node_id IN"

@@ -68,7 +68,14 @@ def logged(function: object) -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize("name", [ODD, LONG, os.fsdecode(b"latin \xfc")], ids=["odd", "long", "no UTF-8"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(ODD, id="odd"),
+        pytest.param(LONG, id="long", marks=pytest.mark.in_process),
+        pytest.param(os.fsdecode(b"latin \xfc"), id="no UTF-8"),
+    ],
+)
 def test_a_server_on_any_path_takes_a_copy_and_the_printed_psql_line_works(
     name: str, folder: Path, source: Path, command: CommandLine
 ) -> None:
@@ -318,6 +325,7 @@ def test_a_refused_run_stops_the_server_that_it_started_and_no_other(data: Path,
         assert embedded.status(data) is not None
 
 
+@pytest.mark.in_process
 def test_a_dry_run_starts_and_makes_nothing(data: Path, folder: Path, source: Path, command: CommandLine) -> None:
     fresh = command(*copy_of(source, f"embedded:{folder / 'new' / 'pg'}"), "--dry-run", "--archive", "--report", "-")
     assert fresh.returncode == 0, fresh.stderr
@@ -333,6 +341,7 @@ def test_a_dry_run_starts_and_makes_nothing(data: Path, folder: Path, source: Pa
         assert (asked.returncode, "time: " in asked.stdout) == (0, True), asked.stderr
 
 
+@pytest.mark.in_process
 def test_verify_makes_no_server_where_nothing_was_copied(folder: Path, source: Path, command: CommandLine) -> None:
     done = command("verify", "--sqlite-path", source, "--postgres-url", f"embedded:{folder / 'pg'}")
     assert (done.returncode, "nothing was copied" in done.stderr) == (3, True), done.stderr

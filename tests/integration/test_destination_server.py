@@ -118,6 +118,7 @@ def copy_of(source: Path, url: str) -> tuple[str | Path, ...]:
     return ("copy", "--sqlite-path", source, "--postgres-url", url, "--workers", "2", "--batch-size", "20")
 
 
+@pytest.mark.in_process
 def test_a_disk_that_is_full_stops_the_copy_and_the_next_run_completes_it(
     server: OwnServer, url: str, large: Path, command: CommandLine, tmp_path: Path
 ) -> None:

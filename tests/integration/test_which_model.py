@@ -155,6 +155,7 @@ def test_another_profile_than_the_active_one_can_be_chosen(tmp_path: Path, datab
     assert Verifier(database)(path).same
 
 
+@pytest.mark.in_process
 @pytest.mark.parametrize("floats", [256, 768])
 def test_a_label_that_lies_does_not_count_and_is_named(
     tmp_path: Path, database: str, command: CommandLine, floats: int

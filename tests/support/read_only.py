@@ -21,6 +21,8 @@ from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.support.in_process import answered
+
 NOBODY = 65534
 _WAIT_SECONDS = 120
 
@@ -46,13 +48,14 @@ class ReadOnlyFolder:
     def copy(self, source: Path, *options: str) -> subprocess.CompletedProcess[str]:
         """`vestige-migrate copy` by a user whom the lock binds; its report is on standard output."""
         code = "from vestige_migrate.cli import vestige_migrate; vestige_migrate()"
-        where = ("--sqlite-path", str(source), "--postgres-url", self.database)
-        return self.run_python(code, "copy", *where, "--workers", "2", "--no-progress", "--report", "-", *options)
+        where = ("copy", "--sqlite-path", str(source), "--postgres-url", self.database)
+        arguments = (*where, "--workers", "2", "--no-progress", "--report", "-", *options)
+        if self._user() is None:
+            return answered(arguments, self._environment(), Path("/"))
+        return self.run_python(code, *arguments)
 
     def run_python(self, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The code, as a user whom the lock binds."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("VESTIGE_")}
-        environment["PYTHONPATH"] = os.pathsep.join(sys.path)
         user = self._user()
         return subprocess.run(
             [sys.executable, "-c", code, *arguments],
@@ -61,11 +64,16 @@ class ReadOnlyFolder:
             timeout=_WAIT_SECONDS,
             check=False,
             cwd="/",
-            env={**environment, "HOME": "/nowhere", "PYTHONDONTWRITEBYTECODE": "1"},
+            env=self._environment(),
             user=user,
             group=user,
             extra_groups=None if user is None else [],
         )
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("VESTIGE_")}
+        path = os.pathsep.join(sys.path)
+        return {**kept, "PYTHONPATH": path, "HOME": "/nowhere", "PYTHONDONTWRITEBYTECODE": "1"}
 
     def _user(self) -> int | None:
         """Who runs the copy: the owner of the server's socket, who alone may use it, else nobody."""
@@ -84,10 +92,23 @@ class ReadOnlyFolder:
         self.path.chmod(0o555 if lock else 0o755)
 
     def _prove(self) -> None:
-        attempt = f"open({str(self.path / 'probe')!r}, 'x')"
-        assert self.run_python(attempt).returncode != 0, f"{self.path} is not read-only"
-        for item in self.path.iterdir():
-            assert self.run_python(f"open({str(item)!r}, 'r+b')").returncode != 0, item
+        attempts = [(self.path / "probe", "x"), *((item, "r+b") for item in self.path.iterdir())]
+        if self._user() is None:
+            opened = [path for path, mode in attempts if _opens(path, mode)]
+        else:
+            calls = [f"open({str(path)!r}, {mode!r})" for path, mode in attempts]
+            opened = [
+                path for (path, _), call in zip(attempts, calls, strict=True) if not self.run_python(call).returncode
+            ]
+        assert opened == [], "not read-only"
+
+
+def _opens(path: Path, mode: str) -> bool:
+    try:
+        path.open(mode).close()
+    except OSError:
+        return False
+    return True
 
 
 def report(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
