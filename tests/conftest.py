@@ -21,7 +21,7 @@ import pytest
 from loguru import logger
 from psycopg.conninfo import make_conninfo
 
-from tests.support.databases import new_database, with_pgvector
+from tests.support.databases import Templates, new_database, with_pgvector
 from tests.support.guest import Guest, made_guest
 from tests.support.in_process import answered
 from tests.support.running import end_all
@@ -107,16 +107,51 @@ def template(server_url: str) -> Iterator[str]:
         yield name
 
 
+@pytest.fixture(scope="session")
+def templates(server_url: str, template: str) -> Iterator[Templates]:
+    """Databases that hold something, for the tests that are marked with `holds`."""
+    made = Templates(server_url, template)
+    yield made
+    made.drop()
+
+
 @pytest.fixture
 def database(request: pytest.FixtureRequest, server_url: str) -> Iterator[str]:
     """The URL of an empty database that goes away after the test. It has pgvector, unless the test (or its module) is
-    marked with `bare_database`."""
-    if request.node.get_closest_marker("bare_database") is None:
-        with new_database(server_url, request.getfixturevalue("template")) as url:
-            yield url
-    else:
+    marked with `bare_database`; and a copy, or tables, where it is marked with `holds`."""
+    if request.node.get_closest_marker("bare_database") is not None:
         with new_database(server_url) as url:
             yield url
+        return
+    holds = request.node.get_closest_marker("holds")
+    template = request.getfixturevalue("template") if holds is None else _holding(request, *holds.args)
+    with new_database(server_url, template) as url:
+        yield url
+
+
+HELD = {
+    "a copy": SourceSpec(memories=40, schedules=40, edges=10, events=10),
+    "our tables": SourceSpec(
+        memories=0, schedules=0, edges=0, events=0, extra_users=0, groups=0, memberships=0, domains=0
+    ),
+}
+"""What is copied into a database that holds it. The copy's errors are an end here, so none of it stays unnoticed."""
+
+
+def _holding(request: pytest.FixtureRequest, what: str) -> str:
+    """The name of the database that holds this, indexes included where the test is marked with `indexed`."""
+    indexes = _indexes(request)
+
+    def fill(url: str) -> None:
+        path = build_source(request.getfixturevalue("tmp_path_factory").mktemp("held") / "vestige.db", HELD[what])
+        assert Copier(url, indexes)(path).errors == []
+
+    templates: Templates = request.getfixturevalue("templates")
+    return templates.name((what, indexes), fill)
+
+
+def _indexes(request: pytest.FixtureRequest) -> Indexes:
+    return Indexes.NONE if request.node.get_closest_marker("indexed") is None else Indexes.AUTO
 
 
 @pytest.fixture
@@ -138,7 +173,7 @@ def plain_source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     """A V15 source of this test's own, to be edited."""
-    return build_source(tmp_path / "vestige.db", SourceSpec(memories=40, schedules=40, edges=10, events=10))
+    return build_source(tmp_path / "vestige.db", HELD["a copy"])
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -170,7 +205,7 @@ class Copier:
 
 @pytest.fixture
 def copy(database: str, request: pytest.FixtureRequest) -> Copier:
-    return Copier(database, Indexes.NONE if request.node.get_closest_marker("indexed") is None else Indexes.AUTO)
+    return Copier(database, _indexes(request))
 
 
 @dataclass(frozen=True)

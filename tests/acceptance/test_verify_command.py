@@ -26,8 +26,8 @@ def verify(database: str) -> Verifier:
     return Verifier(database)
 
 
+@pytest.mark.holds("a copy")
 def test_the_same_then_different(source: Path, copy: Copier, verify: Verifier, command: CommandLine) -> None:
-    copy(source)
     arguments = ("verify", "--sqlite-path", source, "--postgres-url", copy.database, "--workers", "2")
     found = command(*arguments)
     assert found.returncode == 0, found.stderr
@@ -73,10 +73,10 @@ def test_the_report_as_json(source: Path, tmp_path: Path, copy: Copier, command:
     assert json.loads(streamed.stdout)["same"] is True
 
 
+@pytest.mark.holds("a copy")
 def test_more_than_twenty_differences_are_counted(
     source: Path, copy: Copier, verify: Verifier, command: CommandLine
 ) -> None:
-    copy(source)
     verify.tamper("UPDATE scheduling SET reps = reps + 1")
     found = command("verify", "--sqlite-path", source, "--postgres-url", copy.database)
     assert found.returncode == 1

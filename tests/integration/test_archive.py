@@ -133,22 +133,24 @@ ODD_VALUES: tuple[object, ...] = (
 )  # fmt: skip
 
 
-def odd_table(path: Path, columns: str = "id INTEGER PRIMARY KEY, v") -> None:
+def odd_table(path: Path, columns: str = "id INTEGER PRIMARY KEY, v", name: str = "odd") -> None:
     edit(
         path,
-        (f"CREATE TABLE odd ({columns})", ()),
-        *[("INSERT INTO odd (v) VALUES (?)", (value,)) for value in ODD_VALUES],
-        ("INSERT INTO odd (v) VALUES (CAST(x'41ff42' AS TEXT))", ()),
+        (f"CREATE TABLE {name} ({columns})", ()),
+        *[(f"INSERT INTO {name} (v) VALUES (?)", (value,)) for value in ODD_VALUES],
+        (f"INSERT INTO {name} (v) VALUES (CAST(x'41ff42' AS TEXT))", ()),
     )
 
 
-@pytest.mark.parametrize("columns", ["id INTEGER PRIMARY KEY, v", "v", "v, other TEXT DEFAULT 'x'"])
 @pytest.mark.parametrize("batch_size", [2, 500])
-def test_values_of_every_storage_class_come_exactly(source: Path, copy: Copier, columns: str, batch_size: int) -> None:
-    odd_table(source, columns)
+def test_values_of_every_storage_class_come_exactly(source: Path, copy: Copier, batch_size: int) -> None:
+    tables = {"odd": "id INTEGER PRIMARY KEY, v", "alone": "v", "beside": "v, other TEXT DEFAULT 'x'"}
+    for name, columns in tables.items():
+        odd_table(source, columns, name)
     report = copy(source, archive=True, batch_size=batch_size)
-    assert report.archived == {"odd": len(ODD_VALUES) + 1}
-    assert_archived(source, copy.database, "odd")
+    assert report.archived == dict.fromkeys(tables, len(ODD_VALUES) + 1)
+    for name in tables:
+        assert_archived(source, copy.database, name)
 
 
 def test_keys_of_every_kind_stay_apart(source: Path, copy: Copier) -> None:

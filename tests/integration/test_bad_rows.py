@@ -225,8 +225,8 @@ def test_an_owner_that_is_not_there_is_refused(source: Path, copy: Copier) -> No
     assert stranger not in error.message
 
 
+@pytest.mark.holds("a copy")
 def test_a_handle_that_is_taken_is_refused(source: Path, copy: Copier) -> None:
-    copy(source)
     other = build_source(source.parent / "other.db", SourceSpec(memories=5, schedules=5, edges=0, events=0))
     edit(
         other,

@@ -162,8 +162,8 @@ def test_replaced_memories_get_them_too(source: Path, copy: Copier) -> None:
     assert Verifier(copy.database)(source, codebase="new", owner="me").same
 
 
+@pytest.mark.holds("a copy")
 def test_memories_that_are_there_already_stay(source: Path, copy: Copier) -> None:
-    copy(source)
     before = stored(copy.database)["knowledge_nodes"]
     copy(source, codebase="new", owner="me")
     assert stored(copy.database)["knowledge_nodes"] == before
@@ -177,8 +177,8 @@ def test_an_owner_that_is_not_there_is_an_error_still(source: Path, copy: Copier
     ]
 
 
+@pytest.mark.holds("a copy")
 def test_a_dry_run_makes_no_user(source: Path, copy: Copier) -> None:
-    copy(source)
     copy(source, owner="me", dry_run=True)
     assert run(copy.database, "SELECT 1 FROM users WHERE handle = 'me'") == []
 

@@ -198,8 +198,8 @@ def test_a_role_that_may_make_none_copies_without_and_is_told(source: Path, copy
         assert connection.execute("SELECT count(*) FROM vestige_search('memory or the', NULL, 5)").fetchone()
 
 
+@pytest.mark.holds("a copy")
 def test_rows_that_come_after_the_copy_need_no_ids(source: Path, copy: Copier, database: str) -> None:
-    copy(source)
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("INSERT INTO users (handle) VALUES ('new')")
         connection.execute("INSERT INTO groups (handle) VALUES ('new')")

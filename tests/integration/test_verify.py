@@ -153,8 +153,8 @@ def test_every_changed_column_is_named_with_its_row(source: Path, copy: Copier, 
 
 
 @pytest.mark.old_server
+@pytest.mark.holds("a copy")
 def test_one_flipped_bit_of_a_vector(source: Path, copy: Copier, verify: Verifier) -> None:
-    copy(source)
     memory = verify.one("SELECT id FROM knowledge_nodes WHERE embedding IS NOT NULL ORDER BY id LIMIT 1")
     with psycopg.connect(copy.database) as connection:
         sent = connection.execute("SELECT vector_send(embedding) FROM knowledge_nodes WHERE id = %s", (memory,))
@@ -173,8 +173,8 @@ def test_one_flipped_bit_of_a_vector(source: Path, copy: Copier, verify: Verifie
     assert named(verify(source)) == [("knowledge_nodes", memory, "different", ("embedding",))]
 
 
+@pytest.mark.holds("a copy")
 def test_several_columns_of_several_rows(source: Path, copy: Copier, verify: Verifier) -> None:
-    copy(source)
     verify.tamper("UPDATE knowledge_nodes SET content = 'x', codebase = 'y', tags = '{z}'")
     report = verify(source)
     assert len(report.differences) == 40
@@ -207,8 +207,8 @@ DELETED = {
 
 
 @pytest.mark.old_server
+@pytest.mark.holds("a copy")
 def test_a_deleted_row_of_any_table_is_missing(source: Path, copy: Copier, verify: Verifier) -> None:
-    copy(source)
     ids = {table: verify.one(query) for table, (_, query) in DELETED.items()}
     verify.tamper(*(f"DELETE FROM {table} WHERE {key}::text = '{ids[table]}'" for table, (key, _) in DELETED.items()))
     report = verify(source)
@@ -218,10 +218,10 @@ def test_a_deleted_row_of_any_table_is_missing(source: Path, copy: Copier, verif
     assert balanced(report)
 
 
+@pytest.mark.holds("a copy")
 def test_a_deleted_memory_takes_its_schedule_edges_and_events_along(
     source: Path, copy: Copier, verify: Verifier
 ) -> None:
-    copy(source)
     with psycopg.connect(copy.database) as connection:
         (memory,) = connection.execute("SELECT source_id FROM edges ORDER BY 1 LIMIT 1").fetchone() or ("",)
         lost = connection.execute(
@@ -240,8 +240,8 @@ def test_a_deleted_memory_takes_its_schedule_edges_and_events_along(
     assert report.altered == []
 
 
+@pytest.mark.holds("a copy")
 def test_everything_gone(source: Path, copy: Copier, verify: Verifier) -> None:
-    copy(source)
     verify.tamper("TRUNCATE knowledge_nodes, scheduling, edges, review_events")
     report = verify(source)
     assert [report.tables[name].missing for name in ("knowledge_nodes", "scheduling", "edges", "review_events")] == [
@@ -272,8 +272,8 @@ EXTRAS = [
 ]
 
 
+@pytest.mark.holds("a copy")
 def test_an_extra_row_of_any_table_is_named(source: Path, copy: Copier, verify: Verifier) -> None:
-    copy(source)
     verify.tamper(*(statement for _, _, statement in EXTRAS))
     report = verify(source)
     assert named(report) == sorted((table, id_, "extra", ()) for table, id_, _ in EXTRAS)
@@ -281,8 +281,8 @@ def test_an_extra_row_of_any_table_is_named(source: Path, copy: Copier, verify: 
     assert report.exit_code == 1
 
 
+@pytest.mark.holds("a copy")
 def test_one_row_lost_and_another_one_there_instead(source: Path, copy: Copier, verify: Verifier) -> None:
-    copy(source)
     memory = verify.one(FIRST)
     verify.tamper(f"UPDATE knowledge_nodes SET id = '{STRANGER}' WHERE id = '{memory}'")
     assert named(verify(source)) == sorted(
@@ -440,8 +440,8 @@ def test_a_role_that_may_only_read_can_verify(source: Path, copy: Copier, verify
             connection.execute(f"DROP ROLE {role}")
 
 
+@pytest.mark.holds("a copy")
 def test_a_changing_source_is_said(source: Path, copy: Copier, verify: Verifier) -> None:
-    copy(source)
     changed = False
 
     def change(progress: Progress) -> None:

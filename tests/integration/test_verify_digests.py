@@ -40,8 +40,8 @@ def test_jsonb_writes_what_we_say_it_writes(
     assert [jsonb_text(text) for text in texts] == [written for (written,) in rows]
 
 
+@pytest.mark.holds("a copy")
 def test_every_row_of_every_table_has_our_digest_and_key_sum(source: Path, copy: Copier) -> None:
-    copy(source)
     with connect(copy.database, "test") as connection:
         for table in TABLES.values():
             comparer = TableComparer(connection, table, table.column_names)
@@ -86,8 +86,8 @@ def test_json_past_the_limit_of_a_message_is_not_sent(
         assert comparer.equal_json("metadata", keys, values) == [True, False, True]
 
 
+@pytest.mark.holds("a copy")
 def test_an_absent_row_has_no_digest(source: Path, copy: Copier) -> None:
-    copy(source)
     with connect(copy.database, "test") as connection:
         comparer = TableComparer(connection, TABLES["scheduling"], TABLES["scheduling"].column_names)
         assert comparer.row_digests([[field.with_length(bytes(16))]]) == bytes(16)

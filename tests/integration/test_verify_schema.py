@@ -23,8 +23,8 @@ def verify(database: str) -> Verifier:
 
 
 @pytest.fixture
-def copied(source: Path, copy: Copier) -> Path:
-    copy(source)
+def copied(source: Path) -> Path:
+    """The file of which the database of a test marked with `holds` has a copy."""
     return source
 
 
@@ -41,6 +41,7 @@ def wrong(report: VerifyReport) -> dict[tuple[str, str], str]:
     return {(item.table, item.id): item.detail for item in report.differences}
 
 
+@pytest.mark.holds("a copy")
 def test_every_constraint_that_is_gone_or_does_not_hold_is_named(copied: Path, verify: Verifier, database: str) -> None:
     alter(
         database,
@@ -93,6 +94,7 @@ VECTOR_INDEXES = {
 
 
 @pytest.mark.indexed
+@pytest.mark.holds("a copy")
 def test_an_hnsw_index_that_searches_by_cosine_cannot_use_is_named(
     copied: Path, verify: Verifier, database: str
 ) -> None:
@@ -117,6 +119,7 @@ def test_an_hnsw_index_that_searches_by_cosine_cannot_use_is_named(
 
 
 @pytest.mark.indexed
+@pytest.mark.holds("a copy")
 def test_indexes_under_our_names_that_are_others_or_invalid_are_named(
     copied: Path, verify: Verifier, database: str
 ) -> None:
@@ -162,6 +165,7 @@ OTHER_EXPRESSIONS = {
 }
 
 
+@pytest.mark.holds("a copy")
 def test_a_search_column_that_is_generated_otherwise_is_named_with_its_rows(
     copied: Path, verify: Verifier, database: str
 ) -> None:
@@ -182,6 +186,7 @@ def test_a_search_column_that_is_generated_otherwise_is_named_with_its_rows(
         assert {item.detail for item in rows} == {said}
 
 
+@pytest.mark.holds("a copy")
 def test_a_search_column_that_is_plain_stale_or_gone_is_named(copied: Path, verify: Verifier, database: str) -> None:
     memory = verify.one("SELECT min(id::text) FROM knowledge_nodes")
     alter(
@@ -198,6 +203,7 @@ def test_a_search_column_that_is_plain_stale_or_gone_is_named(copied: Path, veri
     assert wrong(verify(copied)) == {("knowledge_nodes", "search_vec"): "is missing: full text finds nothing"}
 
 
+@pytest.mark.holds("a copy")
 def test_a_function_that_makes_other_words_of_tags_is_found_out(copied: Path, verify: Verifier, database: str) -> None:
     alter(
         database,
@@ -211,6 +217,7 @@ def test_a_function_that_makes_other_words_of_tags_is_found_out(copied: Path, ve
 
 
 @pytest.mark.indexed
+@pytest.mark.holds("a copy")
 def test_the_registry_and_the_column_are_compared_with_the_source(
     copied: Path, verify: Verifier, database: str, copy: Copier
 ) -> None:
@@ -234,6 +241,7 @@ def test_the_registry_and_the_column_are_compared_with_the_source(
     assert column.detail == "is vector(3), the source's vectors have 256"
 
 
+@pytest.mark.holds("a copy")
 def test_what_only_looks_like_a_table_is_named(copied: Path, verify: Verifier, database: str) -> None:
     alter(
         database,
@@ -246,6 +254,7 @@ def test_what_only_looks_like_a_table_is_named(copied: Path, verify: Verifier, d
     assert "inherit" in found["domains", "domains"]
 
 
+@pytest.mark.holds("a copy")
 def test_rows_that_are_there_twice_are_named_and_the_others_still_compared(
     copied: Path, verify: Verifier, database: str
 ) -> None:
@@ -265,6 +274,7 @@ def test_rows_that_are_there_twice_are_named_and_the_others_still_compared(
 
 
 @pytest.mark.indexed
+@pytest.mark.holds("a copy")
 def test_an_index_that_lacks_rows_is_no_witness(copied: Path, verify: Verifier, database: str) -> None:
     """Full text through a corrupt index: the row has the words and the index does not."""
     alter(database, "DROP INDEX idx_knowledge_nodes_search_vec")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -41,6 +41,26 @@ def with_pgvector(server_url: str) -> Iterator[str]:
         with psycopg.connect(url) as connection:
             connection.execute("CREATE EXTENSION vector")
         yield str(conninfo_to_dict(url)["dbname"])
+
+
+class Templates:
+    """Databases that are made once, by whatever fills them, to make the tests' own of."""
+
+    def __init__(self, server_url: str, empty: str) -> None:
+        self._server_url, self._empty = server_url, empty
+        self._made: dict[object, str] = {}
+        self._open = ExitStack()
+
+    def name(self, key: object, fill: Callable[[str], object]) -> str:
+        """The name of the one for this key. Every session of `fill` has to be closed when it returns."""
+        if key not in self._made:
+            url = self._open.enter_context(new_database(self._server_url, self._empty))
+            fill(url)
+            self._made[key] = str(conninfo_to_dict(url)["dbname"])
+        return self._made[key]
+
+    def drop(self) -> None:
+        self._open.close()
 
 
 def run(url: str, statement: str, *parameters: Any) -> list[Any]:
