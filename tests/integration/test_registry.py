@@ -34,7 +34,7 @@ def small(path: Path, **changes: Any) -> Path:
 
 
 def copy_with(path: Path, url: str, embedder: ModelSignature | None = None, **options: object) -> MigrationReport:
-    plan = SqliteToPostgresPlan(path, url, **{"workers": 1, **options})  # type: ignore[arg-type]
+    plan = SqliteToPostgresPlan(path, url, **{"workers": 1, "indexes": "none", **options})  # type: ignore[arg-type]
     return run_sqlite_to_postgres(plan, embedder)
 
 
@@ -144,7 +144,7 @@ def test_where_the_source_has_no_model_the_embedder_is_compared_with_the_destina
 
 
 def test_the_same_embedder_passes_and_the_sources_signature_is_stamped(plain_source: Path, database: str) -> None:
-    report = copy_with(plain_source, database, NOMIC)
+    report = copy_with(plain_source, database, NOMIC, indexes="auto")
     assert report.exit_code == 0
     assert report.as_json()["model"] == {"name": NOMIC.name, "dimension": 256, "hash": NOMIC.hash}
     assert registered(database) == (NOMIC.name, 256, NOMIC.hash)
@@ -175,13 +175,13 @@ def test_the_commonest_model_is_the_one_inferred(tmp_path: Path, database: str) 
 
 def test_without_any_model_or_vector_nothing_is_stamped_and_no_hnsw_is_built(tmp_path: Path, database: str) -> None:
     path = small(tmp_path / "vestige.db", model=None, domains=0)
-    report = copy_with(path, database)
+    report = copy_with(path, database, indexes="auto")
     assert (report.exit_code, report.model) == (0, None)
     assert registered(database) is None
     assert column_type(database) == "vector"
     assert not has_hnsw(database)
     # The next source that has a model gives the column its dimension.
-    copy_with(small(tmp_path / "other.db", seed=8), database)
+    copy_with(small(tmp_path / "other.db", seed=8), database, indexes="auto")
     assert registered(database) == (NOMIC.name, 256, NOMIC.hash)
     assert column_type(database) == "vector(256)"
     assert has_hnsw(database)
@@ -233,7 +233,7 @@ def test_an_unstamped_column_gets_its_dimension(plain_source: Path, database: st
 def test_an_unstamped_column_that_holds_other_vectors_is_refused(
     plain_source: Path, database: str, tmp_path: Path
 ) -> None:
-    copy_with(small(tmp_path / "other.db", dimension=384), database)
+    copy_with(small(tmp_path / "other.db", dimension=384), database, indexes="auto")
     execute(
         database,
         "DROP INDEX idx_knowledge_nodes_embedding_hnsw",

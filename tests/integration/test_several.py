@@ -53,7 +53,7 @@ def build(tmp_path: Path) -> Build:
 
 def several(copy: Copier, *paths: Path, **options: object) -> CombinedReport:
     plans = [
-        SqliteToPostgresPlan(path, copy.database, **{"workers": 1, **options})  # type: ignore[arg-type]
+        SqliteToPostgresPlan(path, copy.database, **{"workers": 1, "indexes": copy.indexes, **options})  # type: ignore[arg-type]
         for path in paths
     ]
     return run_several_to_postgres(plans)
@@ -86,6 +86,7 @@ def indexes(url: str) -> int:
     return int(count)
 
 
+@pytest.mark.indexed
 def test_every_row_of_every_file_arrives_and_a_shared_memory_once(build: Build, copy: Copier) -> None:
     people = {"extra_users": 3, "groups": 2, "memberships": 4}
     paths = [build("a.db", **people), build("b.db", seed=8, domains=0), build("c.db", seed=9, domains=0)]
@@ -226,6 +227,7 @@ def test_vectors_of_two_lengths_without_a_model_are_refused(build: Build, copy: 
     assert nothing_was_made(copy.database)
 
 
+@pytest.mark.indexed
 def test_a_file_without_vectors_may_come_first(build: Build, copy: Copier) -> None:
     report = several(copy, build("a.db", model=None), build("b.db", **OTHER))
     assert report.errors == []

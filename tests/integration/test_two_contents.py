@@ -179,7 +179,7 @@ def test_a_second_content_that_is_refused_for_another_reason_is_named_once(tmp_p
 
 def several(copy: Copier, *paths: Path, **options: object) -> CombinedReport:
     plans = [
-        SqliteToPostgresPlan(path, copy.database, **{"workers": 1, **options})  # type: ignore[arg-type]
+        SqliteToPostgresPlan(path, copy.database, **{"workers": 1, "indexes": copy.indexes, **options})  # type: ignore[arg-type]
         for path in paths
     ]
     return run_several_to_postgres(plans)

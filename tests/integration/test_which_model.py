@@ -34,7 +34,7 @@ def labelled(path: Path, *labels: tuple[str, int, int], spec: SourceSpec = SPEC)
 
 
 def copy_as(path: Path, url: str, name: str, dimension: int, **options: object) -> MigrationReport:
-    plan = SqliteToPostgresPlan(path, url, **{"workers": 1, **options})  # type: ignore[arg-type]
+    plan = SqliteToPostgresPlan(path, url, **{"workers": 1, "indexes": "none", **options})  # type: ignore[arg-type]
     return run_sqlite_to_postgres(plan, ModelSignature(name, dimension))
 
 
