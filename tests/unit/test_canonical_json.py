@@ -72,7 +72,7 @@ def test_the_value_stays_and_the_spelling_is_the_only_one(value: dict[str, Any])
     assert jsonb_text(json.dumps(backwards, ensure_ascii=False, indent=1)) == text
 
 
-@given(st.lists(OBJECTS | st.none(), max_size=10))
+@given(st.lists(OBJECTS | st.none(), max_size=4))
 def test_fields_of_a_column(values: list[dict[str, Any] | None]) -> None:
     texts = [None if value is None else json.dumps(value) for value in values]
     fields = [field.NULL if text is None else field.jsonb(text) for text in texts]
