@@ -138,6 +138,19 @@ def test_a_vector_that_the_source_has_no_more_stays(source: Path, copy: Copier) 
     assert run(copy.database, "SELECT embedding IS NULL FROM knowledge_nodes WHERE id = %s", memory) == [(True,)]
 
 
+def test_a_row_that_took_the_vector_alone_is_still_one_that_was_changed_here(source: Path, copy: Copier) -> None:
+    copy(source)
+    memory = node_id(source, 2)
+    run(copy.database, "UPDATE knowledge_nodes SET node_type = 'note' WHERE id = %s", memory)
+    another = "(SELECT embedding FROM knowledge_nodes WHERE rowid = 9)"
+    edit(source, (f"UPDATE knowledge_nodes SET embedding = {another} WHERE rowid = 2", ()))
+    dry = copy(source, on_conflict="newer", dry_run=True)
+    for report in (copy(source, on_conflict="newer"), copy(source, on_conflict="newer")):
+        assert [(row.id, row.column) for row in report.kept] == [(memory, "node_type")]
+        assert run(copy.database, "SELECT node_type FROM knowledge_nodes WHERE id = %s", memory) == [("note",)]
+    assert (changed(dry), [row.column for row in dry.kept]) == ({"knowledge_nodes": 1}, ["node_type"])
+
+
 def edges_of(database: str) -> set[str]:
     return {f"{one} -> {other}" for one, other in run(database, "SELECT source_id, target_id FROM edges")}
 

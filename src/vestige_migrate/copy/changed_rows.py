@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from psycopg import sql
 
@@ -72,6 +72,12 @@ class ChangedRow:
     def has_other_vector(self) -> bool:
         """Whether the source has a vector, and another one."""
         return _VECTOR in self.difference.columns and not self.no_vector
+
+    @property
+    def without_vector(self) -> ChangedRow:
+        """What differs besides the vector."""
+        columns = tuple(name for name in self.difference.columns if name != _VECTOR)
+        return replace(self, difference=replace(self.difference, columns=columns))
 
     @property
     def as_kept(self) -> RowError:
@@ -162,30 +168,30 @@ class ChangedRowsLook:
         """How many of the rows would be updated, and those that would be kept although they differ."""
         updated, kept = 0, []
         for changed in self._comparer.find(rowids):
-            found = self._replaced(changed)
-            updated += len(found)
-            kept += [
-                row.as_kept for at, row in enumerate(changed.found) if at not in found and not row.lacks_vector_alone
-            ]
+            replaced = self._replaced(changed)
+            updated += len(replaced)
+            for at, row in enumerate(changed.found):
+                if at in replaced or row.lacks_vector_alone:
+                    continue
+                takes_vector = self._rules.of_vector is not None and row.has_other_vector and not row.is_unreadable
+                updated += takes_vector
+                left = row.without_vector if takes_vector else row
+                kept += [left.as_kept] if left.difference.columns else []
         return updated, kept
 
     def _replaced(self, changed: Changed) -> set[int]:
+        """The rows that would be replaced as a whole."""
         rule = self._rules.whole_row
         if rule is not None and rule.evidence is Evidence.ALWAYS:
             return set(range(len(changed)))
-        found = {
-            at
-            for at, row in enumerate(changed.found)
-            if self._rules.of_vector is not None and row.has_other_vector and not row.is_unreadable
-        }
         if self._find_copied is not None:
             names = [row.id for row in changed.found]
             rows = self._postgres.execute(self._find_copied, key_parameters(self._table, names))
             copied = {ordinal - 1 for (ordinal,) in rows}
-            found |= {
+            return {
                 at for at in copied if not changed.found[at].lacks_vector_alone and not changed.found[at].is_unreadable
             }
-        return found
+        return set()
 
 
 class ChangedRows:

@@ -93,6 +93,8 @@ class Replacer:
         self._record = record
         self._has_triggers = triggers_of(connection, table.name).on_update
         self._decides = refresh.decides[0]
+        # A row of which a part was replaced is not as a copy wrote it: the rest may have been changed here.
+        self._replaces_rows = refresh.evidence not in (Evidence.SAME_TIME, Evidence.DIFFERENT)
         theirs, staged = deciding(refresh, "t"), deciding(refresh, "s")
         condition = sql.SQL("{} AND s.ordinal <> ALL(%s::int[]) AND {}").format(
             sql.SQL(" AND ").join(sql.SQL("t.{0} = s.{0}").format(sql.Identifier(name)) for name in table.key),
@@ -156,7 +158,7 @@ class Replacer:
         updated = self._connection.execute(self._update, (list(barred),)).fetchall()
         ordinals = [ordinal for ordinal, _, _ in updated]
         altered = frozenset(ordinal for ordinal, _, is_altered in updated if is_altered)
-        if self._record is not None:
+        if self._record is not None and self._replaces_rows:
             self._record.note_update(self._table.name, (xmin for _, xmin, _ in updated))
         dropped: frozenset[int] = frozenset()
         if self._has_triggers:
