@@ -160,8 +160,8 @@ def test_chunks_after_each_other_are_written_alike_whatever_was_kept_of_the_earl
         [1] * 300, [1.0] * 300, [None] * 300, [0.0, 1, None] * 100, list(range(300)),
         [at / 7 for at in range(300)], [1] * 300,
     ]  # fmt: skip
-    chunks = [[{"a flag": value, "a_text": f"{value}"} for value in chunk] for chunk in some]
-    with table_with("knowledge_nodes", [row for chunk in chunks for row in chunk]) as reading:  # type: ignore[arg-type]
+    chunks: list[list[Row]] = [[{"a flag": value, "a_text": f"{value!r}"} for value in chunk] for chunk in some]
+    with table_with("knowledge_nodes", [row for chunk in chunks for row in chunk]) as reading:
         source = reading.source
         encoder = PlainEncoder.of(
             reading.table, source, reading.layout, RUN_START, text_columns(reading.connection, source.base)
