@@ -42,11 +42,23 @@ class Bar:
 
 BARS = (
     Bar(
-        "memories", "memories, no secondary index, 2 workers; against the server alone", "load_memories",
+        "memories_released", "memories of the released line, no secondary index, 2 workers; against the server alone",
+        "load_memories_released", "limit_memories_released", 1.20, "≤ 1.20",
+    ),
+    Bar(
+        "tables_released", "all tables of the released line, no secondary index, 2 workers; against the server alone",
+        "load_tables_released", "limit_tables_released", 1.20, "≤ 1.20",
+    ),
+    Bar(
+        "cpu_released", "client CPU, tables of the released line, all processes of ours together", "cpu_released", None,
+        2.6, "≤ 2.6 s",
+    ),
+    Bar(
+        "memories", "memories of a narrow file, no index, 2 workers; against the server alone", "load_memories",
         "limit_memories", 1.30, "≤ 1.30",
     ),
     Bar(
-        "tables", "all tables, no secondary index, 2 workers; against the server alone", "load_tables",
+        "tables", "all tables of a narrow file, no secondary index, 2 workers; against the server alone", "load_tables",
         "limit_tables", 1.30, "≤ 1.30",
     ),
     Bar(

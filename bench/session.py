@@ -12,7 +12,7 @@ from bench.results import kept_peak
 from bench.rows import Row, row_of
 from bench.scaling import Scaling, measure_scaling
 from bench.server import BenchServer
-from bench.suites import LIMITED, Suite
+from bench.suites import LIMITED, RELEASED, Suite
 
 SCALING = "workers"
 """The name, beside those of the bars, of the runs with several numbers of workers."""
@@ -20,10 +20,10 @@ MEASURABLE = (*NAMES, SCALING)
 ROW_BY_ROW = (20 * K, 768)
 """Memories and dimensions of the source that its bar is stated for; a source of 1,000 is good enough to try it out."""
 _SMALL = K
-_DEFAULT_ROUNDS = {"memories": 3, "tables": 3, "everything": 2, "start": 5}
+_DEFAULT_ROUNDS = {"memories": 3, "tables": 3, "everything": 2, "start": 5, **dict.fromkeys(RELEASED, 3)}
 _PEAKS = {"memory", "memory_1m", "memory_growth"}
 _LARGE = 200 * K
-_AT_LARGE = {"memories", "tables", "everything", "again", "verify", "memory", "cpu"} | _PEAKS
+_AT_LARGE = {"memories", "tables", "everything", "again", "verify", "memory", "cpu"} | _PEAKS | RELEASED
 """Measured with sources larger than `_LARGE` unless --only names others: the rest takes hours there."""
 
 

@@ -116,7 +116,7 @@ class Builder:
         self._connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)  # noqa: S608
 
     def _fill_small(self) -> None:
-        (now,) = _times(np.array([_FIRST_NS]))
+        (now,) = times(np.array([_FIRST_NS]))
         model = (1, "nomic-ai/nomic-embed-text-v1.5", self._dimension, "0f" * 32, now)
         self._insert("embedding_model", 5, iter([model]))
         handles = ("local", *_HANDLES)
@@ -145,11 +145,11 @@ class Builder:
         noise = rng.standard_normal((count, self._dimension)) * (_SPREAD / self._dimension**0.5)
         vectors = (self._centres[topics] + noise).astype("<f4").tobytes()
         width = self._dimension * 4
-        updated = _times(created + rng.integers(0, 30 * _DAY_NS, count))
+        updated = times(created + rng.integers(0, 30 * _DAY_NS, count))
         scores = rng.integers(1, 10_000, (count, 2))
         places = rng.random((count, 4))
         for at, (id_, content, made, changed) in enumerate(
-            zip(ids, self._prose.contents(count), _times(created), updated, strict=True)
+            zip(ids, self._prose.contents(count), times(created), updated, strict=True)
         ):
             score, turn = map(int, scores[at])
             owner, shared, coded, tags = map(float, places[at])
@@ -175,20 +175,20 @@ class Builder:
         rng, count = self._rng, len(ids)
         numbers = rng.random((count, 3))
         reps = rng.integers(0, 9, count)
-        last = _times(created + rng.integers(0, 20 * _DAY_NS, count))
-        following = _times(created + rng.integers(20 * _DAY_NS, 90 * _DAY_NS, count))
+        last = times(created + rng.integers(0, 20 * _DAY_NS, count))
+        following = times(created + rng.integers(20 * _DAY_NS, 90 * _DAY_NS, count))
         for at, id_ in enumerate(ids):
             stability, difficulty, retrievability = map(float, numbers[at])
-            times = int(reps[at])
-            seen = last[at] if times else None
-            yield id_, stability * 90, 1 + 9 * difficulty, retrievability, seen, following[at], times, times // 4
+            reviews = int(reps[at])
+            seen = last[at] if reviews else None
+            yield id_, stability * 90, 1 + 9 * difficulty, retrievability, seen, following[at], reviews, reviews // 4
 
     def _edges(self, ids: Strings) -> Iterator[tuple[Any, ...]]:
         """Half as many as memories, each from another memory, so that no two can be the same."""
         sources = ids[::2][: len(ids) // 2]
         targets = ids[self._rng.integers(0, len(ids), len(sources))]
         weights = self._rng.random(len(sources))
-        made = _times(_FIRST_NS + self._rng.integers(0, _SPAN_NS, len(sources)))
+        made = times(_FIRST_NS + self._rng.integers(0, _SPAN_NS, len(sources)))
         for at, (source, target, weight) in enumerate(zip(sources, targets, weights, strict=True)):
             yield source, target, _EDGE_TYPES[at % len(_EDGE_TYPES)], float(weight), made[at]
 
@@ -196,7 +196,7 @@ class Builder:
         count = len(ids) // 2
         memories = ids[self._rng.integers(0, len(ids), count)]
         values = self._rng.random((count, 2))
-        when = _times(_FIRST_NS + self._rng.integers(0, _SPAN_NS, count))
+        when = times(_FIRST_NS + self._rng.integers(0, _SPAN_NS, count))
         for at, (id_, memory) in enumerate(zip(self._uuids(count), memories, strict=True)):
             before, after = map(float, values[at])
             yield id_, memory, when[at], before, after, 1 + at % 4, _KINDS[at % len(_KINDS)], "{}"
@@ -237,7 +237,7 @@ class _Prose:
             yield " ".join(row)
 
 
-def _times(nanoseconds: NDArray[np.int64]) -> list[str]:
+def times(nanoseconds: NDArray[np.int64]) -> list[str]:
     """chrono's RFC 3339 with nine digits, which is what Vestige writes on Linux."""
     texts = np.datetime_as_string(nanoseconds.astype("datetime64[ns]"), unit="ns")
     return [f"{text}+00:00" for text in texts.tolist()]

@@ -16,12 +16,14 @@ from bench.grown import grown_file
 from bench.limit import Dump, dump, measure_limit
 from bench.measure import CopyRun, measured_copy, measured_verify
 from bench.process import Cost, run_command
+from bench.released import released_file
 from bench.server import BenchServer
 from bench.source import source_file
 
 WORKERS = 2
 """On which all bars are stated."""
-LIMITED = frozenset({"memories", "tables", "everything"})
+RELEASED = frozenset({"memories_released", "tables_released", "cpu_released"})
+LIMITED = frozenset({"memories", "tables", "everything", "memories_released", "tables_released"})
 """Rows that need the limit, which needs a server on this machine."""
 BASELINES = ("executemany", "pgloader", "row_by_row")
 _FULL_COPIES = ("everything", "again", "grown", "verify", "start", "memory", "cpu", *BASELINES)
@@ -49,22 +51,37 @@ class Suite:
 
     def measure(self) -> None:
         """Raises `CopyFailed` where a copy, ours or another's, is not the source's equal."""
+        if self.wanted & RELEASED:
+            self._measure_released()
+        if not self.wanted - RELEASED:
+            return
         self.say(f"{self.rows:,} x {self.dimension}: source")
         self._source = source_file(self.directory, self.rows, self.dimension)
         self._digests = expected(self._source)
-        with self._warm_dump() as made:
+        with self._warm_dump(self._source, self._digests) as made:
             self.rounds += hold(self._load_contestants(made), self.say)
             self.rounds += hold(self._everything_contestants(made), self.say)
 
+    def _measure_released(self) -> None:
+        """The rows of the table that are about the file that people have."""
+        self.say(f"{self.rows:,} x {self.dimension}: source of the released line")
+        source = released_file(self.directory, self.rows, self.dimension)
+        digests = expected(source)
+        with self._warm_dump(source, digests) as made:
+            rounds = self._rounds(*RELEASED)
+            limits = [Contestant("limit", rounds, partial(self._limit, made, digests, "_released"))] if made else []
+            load = Contestant("load", rounds, partial(self._load, source, digests, "_released"))
+            self.rounds += hold([*limits, load], self.say)
+
     @contextmanager
-    def _warm_dump(self) -> Iterator[Dump | None]:
+    def _warm_dump(self, source: Path, digests: dict[str, Digest]) -> Iterator[Dump | None]:
         """A first copy that nobody times: it brings the source into the page cache, and the limit's files come from it.
 
         None where the server is elsewhere or nothing wants a limit.
         """
         exchange = self.server.exchange if self.wanted & LIMITED else None
         with self.server.database() as url:
-            measured_copy(self.server, url, self._source, self._digests, WORKERS, with_indexes=False)
+            measured_copy(self.server, url, source, digests, WORKERS, with_indexes=False)
             made = None if exchange is None else dump(url, exchange, self.dimension)
         try:
             yield made
@@ -78,18 +95,19 @@ class Suite:
 
     def _load_contestants(self, made: Dump | None) -> list[Contestant]:
         rounds = self._rounds("memories", "tables")
-        limits = [] if made is None else [Contestant("limit", rounds, partial(self._limit, made))]
-        return [*limits, Contestant("load", rounds, self._load)]
+        limits = [Contestant("limit", rounds, partial(self._limit, made, self._digests, ""))] if made else []
+        return [*limits, Contestant("load", rounds, partial(self._load, self._source, self._digests, ""))]
 
-    def _limit(self, made: Dump) -> dict[str, float]:
-        found = measure_limit(self.server, made, self._digests, with_indexes=False)
-        return {"limit_memories": found.parents, "limit_tables": found.tables}
+    def _limit(self, made: Dump, digests: dict[str, Digest], which: str) -> dict[str, float]:
+        found = measure_limit(self.server, made, digests, with_indexes=False)
+        return {f"limit_memories{which}": found.parents, f"limit_tables{which}": found.tables}
 
-    def _load(self) -> dict[str, float]:
+    def _load(self, source: Path, digests: dict[str, Digest], which: str) -> dict[str, float]:
         with self.server.database() as url:
-            run = measured_copy(self.server, url, self._source, self._digests, WORKERS, with_indexes=False)
+            run = measured_copy(self.server, url, source, digests, WORKERS, with_indexes=False)
         self.copies.append(run)
-        return {"load_memories": run.phases["parents"], "load_tables": run.tables}
+        figures = {f"load_memories{which}": run.phases["parents"], f"load_tables{which}": run.tables}
+        return figures | ({f"cpu{which}": run.cost.cpu} if which else {})
 
     def _everything_contestants(self, made: Dump | None) -> list[Contestant]:
         found = []

@@ -76,10 +76,11 @@ def table_with(name: str, rows: Sequence[Row], affinity: str | None = None, **pr
 class Reading:
     """Reads a table both ways."""
 
-    def __init__(self, connection: sqlite3.Connection, table: Table) -> None:
+    def __init__(self, connection: sqlite3.Connection, table: Table, layout: Layout = LAYOUT) -> None:
         self.connection = connection
         self.table = table
-        source = table.source_in(LAYOUT)
+        self.layout = layout
+        source = table.source_in(layout)
         assert source is not None
         self.source: TableSource = source
 
@@ -88,17 +89,20 @@ class Reading:
 
     def plain(self, table: Table | None = None) -> PlainRows | None:
         texts = text_columns(self.connection, self.table.name)
-        encoder = PlainEncoder.of(table or self.table, self.source, LAYOUT, RUN_START, texts)
+        encoder = PlainEncoder.of(table or self.table, self.source, self.layout, RUN_START, texts)
         if encoder is None:
             return None
-        reader = ChunkReader(self.source, encoder.expressions, encoder.joined, PLENTY)
+        reader = ChunkReader(self.source, encoder.expressions, encoder.joined, PLENTY, encoder.extras)
         ((rowids, values),) = reader.read(self.connection, self.rowids())
         assert rowids == self.rowids()
-        return None if values is None else encoder.encode(values)
+        rows = None if values is None else encoder.encode(values)
+        assert rows is None or sorted([*rows.rowids(), *rows.odd]) == rowids
+        return rows
 
-    def careful(self, table: Table | None = None) -> Batch:
-        (rows,) = read_batches(self.connection, self.source, self.rowids(), 500, PLENTY)
-        return BatchEncoder(table or self.table, self.source, LAYOUT, RUN_START).encode(rows)
+    def careful(self, table: Table | None = None, rowids: Sequence[int] | None = None) -> Batch:
+        wanted = self.rowids() if rowids is None else rowids
+        (rows,) = read_batches(self.connection, self.source, wanted, 500, PLENTY)
+        return BatchEncoder(table or self.table, self.source, self.layout, RUN_START).encode(rows)
 
 
 def is_left_to_postgres(message: str) -> bool:
@@ -171,8 +175,8 @@ def test_what_is_plain_is_written_as_by_the_careful_encoder(
     stored = [{key: storable(value) for key, value in row.items()} for row in rows]
     with table_with(name, stored, affinity) as reading:
         plain = reading.plain()
-        if plain is not None:
-            assert_alike(plain, reading.careful(), reading.rowids())
+        if plain is not None and len(plain):
+            assert_alike(plain, reading.careful(rowids=plain.rowids()), plain.rowids())
 
 
 @pytest.mark.parametrize("name", TABLE_NAMES)
@@ -185,7 +189,7 @@ def test_bytes_that_are_no_utf8_are_never_copied_as_they_are(name: str, data: st
     with table_with(name, [{}]) as reading:
         reading.connection.execute(f'UPDATE "{name}" SET "{chosen}" = CAST(? AS TEXT)', (raw,))
         plain = reading.plain()
-        if plain is not None:
+        if plain is not None and len(plain):
             assert_alike(plain, reading.careful(), [1])
 
 
@@ -195,7 +199,7 @@ def test_bytes_that_are_no_utf8_are_never_copied_as_they_are(name: str, data: st
         ("knowledge_nodes", "id", None),
         ("knowledge_nodes", "id", "x" * 36),
         ("knowledge_nodes", "content", None),
-        ("knowledge_nodes", "content", "a\x1eb"),
+        ("knowledge_nodes", "content", "a\0b"),
         ("knowledge_nodes", "tags", "bad"),
         ("knowledge_nodes", "metadata", "[]"),
         ("knowledge_nodes", "metadata", ""),
@@ -216,7 +220,12 @@ def test_bytes_that_are_no_utf8_are_never_copied_as_they_are(name: str, data: st
 def test_whatever_is_odd_is_left_to_the_careful_encoder(name: str, column_name: str, bad: Raw) -> None:
     affinity = "" if isinstance(bad, (int, float)) else None
     with table_with(name, [{}, {column_name: bad}, {}], affinity) as reading:
-        assert reading.plain() is None
+        plain = reading.plain()
+        if plain is None:  # a column that may hold numbers is not joined
+            assert (name, column_name, affinity) == ("knowledge_nodes", "created_at", "")
+            return
+        assert plain.odd == [2]
+        assert_alike(plain, reading.careful(rowids=[1, 3]), [1, 3])
 
 
 @pytest.mark.parametrize(

@@ -92,12 +92,13 @@ class RangeCopier(RangeWorker):
     def _write_plain(
         self, range_: Range, table: Table, source: TableSource, writer: TableWriter, rowids: Sequence[int]
     ) -> Iterator[Sequence[int]]:
-        """Writes the batches that are plain throughout; yields the rowids of the rest."""
+        """Writes the rows that are plain, but for batches that PostgreSQL refuses; yields the rowids of the rest."""
         plain = self._plain_path(table, source)
         if plain is None:
             yield rowids
             return
         done = 0
+        odd: list[int] = []
         for asked, values in plain.reader.read(self._open_sqlite(), rowids):
             if not writer.is_direct:
                 break
@@ -106,8 +107,11 @@ class RangeCopier(RangeWorker):
             plain.reader.note(odd=rows is None)
             if rows is None:
                 yield asked
-            elif len(rows):
+                continue
+            odd += rows.odd
+            if len(rows):
                 yield from self._write_rows(range_, writer, rows)
+        yield odd
         yield rowids[done:]
 
     def _write_rows(self, range_: Range, writer: TableWriter, rows: PlainRows) -> Iterator[Sequence[int]]:
@@ -132,7 +136,8 @@ class RangeCopier(RangeWorker):
         encoder = PlainEncoder.of(table, source, job.layout, job.run_start, texts)
         if encoder is None:
             return None
-        return _PlainPath(encoder, ChunkReader(source, encoder.expressions, encoder.joined, job.batch_bytes))
+        reader = ChunkReader(source, encoder.expressions, encoder.joined, job.batch_bytes, encoder.extras)
+        return _PlainPath(encoder, reader)
 
     def _batches(self, table: Table, source: TableSource, rowids: Sequence[int]) -> Iterator[tuple[list[Row], Batch]]:
         encoder = self._encoder(table, source)

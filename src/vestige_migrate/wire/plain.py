@@ -1,9 +1,9 @@
 """A column's plain values, joined or side by side, -> COPY fields, with as few Python objects as can be.
 
 Every function returns None where a value is not plain, and the caller reads and encodes those rows again, one value
-after the other (`wire.column`), which also says what is wrong with them. What PostgreSQL itself refuses is not looked
-for here: text that is no UTF-8 or has a NUL, JSON that is none, a vector with NaN. The COPY then fails as a whole, and
-its rows go the same way.
+after the other (`wire.column`), which also says what is wrong with them. Some of what PostgreSQL itself refuses is not
+looked for here: JSON that is none, a vector with NaN, a label with a NUL. The COPY then fails as a whole, and its rows
+go the same way.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from vestige_migrate.wire.repeats import any_repeats_a_key
 from vestige_migrate.wire.times import parse_joined
 
 _INT32 = np.dtype(">i4")
-_JSONB_PREFIX_BYTES = 5
+_Sizes = np.ndarray[tuple[int], np.dtype[np.int32]]
+JSONB_PREFIX_BYTES = 5
 
 
 def uuids(joined: bytes, separator: bytes, count: int) -> Block | None:
@@ -70,13 +71,29 @@ def objects(values: Sequence[bytes], joined: bytes | None = None) -> Prefixed | 
             return None
     except IndexError:  # an empty one
         return None
-    prefixes = np.empty((len(values), _JSONB_PREFIX_BYTES), dtype=np.uint8)
+    return jsonb(values, sizes)
+
+
+def jsonb(values: Sequence[bytes], sizes: _Sizes | None = None) -> Prefixed:
+    """jsonb from JSON texts, as they are; `sizes` are their lengths where these are known."""
+    sizes = _sizes(values) if sizes is None else sizes
+    prefixes = np.empty((len(values), JSONB_PREFIX_BYTES), dtype=np.uint8)
     prefixes[:, :-1] = (sizes + 1).astype(_INT32).view(np.uint8).reshape(-1, _INT32.itemsize)
     prefixes[:, -1] = 1
     return Prefixed(Block(prefixes), values)
 
 
-def _sizes(values: Sequence[bytes]) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+def are_storable(joined: bytes) -> bool:
+    """Whether PostgreSQL takes these bytes as text."""
+    if b"\0" in joined:
+        return False
+    try:
+        return joined.isascii() or bool(joined.decode())
+    except UnicodeDecodeError:
+        return False
+
+
+def _sizes(values: Sequence[bytes]) -> _Sizes:
     return np.fromiter(map(len, values), dtype=_INT32, count=len(values))
 
 
@@ -90,7 +107,7 @@ def vectors(joined: bytes, count: int, dimension: int) -> Block | None:
 
 
 def with_nulls(
-    write: Callable[[Sequence[Any]], Fields | None], null: bytes | None, count: int, values: Sequence[Raw]
+    write: Callable[[Sequence[Any]], Fields | None], null: bytes | None, values: Sequence[Raw]
 ) -> Fields | None:
     """The fields that `write` makes, with `null` where a value is NULL; `null` None: a NULL is not plain."""
     if None not in values:
@@ -99,7 +116,7 @@ def with_nulls(
         return None
     present = [value for value in values if value is not None]
     if not present:
-        return Block.repeat(null, count)
+        return Block.repeat(null, len(values))
     rest = _if_of_right_type(write, present)
     if rest is None:
         return None

@@ -201,7 +201,9 @@ def _is_used(table: str, index: IndexInfo, by_key: bool) -> bool:
     used = ("id", "created_at") if by_key else ("created_at",)
     names = [str(name).lower() for name in index.columns]
     # Keys are read from an index that has them, whichever of its columns comes first.
-    return bool(set(names).intersection(used)) or (index.is_partial and any(name in index.sql.lower() for name in used))
+    # As words: `id` is in the name of every `idx_...`, and each such check takes a second of 100,000 memories.
+    in_condition = index.is_partial and any(re.search(rf"\b{name}\b", index.sql, re.IGNORECASE) for name in used)
+    return in_condition or bool(set(names).intersection(used))
 
 
 def _check_indexes(

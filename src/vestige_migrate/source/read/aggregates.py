@@ -10,6 +10,10 @@ NULL = b"\xff"
 NULL would hide one separator too many: the count would be right, and the values between the two at the wrong rows."""
 
 
+_EXTRA_CHARS = 1000
+"""Longer texts are not plain, so that a chunk of rows has a bound."""
+
+
 def joined(expression: str, null: bytes = NULL) -> str:
     """The SQL that joins a text expression, with `null` in the place of a NULL."""
     return f"group_concat(ifnull({expression}, x'{null.hex()}'), x'{SEPARATOR.hex()}')"
@@ -25,16 +29,26 @@ def split_rowids(value: bytes) -> list[int]:
     return [int(part) for part in value.split(b",")] if value else []
 
 
-def presence(expression: str) -> str:
-    """The SQL that writes a 1 for each value, and a 0 for each NULL."""
-    return f"group_concat(({expression}) IS NOT NULL, '')"
+def joined_blobs(expression: str, size: int) -> str:
+    """The SQL that joins the blobs of this length without anything between them; all else is left out."""
+    return f"group_concat(CASE length({expression}) WHEN {int(size)} THEN {expression} END, '')"
 
 
-def joined_blobs(expression: str) -> str:
-    """The SQL that joins blobs without anything between them; NULLs are left out."""
-    return f"group_concat({expression}, '')"
+def lengths_marked(expression: str, size: int) -> str:
+    """The SQL that writes a 1 for each value of this length, a 2 for each other, and a 0 for each NULL.
+
+    Bytes of a blob, characters of a text.
+    """
+    return f"group_concat(ifnull(2 - (length({expression}) = {int(size)}), 0), '')"
 
 
-def count_of_length(expression: str, size: int) -> str:
-    """The SQL that counts the values of this length; bytes of a blob, characters of a text."""
-    return f"sum(length({expression}) IS {int(size)})"
+def extra_expression(expression: str, is_text: bool) -> str:
+    """The SQL for a value that is read by itself. One that is not plain is not handed out, but a value of a type that
+    is not plain either.
+
+    `is_text`: the column has TEXT affinity, and with that no numbers. Texts are handed out as bytes, so a BLOB has to
+    be told from them here: no text is greater than an empty one.
+    """
+    if is_text:
+        return f"CASE WHEN {expression} >= x'' OR length({expression}) > {_EXTRA_CHARS} THEN 0 ELSE {expression} END"
+    return f"CASE WHEN {expression} >= '' THEN x'' ELSE {expression} END"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from vestige_migrate.source.layout.table_source import TableSource
@@ -52,7 +52,7 @@ def text_columns(connection: sqlite3.Connection, table: str) -> frozenset[str]:
 
 @dataclass
 class ChunkReader:
-    """Reads one table. With `joined`, the expressions are aggregates.
+    """Reads one table. With `joined`, the expressions are aggregates; `extras` are read besides, and are none.
 
     `rows` is how many are read at a time, and `most` how many fit; both are learned on the way.
     """
@@ -61,6 +61,7 @@ class ChunkReader:
     expressions: Sequence[str]
     joined: bool
     max_bytes: int
+    extras: Sequence[str] = ()
     rows: int = CHUNK_ROWS
     most: int = CHUNK_ROWS
 
@@ -78,7 +79,10 @@ class ChunkReader:
         start = 0
         while start < len(wanted):
             pending = sorted(wanted[start : start + self.rows])
-            values = self._read(connection, pending)
+            with _one_state(connection) if self.extras else nullcontext():
+                values = self._read(connection, pending)
+                if values is not None and self.extras:
+                    values = [*values, *self._read_extras(connection, pending)]
             if values is None and self.rows > _FEW_ROWS:
                 self.most = self.rows = self.rows // 2
                 continue
@@ -99,6 +103,13 @@ class ChunkReader:
             return list(zip(*rows, strict=True)) if rows else [()] * len(self.expressions)
         values: Values = rows[0]
         return values if sum(len(value) for value in values if isinstance(value, bytes)) <= self.max_bytes else None
+
+    def _read_extras(self, connection: sqlite3.Connection, wanted: Sequence[int]) -> Values:
+        # Of the base table alone, and short all of them.
+        select = f"SELECT {', '.join(self.extras)} {self.source.base_clause} WHERE {among(wanted)}"
+        with _bytes_up_to(connection, connection.getlimit(sqlite3.SQLITE_LIMIT_LENGTH)):
+            rows = connection.execute(select, parameters(wanted)).fetchall()
+        return list(zip(*rows, strict=True)) if rows else [()] * len(self.extras)
 
 
 @dataclass(frozen=True)
@@ -126,6 +137,16 @@ def join_keys(connection: sqlite3.Connection, source: TableSource, range_: Range
         count, found, *parts = connection.execute(select, parameters).fetchone()
     kinds, keys = parts[: len(greatest)], parts[len(greatest) :]
     return JoinedKeys(count, found or b"", [part or b"" for part in keys], b"blob" in kinds)
+
+
+@contextmanager
+def _one_state(connection: sqlite3.Connection) -> Iterator[None]:
+    """One read transaction: what another program writes meanwhile is in none of the statements, or in all."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
 
 
 @contextmanager
