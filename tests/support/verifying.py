@@ -45,6 +45,12 @@ def balanced(report: VerifyReport) -> bool:
     """Whether the counts of every table add up to the rows of the source."""
     return all(
         table.source_rows
-        == table.same + table.altered + table.not_copied + table.repeated + table.different + table.missing
+        == table.same
+        + table.altered
+        + table.not_copied
+        + table.repeated
+        + table.different
+        + table.missing
+        + table.forgotten
         for table in report.tables.values()
     )
