@@ -249,12 +249,13 @@ class FileCopy:
     def _write(self, tally: Tally, load: Load, again: bool) -> None:
         """Everything that writes to the destination; each step can be done a second time."""
         with self._phase("prepare"):
-            began = self._prepare()
+            self._prepare()
+            began = tombstones.now(self._destination.main) if self._plan.restore_forgotten else None
         overrides = self._overrides(tally)
         late = LateMemories(tally, self._source, self._destination.shapes.tables(), self._sources)
         load.run(tally, overrides, again, self._phase)
         late.bring(lambda: load.run(tally, overrides, True, self._phase))
-        if self._plan.restore_forgotten and tombstones.are_any(self._destination.main):
+        if began is not None and tombstones.are_any(self._destination.main):
             self._warn(tombstones.drop_outlived(self._destination.main, began))
         still_open = late.open_rows()
         tally.settle()
@@ -280,22 +281,20 @@ class FileCopy:
             else:
                 self._files.indexes.between_loads(changed)
 
-    def _prepare(self) -> object:
-        """The schema, and what else has to be there; the time by the server's clock."""
+    def _prepare(self) -> None:
         destination = self._destination
         with destination.main.transaction():  # all of it or nothing: what refuses one of them leaves none behind
             schema.create(destination.main, destination.server, needs_local=self._plan.owner is None)
             if self._plan.archive:
                 create_archive(destination.main)
+            self._files.history.begin()
             lacks = tombstones.keep(destination.main)
         if self._is_first:
             self._warn(lacks)
-            self._files.history.begin()
         dimension = self._source.layout.dimension or (destination.model.dimension if destination.model else None)
         registry.stamp(destination.main, destination.model, dimension)
         if self._is_first:
             self._files.indexes.before_load()
-        return tombstones.now(destination.main)
 
     def _warn(self, reason: str | None) -> None:
         if reason is not None:

@@ -158,7 +158,7 @@ def own_deletes(connection: Connection) -> None:
 
 def now(connection: Connection) -> object:
     """The time by the server's clock."""
-    row = connection.execute("SELECT clock_timestamp()").fetchone()
+    row = connection.execute("SELECT clock_timestamp()", binary=True).fetchone()  # as text it is of any DateStyle
     assert row is not None
     return row[0]
 
