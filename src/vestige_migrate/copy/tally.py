@@ -159,6 +159,7 @@ class Tally:
             counts.is_done = True  # its parts are instead
             self._parts.update({part: _Counts() for part in message.parts if part not in self._parts})
             self._ledger.split(range_, message.parts)
+            self._forgotten.pop(range_, None)
             self._kept.pop(range_, None)
         elif isinstance(message, RowGivenUp):
             self._say(range_, (message.error,))
