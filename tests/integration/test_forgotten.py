@@ -111,6 +111,24 @@ def test_what_was_forgotten_stays_away_with_all_that_hangs_on_it_until_it_is_res
     assert verify(path).exit_code == 0
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        SourceSpec(form="vestige", memories=40, edges=10, events=10),
+        SourceSpec(line="released", version=35, memories=40, edges=10),
+    ],
+)
+def test_whatever_form_the_file_has(tmp_path: Path, copy: Copier, spec: SourceSpec) -> None:
+    path = build_source(tmp_path / "vestige.db", spec)
+    copy(path)
+    [(memory,)] = run(copy.database, "SELECT source_id::text FROM edges LIMIT 1")
+    gone = forget(copy.database, memory)
+    assert gone["knowledge_nodes"] == gone["scheduling"] == 1
+    for dry_run in (True, False):
+        report = copy(path, on_conflict="newer", dry_run=dry_run)
+        assert (report.forgotten, counts(report), report.errors) == ([memory], gone, [])
+
+
 def test_of_several_files_each_names_what_it_has_and_one_that_came_back_by_hand_counts_as_any_other(
     source: Path, tmp_path: Path, copy: Copier
 ) -> None:

@@ -34,6 +34,7 @@ _LOOK = sql.SQL(
     " has_table_privilege(c.oid, 'SELECT') OR has_column_privilege(c.oid, a.attnum, 'SELECT'),"
     " EXISTS (SELECT FROM pg_attribute AS d WHERE d.attrelid = c.oid AND d.attname = 'deleted_at'"
     "   AND d.atttypid = 'timestamptz'::regtype AND NOT d.attisdropped AND d.attgenerated = '')"
+    " AND has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE')"
     " AND a.attgenerated = '' AND NOT EXISTS (SELECT FROM pg_attribute AS o WHERE o.attrelid = c.oid AND o.attnum > 0"
     "   AND NOT o.attisdropped AND o.attnotnull AND NOT o.atthasdef AND o.attidentity = ''"
     "   AND o.attname <> ALL ('{{memory_id,deleted_at}}'::name[]))"
@@ -53,7 +54,10 @@ _FUNCTIONS = (
 
 @dataclass(frozen=True)
 class Found:
-    """What there is under the name. `other`: something that has no memories' ids; nothing is done with it then."""
+    """What there is under the name. `other`: something that has no memories' ids; nothing is done with it then.
+
+    `fillable`: by a function of this role's, whose rights the trigger has.
+    """
 
     there: bool = False
     other: bool = False
@@ -106,7 +110,7 @@ def keep(connection: Connection) -> str | None:
     if found.there and not found.fillable:
         return (
             f"{table} in the destination is read, and no trigger fills it: that needs memory_id as a key, deleted_at "
-            "of type timestamptz, and no other column that must be given"
+            "of type timestamptz, no other column that must be given, and the rights of this role to INSERT and UPDATE"
         )
     reason = _make(connection)
     if reason is None:
