@@ -105,6 +105,8 @@ class SqliteToPostgresPlan:
     """`OnConflict.SOURCE` may replace rows that are not as a copy wrote them."""
     deletions: Deletions | None = None
     """None: `REPORT` where rows are compared (`OnConflict.NEWER` and `SOURCE`), else `IGNORE`."""
+    restore_forgotten: bool = False
+    """Memories that were deleted in the destination are brought as any others, and their tombstones there removed."""
     archive: bool = False
     verify: bool = False
     codebase: str | None = None

@@ -12,6 +12,7 @@ from tests.acceptance.conftest import copy_of
 from tests.acceptance.test_report import COUNTERS, TABLES, assert_shape
 from tests.conftest import CommandLine, Copier
 from tests.support.compare import counts
+from tests.support.databases import LOST
 
 pytestmark = pytest.mark.in_process
 
@@ -50,6 +51,7 @@ def test_on_an_empty_destination(plain_source: Path, database: str, command: Com
 def test_on_a_half_filled_destination(plain_source: Path, copy: Copier, command: CommandLine) -> None:
     copy(plain_source)
     with psycopg.connect(copy.database) as connection:
+        connection.execute(LOST)
         connection.execute("DELETE FROM knowledge_nodes WHERE id IN (SELECT id FROM knowledge_nodes LIMIT 120)")
         connection.execute("DELETE FROM domains WHERE id IN (SELECT id FROM domains LIMIT 2)")
     there, made = counts(copy.database), objects(copy.database)

@@ -33,6 +33,7 @@ COPY: dict[str, str | None] = {
     "--on-conflict": "skip",
     "--yes": None,
     "--deletions": "(ignore with skip, else report)",
+    "--restore-forgotten": None,
     "--archive": None,
     "--codebase": None,
     "--owner": None,

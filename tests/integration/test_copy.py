@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import Copier
 from tests.support.compare import assert_same, counts, stored
+from tests.support.databases import LOST
 from tests.support.sources import SourceSpec, build_source, edit
 from vestige_migrate import Progress, SqliteToPostgresPlan, run_sqlite_to_postgres
 from vestige_migrate.limits import BATCH_BYTES
@@ -79,6 +80,7 @@ def test_wide_rows_end_a_batch(tmp_path: Path, copy: Copier) -> None:
 def test_a_partly_filled_destination_gets_only_what_is_missing(plain_source: Path, copy: Copier) -> None:
     copy(plain_source)
     with psycopg.connect(copy.database) as connection:
+        connection.execute(LOST)
         connection.execute("DELETE FROM knowledge_nodes WHERE id IN (SELECT id FROM knowledge_nodes LIMIT 30)")
     report = copy(plain_source, workers=2)
     nodes = report.tables["knowledge_nodes"]

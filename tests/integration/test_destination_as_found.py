@@ -10,6 +10,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from tests.conftest import Copier
 from tests.support.compare import assert_same
+from tests.support.databases import LOST
 from tests.support.guest import Guest
 from tests.support.sources import edit
 from tests.support.verifying import Verifier
@@ -220,7 +221,7 @@ def test_row_security_of_any_table_that_is_used_is_refused_before_anything_is_wr
 ) -> None:
     """Whatever the policies say: hidden rows, refused inserts, none at all; for guests and, where forced, the owner."""
     Copier(made_by_owner)(source, indexes="now")
-    guest.owner("GRANT CREATE ON SCHEMA public TO {role}", "DELETE FROM knowledge_nodes")
+    guest.owner("GRANT CREATE ON SCHEMA public TO {role}", LOST, "DELETE FROM knowledge_nodes")
     with psycopg.connect(guest.url) as connection:
         connection.execute(read_sql("archive.sql"))
     guest.owner(

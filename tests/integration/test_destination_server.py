@@ -20,6 +20,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.conftest import CommandLine, Copier
 from tests.support.compare import assert_same
+from tests.support.databases import LOST
 from tests.support.own_server import OwnServer, fresh_server, server_user
 from tests.support.running import RunningCopy, advisory_locks, our_sessions, wait_until
 from tests.support.sources import SourceSpec, build_source, edit
@@ -163,6 +164,7 @@ def test_timeouts_of_the_role_and_a_locked_table_end_no_copy(
             connection.execute(
                 sql.SQL("ALTER ROLE CURRENT_USER SET {} = '500ms'").format(sql.Identifier(f"{name}_timeout"))
             )
+        connection.execute(LOST)
         connection.execute("DELETE FROM knowledge_nodes")
     log = tmp_path / "log"
     with psycopg.connect(url, user="postgres", application_name="nightly report") as holder:

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from tests.conftest import Copier
+from tests.support.databases import LOST
 from tests.support.sources import SourceSpec, build_source, edit
 from vestige_migrate import Indexes
 from vestige_migrate.destination.connection.connect import connect
@@ -117,6 +118,7 @@ def test_what_is_missing_counts_and_nothing_else(tmp_path: Path, copy: Copier) -
     newer = estimated(copy(path, dry_run=True, on_conflict="newer"))
     assert newer.rows == 6 + 6  # with their schedules
     with psycopg.connect(copy.database, autocommit=True) as connection:
+        connection.execute(LOST)
         connection.execute("DELETE FROM knowledge_nodes WHERE id IN (SELECT id FROM knowledge_nodes LIMIT 20)")
         connection.execute("DROP INDEX idx_knowledge_nodes_embedding_hnsw")
         left = connection.execute("SELECT count(embedding) FROM knowledge_nodes").fetchone()

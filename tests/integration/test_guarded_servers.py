@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import Copier
 from tests.support.compare import assert_same
+from tests.support.databases import LOST
 from tests.support.guest import Guest, made_guest
 from tests.support.in_process import called, refusal
 from tests.support.own_schema import tables_in
@@ -161,6 +162,7 @@ def test_a_reader_who_may_not_try_a_row_is_told_that_it_is_missing(source: Path,
     """What generates search_vec is called where a row is put in, and not where rows are read."""
     Copier(database)(source)
     guest.owner(
+        LOST,
         "DELETE FROM scheduling",
         "DELETE FROM knowledge_nodes WHERE id = (SELECT memory_id FROM review_events LIMIT 1)",
         "GRANT USAGE ON SCHEMA public TO {role}",

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import Copier
 from tests.support.compare import assert_same
-from tests.support.databases import new_enough
+from tests.support.databases import LOST, new_enough
 from tests.support.guest import Guest
 from tests.support.logged import log_lines
 from tests.support.sources import SourceSpec, build_source, edit
@@ -142,6 +142,7 @@ def test_a_number_that_has_no_half_precision_is_kept_and_the_signs_are_indexed(t
     source = long_source(tmp_path / "vestige.db", 2048)
     copy(source)
     with psycopg.connect(copy.database, autocommit=True) as connection, log_lines() as lines:
+        connection.execute(LOST)
         connection.execute("DELETE FROM knowledge_nodes WHERE id IN (SELECT min(id::text)::uuid FROM knowledge_nodes)")
         # The last four bytes of a vector: 1e9 in little-endian float32.
         edit(
@@ -168,7 +169,7 @@ def test_a_role_that_does_not_own_the_tables_copies_without_the_index_and_needs_
     source = long_source(tmp_path / "vestige.db", 2049)
     copy(source)
     guest.owner(
-        "GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO {role}", "DELETE FROM knowledge_nodes",
+        "GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO {role}", LOST, "DELETE FROM knowledge_nodes",
         "REVOKE EXECUTE ON FUNCTION vector_to_halfvec FROM PUBLIC",
     )  # fmt: skip
     for dry_run in (True, False):
@@ -176,7 +177,7 @@ def test_a_role_that_does_not_own_the_tables_copies_without_the_index_and_needs_
             Copier(guest.url)(source, dry_run=dry_run)
     guest.follow(str(refused.value))
     assert Copier(guest.url)(source).tables["knowledge_nodes"].inserted == MEMORIES
-    guest.owner(f"DROP INDEX {HNSW_INDEX}", "DELETE FROM knowledge_nodes")
+    guest.owner(f"DROP INDEX {HNSW_INDEX}", LOST, "DELETE FROM knowledge_nodes")
     with log_lines() as lines:
         assert Copier(guest.url)(source).tables["knowledge_nodes"].inserted == MEMORIES
     assert [line for line in lines if "belong to another role, who gets it" in line] != []

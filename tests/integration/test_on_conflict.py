@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import CommandLine, Copier
 from tests.support.compare import assert_same, stored
-from tests.support.databases import run
+from tests.support.databases import lose, run
 from tests.support.running import RunningCopy, blocked_sessions
 from tests.support.sources import SourceSpec, build_source, edit, node_id
 from vestige_migrate import MigrationReport, OnConflict, PlanError, SqliteToPostgresPlan, run_several_to_postgres
@@ -90,7 +90,7 @@ def ids(path: Path, table: str) -> list[str]:
 def test_new_rows_come_beside_the_changed_ones_and_a_second_run_updates_nothing(tmp_path: Path, copy: Copier) -> None:
     path = build_source(tmp_path / "vestige.db", SourceSpec(memories=700, schedules=700, edges=200, events=20))
     copy(path)
-    run(copy.database, "DELETE FROM knowledge_nodes WHERE id = ANY(%s::uuid[])", [node_id(path, n) for n in (8, 600)])
+    lose(copy.database, "DELETE FROM knowledge_nodes WHERE id = ANY(%s::uuid[])", [node_id(path, n) for n in (8, 600)])
     change_memories(path, "rowid % 3 = 0")
     edit(path, ("UPDATE edges SET weight = 0.125 WHERE rowid % 2 = 0", ()))
     report = copy(path, on_conflict="newer", batch_size=40, workers=2)
@@ -265,7 +265,7 @@ def test_dry_run_counts_what_would_be_updated_and_changes_nothing(source: Path, 
     change_memories(source)
     edit(source, ("UPDATE edges SET weight = 0.125 WHERE rowid <= 3", ()))
     run(copy.database, "DELETE FROM scheduling WHERE memory_id = %s", node_id(source, 1))
-    run(copy.database, "DELETE FROM knowledge_nodes WHERE id = %s", node_id(source, 30))
+    lose(copy.database, "DELETE FROM knowledge_nodes WHERE id = %s", node_id(source, 30))
     before = stored(copy.database)
     dry = copy(source, on_conflict="newer", dry_run=True)
     assert stored(copy.database) == before

@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import CommandLine, Copier
 from tests.support.compare import assert_same, stored
+from tests.support.databases import LOST
 from tests.support.in_process import called
 from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.untouched import files
@@ -141,6 +142,7 @@ def test_one_scope_is_copied_with_what_belongs_to_it_and_the_rest_is_counted(
         assert command("verify", *arguments[:-2]).returncode == 1
         assert files(tmp_path) == before
         with psycopg.connect(copy.database) as connection:
+            connection.execute(LOST)
             connection.execute("DELETE FROM knowledge_nodes")
 
 

@@ -14,6 +14,7 @@ from pgvector.psycopg import register_vector
 from psycopg import sql
 
 from tests.conftest import Copier
+from tests.support.databases import LOST
 from tests.support.guest import Guest
 from tests.support.logged import log_lines
 from tests.support.verifying import Verifier
@@ -180,7 +181,7 @@ def opened_with_vector(url: str) -> Iterator[psycopg.Connection[tuple[object, ..
 def test_a_role_that_may_make_none_copies_without_and_is_told(source: Path, copy: Copier, guest: Guest) -> None:
     copy(source)
     guest.owner(
-        "GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO {role}", "DELETE FROM knowledge_nodes",
+        "GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO {role}", LOST, "DELETE FROM knowledge_nodes",
         "DROP FUNCTION vestige_search",
     )  # fmt: skip
     with log_lines() as lines:

@@ -14,6 +14,7 @@ from psycopg.conninfo import make_conninfo
 
 from tests.conftest import Copier
 from tests.integration.test_every_version import SPEC
+from tests.support.databases import LOST
 from tests.support.sources import SourceSpec, build_source, edit
 from tests.support.untouched import database_objects
 from tests.support.verifying import Verifier, balanced, named
@@ -231,6 +232,7 @@ def test_a_deleted_memory_takes_its_schedule_edges_and_events_along(
             " UNION ALL SELECT 'review_events', id::text FROM review_events WHERE memory_id = %(id)s",
             {"id": memory},
         ).fetchall()
+        connection.execute(LOST)
         connection.execute("DELETE FROM knowledge_nodes WHERE id = %s", (memory,))
     assert len(lost) >= 2
     report = verify(source)

@@ -26,7 +26,7 @@ from vestige_migrate.destination.schema.schema import read_sql
 
 pytestmark = pytest.mark.bare_database
 
-OURS = {*KEYS, "embedding_model", "vestige_run", "vestige_run_batch", "vestige_run_error"}
+OURS = {*KEYS, "deletion_tombstones", "embedding_model", "vestige_run", "vestige_run_batch", "vestige_run_error"}
 STRANGE = 'Mémoire d\'agent. "2" 100%s\\{}'
 """Capitals, a letter beyond ASCII, a space, a dot, both quotes, and what placeholders and escapes are made of."""
 
@@ -122,6 +122,7 @@ def test_temporary_tables_of_our_names_shadow_none_of_ours(spoilt: Path, databas
         " CREATE TEMP TABLE IF NOT EXISTS knowledge_nodes (id uuid, embedding vector(3));"
         " CREATE TEMP TABLE IF NOT EXISTS embedding_model (id int); CREATE TEMP TABLE IF NOT EXISTS users (id uuid);"
         " CREATE TEMP TABLE IF NOT EXISTS review_events (id uuid); CREATE TEMP TABLE IF NOT EXISTS vestige_archive ();"
+        " CREATE TEMP TABLE IF NOT EXISTS deletion_tombstones (id int);"
         " RETURN NEW;",
         "users",
         "knowledge_nodes",
@@ -129,7 +130,8 @@ def test_temporary_tables_of_our_names_shadow_none_of_ours(spoilt: Path, databas
     first = Copier(url)(spoilt, owner="somebody", archive=True, verify=True)
     edit(spoilt, ("UPDATE knowledge_nodes SET visibility = 'private' WHERE rowid = 3", ()))
     run_sql(url, "DELETE FROM agent.review_events", "DELETE FROM agent.knowledge_nodes WHERE codebase IS NULL")
-    second = Copier(url)(spoilt, owner="somebody", archive=True, verify=True)
+    assert Copier(url)(spoilt, owner="somebody", archive=True).tables["knowledge_nodes"].forgotten > 1
+    second = Copier(url)(spoilt, owner="somebody", archive=True, verify=True, restore_forgotten=True)
     assert second.tables["knowledge_nodes"].inserted > 1
     for report in (first, second):
         assert report.verification is not None

@@ -70,6 +70,17 @@ def run(url: str, statement: str, *parameters: Any) -> list[Any]:
         return cursor.fetchall() if cursor.description else []
 
 
+LOST = "SET vestige_migrate.deletes = 'on'"
+"""What this session deletes is lost, as in a crash: no tombstone says that somebody wanted it gone."""
+
+
+def lose(url: str, statement: str, *parameters: Any) -> None:
+    """Runs a DELETE by which rows are lost."""
+    with psycopg.connect(url) as connection:
+        connection.execute(LOST)
+        connection.execute(statement.encode(), parameters)
+
+
 def pgvector_version(database: str) -> tuple[int, ...]:
     """The version that the server has."""
     with psycopg.connect(database) as connection:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from loguru import logger
 
 from tests.unit.test_encoder import encode
-from vestige_migrate.copy.messages import BatchDone, ErrorsFound
+from vestige_migrate.copy.messages import BatchDone, ErrorsFound, RowsForgotten
 from vestige_migrate.copy.tally import Tally
 from vestige_migrate.errors import TooManyErrors
 from vestige_migrate.progress import Progress
@@ -41,7 +41,9 @@ class Run:
         for table in ("knowledge_nodes", "edges"):
             self.tally.begin(table, 5000)
 
-    def take(self, *messages: BatchDone | ErrorsFound | RangeDone | RangeFault | RangeSplit | WorkerLost) -> Run:
+    def take(
+        self, *messages: RowsForgotten | BatchDone | ErrorsFound | RangeDone | RangeFault | RangeSplit | WorkerLost
+    ) -> Run:
         for message in messages:
             self.tally.handle(message)
         return self
@@ -166,6 +168,19 @@ def test_updates_of_a_try_that_did_not_finish_count_once(end: RangeFault | Worke
     )
     assert run.counts() == TableReport(source_rows=34, inserted=2, skipped=7, failed=0, updated=25)
     assert run.counts("scheduling") == TableReport(source_rows=30, inserted=0, skipped=6, failed=0, updated=24)
+
+
+@pytest.mark.parametrize("end", [FAULT, LOST])
+def test_forgotten_rows_are_counted_and_named_as_the_last_try_found_them(end: RangeFault | WorkerLost) -> None:
+    """Somebody deleted "b" between the tries, which the first one had brought."""
+    run = Run().take(RowsForgotten(NODES, 1, ("a",)), BatchDone(NODES, 2, 0, 0), end)
+    run.take(RowsForgotten(NODES, 2, ("a", "b")), BatchDone(NODES, 0, 1, 0), RangeDone(NODES))
+    assert run.counts() == TableReport(source_rows=3, inserted=1, forgotten=2)
+    assert run.report.forgotten == ["a", "b"]
+    assert run.progress[-1].done == 3
+    run.tally.start_over()
+    run.take(BatchDone(NODES, 2, 1, 0), RangeDone(NODES))
+    assert (run.counts().forgotten, run.report.forgotten) == (0, [])
 
 
 def test_companions_of_a_run_that_stopped_before_their_table_are_not_rows_of_it() -> None:

@@ -102,6 +102,10 @@ def copy(
             show_default="ignore with skip, else report",
         ),
     ] = None,
+    restore_forgotten: Annotated[
+        bool,
+        typer.Option("--restore-forgotten", help="Bring back memories that were deleted in the destination."),
+    ] = False,
     archive: Annotated[
         bool,
         typer.Option("--archive", help="Keep rows that have no place in the destination in the table vestige_archive."),
@@ -159,6 +163,7 @@ def copy(
             on_conflict=on_conflict,
             yes=yes,
             deletions=deletions,
+            restore_forgotten=restore_forgotten,
             archive=archive,
             verify=verify,
             codebase=codebase,

@@ -12,6 +12,7 @@ from vestige_migrate.cli.counts import print_counts
 from vestige_migrate.cli.deletions_output import print_deletions
 from vestige_migrate.cli.estimate_output import print_estimate
 from vestige_migrate.cli.first_lines import print_first
+from vestige_migrate.cli.forgotten_output import print_forgotten
 from vestige_migrate.cli.reembed_line import awaiting_line
 from vestige_migrate.cli.streams import print_line
 from vestige_migrate.errors import PlanError
@@ -123,6 +124,7 @@ def _print_section(report: MigrationReport, console: Console) -> None:
         console.print(Text(line), soft_wrap=True)
     if is_newer_than_known(Lineage(report.source.lineage), report.source.schema_version):
         console.print(Text(_newer(report)), soft_wrap=True)
+    print_forgotten(report, console)
     _print_kept(report, console)
     _print_open(report, console)
     if report.source_changed:
@@ -183,7 +185,8 @@ def _print_counts(report: MigrationReport, console: Console) -> None:
 
 def _headings(report: MigrationReport) -> list[str]:
     inserted, updated = ("to insert", "to update") if report.dry_run else ("inserted", "updated")
-    return ["in the source", inserted, *([updated] if report.updates else []), "already there", "failed"]
+    forgotten = ["forgotten"] if any(table.forgotten for table in report.tables.values()) else []
+    return ["in the source", inserted, *([updated] if report.updates else []), "already there", *forgotten, "failed"]
 
 
 def _counts(report: MigrationReport, counts: TableReport) -> list[int]:
@@ -192,6 +195,7 @@ def _counts(report: MigrationReport, counts: TableReport) -> list[int]:
         counts.inserted,
         *([counts.updated] if report.updates else []),
         counts.skipped,
+        *([counts.forgotten] if any(table.forgotten for table in report.tables.values()) else []),
         counts.failed,
     ]
 

@@ -17,7 +17,7 @@ from vestige_migrate.cli.streams import SteadyConsole
 from vestige_migrate.errors import MigrationError, PlanError, Refused
 from vestige_migrate.report.archive_comparison import ArchiveState
 from vestige_migrate.report.rows import RowError
-from vestige_migrate.report.verification import OF_SCHEMA, RECALL_THRESHOLD, SearchCheck, VerifyReport
+from vestige_migrate.report.verification import OF_SCHEMA, RECALL_THRESHOLD, Kind, SearchCheck, VerifyReport
 from vestige_migrate.source.read.counts import CACHES
 
 ARCHIVE = "vestige_archive"
@@ -28,7 +28,14 @@ def print_verification(report: VerifyReport, console: Console) -> None:
     search, and the answer."""
     print_destination(report.destination.url, console)
     _print_counts(report, console)
-    _print_list("different", [str(difference) for difference in report.differences], console)
+    forgotten = [item for item in report.differences if item.kind is Kind.FORGOTTEN]
+    different = [item for item in report.differences if item.kind is not Kind.FORGOTTEN]
+    _print_list("different", [str(difference) for difference in different], console)
+    _print_list(
+        "forgotten in the destination (copy --restore-forgotten brings them back)",
+        [f"{item.table} {item.id}" for item in forgotten],
+        console,
+    )
     _print_list("not copied, only in the source", _of_errors(report.not_copied), console)
     _print_list("altered as the copy reports, no difference", _of_errors(report.altered), console)
     for line in (*archive_lines(report), *_index_lines(report)):
@@ -61,12 +68,15 @@ def answer(report: VerifyReport) -> str:
     """The whole result in one line. It says "same" only where nothing of the source would be lost with the file, but
     for what the lines above name as only in the source."""
     said = []
-    rows = sum(difference.kind not in OF_SCHEMA for difference in report.differences)
-    parts = len(report.differences) - rows
+    forgotten = sum(difference.kind is Kind.FORGOTTEN for difference in report.differences)
+    rows = sum(difference.kind not in OF_SCHEMA for difference in report.differences) - forgotten
+    parts = len(report.differences) - rows - forgotten
     if rows or parts:
         found = [f"{_count(rows, 'row')}"] if rows else []
         found += [f"{_count(parts, 'part')} of the schema or search"] if parts else []
         said.append(f"different in {' and '.join(found)}")
+    if forgotten:
+        said.append(f"forgotten in the destination ({forgotten})")
     not_copied = max(report.not_copied_rows, len(report.not_copied))
     if not_copied:
         are = "1 row of the source is" if not_copied == 1 else f"{not_copied} rows of the source are"
@@ -133,6 +143,7 @@ _HEADINGS = {
     "repeated": "repeated ids",
     "different": "different",
     "missing": "missing",
+    "forgotten": "forgotten",
     "extra": "extra",
 }
 

@@ -18,7 +18,7 @@ from vestige_migrate.destination.connection.table_names import ours
 from vestige_migrate.destination.load.binary_arrays import binary_array, register_arrays
 from vestige_migrate.destination.load.bisect_refused import by_halves
 from vestige_migrate.destination.load.stored_form import rows_of
-from vestige_migrate.destination.schema import schema
+from vestige_migrate.destination.schema import schema, tombstones
 from vestige_migrate.encode.encoders import encoder_of
 from vestige_migrate.plan import Deletions, SqliteToPostgresPlan
 from vestige_migrate.prepare.destination import ReadyDestination
@@ -169,6 +169,7 @@ class _Settling:
         """Deletes them in one transaction; the ids of those that are gone then."""
         main = self._destination.main
         with main.transaction():
+            tombstones.own_deletes(main)
             gone = [id_ for (id_,) in main.execute(self._delete, self._arrays(dead))]
             for id_ in gone:  # before the commit: afterwards nobody can find them
                 logger.info("{} {}: deleted, as it is in the source", _MEMORIES, id_)

@@ -28,7 +28,7 @@ from vestige_migrate.copy.run_history import RunHistory
 from vestige_migrate.copy.tally import Tally
 from vestige_migrate.destination.connection.faults import describe, is_session_lost
 from vestige_migrate.destination.load.archive_table import create_archive
-from vestige_migrate.destination.schema import registry, schema
+from vestige_migrate.destination.schema import registry, schema, tombstones
 from vestige_migrate.destination.schema.search_function import keep_search_function
 from vestige_migrate.errors import SourceIncomplete
 from vestige_migrate.plan import OnConflict, SqliteToPostgresPlan
@@ -155,6 +155,7 @@ class FileCopy:
             self.report.left_behind = dict(sorted(rows.items()))
         if self._plan.dry_run:
             from vestige_migrate.copy.dry_run import fill_dry_run, fill_updates  # here: a copy has no use for it
+            from vestige_migrate.copy.forgotten import fill_forgotten
             from vestige_migrate.copy.repeated_rows_dry_run import name_repeated
 
             with self._phase("count"):
@@ -162,6 +163,8 @@ class FileCopy:
                 fill_dry_run(self.report, counts, self._destination, has_local, lost)
                 if self._plan.on_conflict is not OnConflict.SKIP and self._destination.made:
                     fill_updates(self.report, self._source, self._sources, self._destination, self._rules_of)
+                if self._destination.made and not self._plan.restore_forgotten:
+                    fill_forgotten(self.report, self._source, self._sources, self._destination)
                 name_repeated(self.report, self._source, self._sources, self._destination.shapes)
             with self._phase("estimate"):
                 self._estimate()
@@ -247,10 +250,13 @@ class FileCopy:
         """Everything that writes to the destination; each step can be done a second time."""
         with self._phase("prepare"):
             self._prepare()
+            began = tombstones.now(self._destination.main) if self._plan.restore_forgotten else None
         overrides = self._overrides(tally)
         late = LateMemories(tally, self._source, self._destination.shapes.tables(), self._sources)
         load.run(tally, overrides, again, self._phase)
         late.bring(lambda: load.run(tally, overrides, True, self._phase))
+        if began is not None and tombstones.are_any(self._destination.main):
+            self._warn(tombstones.drop_outlived(self._destination.main, began))
         still_open = late.open_rows()
         tally.settle()
         comparing = partial(load.comparing_pool, overrides)
@@ -282,10 +288,17 @@ class FileCopy:
             if self._plan.archive:
                 create_archive(destination.main)
             self._files.history.begin()
+            lacks = tombstones.keep(destination.main)
+        if self._is_first:
+            self._warn(lacks)
         dimension = self._source.layout.dimension or (destination.model.dimension if destination.model else None)
         registry.stamp(destination.main, destination.model, dimension)
         if self._is_first:
             self._files.indexes.before_load()
+
+    def _warn(self, reason: str | None) -> None:
+        if reason is not None:
+            logger.warning("{}", reason)
 
     def _overrides(self, tally: Tally) -> Overrides:
         """What memories get that have only the default; makes the owner where there is none of that handle."""

@@ -70,6 +70,8 @@ class CopyJob(Job):
     shapes: Shapes = OURS
     recorded: Mapping[str, UUID] = field(default_factory=dict)
     """Tables whose batches are entered in the destination's record of its copies, each with the run's id."""
+    forgets: bool = False
+    """Whether the destination has tombstones of memories which are not to come back."""
     is_only_file: bool = True
     """Of several files that share a memory, each would put its own vector in the place of the others'."""
 

@@ -15,6 +15,7 @@ from vestige_migrate.copy.job import CopyJob
 from vestige_migrate.copy.run_history import RunHistory
 from vestige_migrate.copy.tally import Tally
 from vestige_migrate.destination.connection.faults import describe
+from vestige_migrate.destination.schema import tombstones
 from vestige_migrate.limits import BATCH_BYTES
 from vestige_migrate.plan import SqliteToPostgresPlan
 from vestige_migrate.prepare.destination import ReadyDestination
@@ -126,6 +127,7 @@ class Load:
             on_conflict=self._plan.on_conflict,
             overrides=overrides,
             shapes=self._destination.shapes,
+            forgets=self._forgets(),
             is_only_file=self._is_only_file,
             recorded=self._history.recorded,
         )
@@ -138,10 +140,13 @@ class Load:
             job=job,
         )
 
+    def _forgets(self) -> bool:
+        return not self._plan.restore_forgotten and tombstones.are_any(self._destination.main)
+
     def comparing_pool(self, overrides: Overrides) -> ComparingPool:
         """Workers that compare what this load has brought, while the run goes on."""
         destination, source = self._destination, self._source
-        job = CompareJob(source.layout, BATCH_BYTES, overrides, destination.shapes)
+        job = CompareJob(source.layout, BATCH_BYTES, overrides, destination.shapes, forgets=self._forgets())
         config = replace(self.config(overrides), job=job)
         by_rowid = {name: found.by_rowid() for name, found in self._sources.items()}
         return ComparingPool(

@@ -41,3 +41,12 @@ class BatchDone(JobMessage):
     def rows(self) -> int:
         """Rows of the source that this batch stands for."""
         return self.inserted + self.skipped + self.failed + self.updated
+
+
+@dataclass(frozen=True)
+class RowsForgotten(JobMessage):
+    """So many rows of the range stay behind, since their memory was deleted in the destination; `memories` are the ids
+    of those that are memories themselves."""
+
+    rows: int
+    memories: tuple[str, ...]

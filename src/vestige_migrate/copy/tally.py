@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from loguru import logger
 
 from vestige_migrate.copy.error_ledger import Apart, Cause, ErrorLedger, Part
-from vestige_migrate.copy.messages import BatchDone, ErrorsFound, RowsKept
+from vestige_migrate.copy.messages import BatchDone, ErrorsFound, RowsForgotten, RowsKept
 from vestige_migrate.errors import TooManyErrors
 from vestige_migrate.progress import OnProgress, Progress
 from vestige_migrate.report.migration import MigrationReport
@@ -30,11 +30,12 @@ class Attempt:
     skipped: int = 0
     failed: int = 0
     updated: int = 0
+    forgotten: int = 0
 
     @property
     def rows(self) -> int:
         """All of them."""
-        return self.inserted + self.skipped + self.failed + self.updated
+        return self.inserted + self.skipped + self.failed + self.updated + self.forgotten
 
     def __add__(self, other: Attempt) -> Attempt:
         return Attempt(
@@ -42,6 +43,7 @@ class Attempt:
             self.skipped + other.skipped,
             self.failed + other.failed,
             self.updated + other.updated,
+            self.forgotten + other.forgotten,
         )
 
 
@@ -83,6 +85,7 @@ class _Counts:
             skipped=last.skipped - inserted - updated,
             failed=last.failed,
             updated=last.updated + updated + updated_unseen,
+            forgotten=last.forgotten,
         )
 
 
@@ -117,6 +120,8 @@ class Tally:
         self._totals: dict[str, int] = {}
         self._done: Counter[str] = Counter()
         self._logged = 0
+        self._forgotten: dict[Part, set[str]] = {}
+        """Ids of memories, by the range whose last try left them behind."""
         self._not_there: dict[str, int] = {}
         self._gone: dict[str, int] = {}
         self.doubtful: set[str] = set()
@@ -145,12 +150,16 @@ class Tally:
             counts.companions += message.companions
             if message.doubtful:
                 self.doubtful.add(range_.table)
+        elif isinstance(message, RowsForgotten):
+            self._count(range_, Attempt(forgotten=message.rows))
+            self._forgotten.setdefault(range_, set()).update(message.memories)
         elif isinstance(message, (RangeFault, WorkerLost)):
             self._restart(range_)
         elif isinstance(message, RangeSplit):
             counts.is_done = True  # its parts are instead
             self._parts.update({part: _Counts() for part in message.parts if part not in self._parts})
             self._ledger.split(range_, message.parts)
+            self._forgotten.pop(range_, None)
             self._kept.pop(range_, None)
         elif isinstance(message, RowGivenUp):
             self._say(range_, (message.error,))
@@ -220,6 +229,7 @@ class Tally:
             self._report.tables[name].mark_failed(rows)
         for name, rows in self._gone.items():
             self._report.tables[name].mark_gone(rows)
+        self._report.forgotten = sorted(set().union(*self._forgotten.values()))
         self._report.errors = self._ledger.errors()
         self._report.kept = [row for rows in self._kept.values() for row in rows]
 
@@ -240,6 +250,7 @@ class Tally:
         counts = self._parts[part]
         self._advance(part.table, -counts.last.rows)
         counts.restart()
+        self._forgotten.pop(part, None)
         self._ledger.restart(part)
         self._kept.pop(part, None)
 

@@ -9,8 +9,9 @@ from functools import partial
 from vestige_migrate.copy.changed_rows import Brought, Changed, ChangedRows, RowComparer
 from vestige_migrate.copy.companions import keys_of, read_companions
 from vestige_migrate.copy.difference import Answer, KeyAsker
+from vestige_migrate.copy.forgotten import find_forgotten
 from vestige_migrate.copy.job import CopyJob
-from vestige_migrate.copy.messages import BatchDone, ErrorsFound, RowsKept
+from vestige_migrate.copy.messages import BatchDone, ErrorsFound, RowsForgotten, RowsKept
 from vestige_migrate.copy.same_keys import RepeatedKeys
 from vestige_migrate.destination.load.batch_writer import TableWriter
 from vestige_migrate.destination.load.run_record import BatchRecord
@@ -62,6 +63,7 @@ class RangeCopier(RangeWorker):
         refresh = rules.refresh
         asker = KeyAsker(table, source, refresh, self._job.layout, rules.compares)
         answer = asker.ask(sqlite, postgres, range_) if task.ask_first else Answer(cover_rowids(sqlite, source, range_))
+        new = self._not_forgotten(range_, table, source, answer.new)
         changed: list[Changed] = []
         comparer = None
         if rules.compares and answer.alike:
@@ -74,7 +76,7 @@ class RangeCopier(RangeWorker):
         run_id = self._job.recorded.get(table.name)
         record = BatchRecord(postgres, run_id, table.name, range_.number) if run_id is not None else None
         writer = TableWriter(postgres, table, partial(self._report, range_), others, task.last_try, record)
-        for rowids in self._write_plain(range_, table, source, writer, answer.new):
+        for rowids in self._write_plain(range_, table, source, writer, new):
             for _, batch in self._batches(table, source, rowids):
                 self._tell(range_, batch, writer.write(batch))
         if comparer is not None:
@@ -88,6 +90,16 @@ class RangeCopier(RangeWorker):
         for rows, batch in self._batches(table, source, [rowid for rowid, _ in answer.outdated]):
             companions = self._companions(companion, table, source, rows)
             self._tell(range_, batch, writer.replace(batch, refresh, companion, companions))
+
+    def _not_forgotten(self, range_: Range, table: Table, source: TableSource, new: Sequence[int]) -> Sequence[int]:
+        """The new rows but for those of memories that were deleted in the destination."""
+        if not self._job.forgets:
+            return new
+        found = find_forgotten(self._open_sqlite(), self._open_postgres(), table, source, range_, new)
+        if not found.rowids:
+            return new
+        self._send(RowsForgotten(range_, len(found.rowids), found.memories))
+        return [rowid for rowid in new if rowid not in found.rowids]
 
     def _write_plain(
         self, range_: Range, table: Table, source: TableSource, writer: TableWriter, rowids: Sequence[int]

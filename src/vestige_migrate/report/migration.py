@@ -40,6 +40,8 @@ class MigrationReport:
     still_open: list[RowError] = field(default_factory=list)
     """Rows that wait for a memory which was written to the source while the copy ran; they count as failed, and are no
     errors."""
+    forgotten: list[str] = field(default_factory=list)
+    """Ids of memories that were deleted in the destination, so that they were not brought back."""
     phases: dict[str, float] = field(default_factory=dict)
     duration_seconds: float = 0.0
     on_conflict: OnConflict = OnConflict.SKIP
@@ -69,6 +71,7 @@ class MigrationReport:
         """Whether a copy found every row there already. What an earlier one altered or left out, it did not look at."""
         found = self.tables.values()
         changed = any(table.inserted or table.updated or table.failed for table in found) or self.newly_archived > 0
+        changed = changed or any(table.forgotten for table in found)
         if self.deletions is not None:
             changed = changed or self.deletions.changed_anything
         return self.complete and not (self.dry_run or self.errors or changed)
@@ -130,8 +133,10 @@ class MigrationReport:
         With `--on-conflict newer` there are two more keys: `memories_updated`, and `updated` in each table's entry;
         with it or `--deletions` there is `deletions` (docs/changed-rows.md); with `--archive` there is one more:
         `archived`, and its tables are not in `left_behind`; with `--verify` there is `verification`, a report of its
-        own; with `--dry-run` there is `estimate` (docs/workers.md).
+        own; with `--dry-run` there is `estimate` (docs/workers.md). Where a memory was left out because it was deleted
+        in the destination there is `forgotten`, in each table's entry as well.
         """
+        with_forgotten = any(table.forgotten for table in self.tables.values())
         return {
             "schema": 1,
             "command": self.command,
@@ -142,7 +147,7 @@ class MigrationReport:
             "model": asdict(self.model) if self.model else None,
             **{counter: self.tables[table].in_destination for table, counter in COUNTERS.items()},
             **({"memories_updated": self.memories_updated} if self.updates else {}),
-            "tables": {name: table.as_json(self.updates) for name, table in self.tables.items()},
+            "tables": {name: table.as_json(self.updates, with_forgotten) for name, table in self.tables.items()},
             "errors": [error.as_json() for error in self.errors],
             "left_behind": self.left_behind,
             # Only where there are any: every other key is always there (docs/report.md).
@@ -157,6 +162,7 @@ class MigrationReport:
             "source_changed": self.source_changed,
             **({"kept": [_kept_json(row) for row in self.kept]} if self.kept else {}),
             **({"still_open": [row.as_json() for row in self.still_open]} if self.still_open else {}),
+            **({"forgotten": self.forgotten} if with_forgotten else {}),
             "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},
             "duration_seconds": round(self.duration_seconds, 3),
             **({"deletions": self.deletions.as_json()} if self.deletions else {}),

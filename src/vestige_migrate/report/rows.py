@@ -75,9 +75,10 @@ class RowError:
 
 @dataclass
 class TableReport:
-    """Counts of one table; `source_rows == inserted + skipped + failed + updated` once the run is complete.
+    """Counts of one table; `source_rows == inserted + skipped + failed + updated + forgotten` once the run is complete.
 
     `updated` rows were there already and took the source's values; there are none without `--on-conflict newer`.
+    `forgotten` rows stay behind: they are of memories that were deleted in the destination.
     """
 
     source_rows: int = 0
@@ -85,6 +86,7 @@ class TableReport:
     skipped: int = 0
     failed: int = 0
     updated: int = 0
+    forgotten: int = 0
 
     @property
     def in_destination(self) -> int:
@@ -98,6 +100,7 @@ class TableReport:
             self.skipped + other.skipped,
             self.failed + other.failed,
             self.updated + other.updated,
+            self.forgotten + other.forgotten,
         )
 
     def mark_updated(self, rows: int) -> None:
@@ -120,9 +123,11 @@ class TableReport:
             self.failed += moved
             rows -= moved
 
-    def as_json(self, with_updated: bool) -> dict[str, int]:
-        """The entry in the JSON report; `updated` only where rows can be updated."""
+    def as_json(self, with_updated: bool, with_forgotten: bool = False) -> dict[str, int]:
+        """The entry in the JSON report; `updated` only where rows can be updated, `forgotten` where any row is."""
         counts = asdict(self)
         if not with_updated:
             del counts["updated"]
+        if not with_forgotten:
+            del counts["forgotten"]
         return counts

@@ -21,6 +21,8 @@ class Kind(StrEnum):
     MISSING = "missing"
     EXTRA = "extra"
     DIFFERENT = "different"
+    FORGOTTEN = "forgotten"
+    """Its memory was deleted in the destination, and a copy does not bring it back."""
     REPEATED = "repeated"
     """The destination has the row's key more than once."""
     NOT_ARCHIVED = "not_archived"
@@ -58,6 +60,7 @@ class Difference:
             Kind.MISSING: "missing from the destination",
             Kind.EXTRA: "not in the source",
             Kind.DIFFERENT: f"different in {', '.join(self.columns)}",
+            Kind.FORGOTTEN: "forgotten in the destination",
             Kind.REPEATED: "more than once in the destination",
             Kind.NOT_ARCHIVED: "not in vestige_archive as it is in the source",
         }
@@ -70,7 +73,7 @@ class TableComparison:
 
     `altered` rows are there as the copy has to bring them, `not_copied` ones are not there: PostgreSQL refuses them, or
     another row of the source is there under their id. `repeated` ones are not there because a later row of the source
-    with their id is, as `--on-conflict newer` was asked for.
+    with their id is, as `--on-conflict newer` was asked for. `forgotten` ones are of memories that were deleted there.
     """
 
     source_rows: int = 0
@@ -80,6 +83,7 @@ class TableComparison:
     repeated: int = 0
     different: int = 0
     missing: int = 0
+    forgotten: int = 0
     extra: int = 0
 
 

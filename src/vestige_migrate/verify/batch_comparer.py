@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import psycopg
 
 from vestige_migrate.destination.connection.connect import Connection
+from vestige_migrate.destination.load.forgotten import ForgottenCheck, memory_columns
 from vestige_migrate.report.rows import Outcome, RowError
 from vestige_migrate.report.verification import Difference, Kind
 from vestige_migrate.source.layout.table_source import TableSource
@@ -37,8 +38,16 @@ class Verdict:
 class BatchComparer:
     """Compares batches of one table, over one connection to each side."""
 
-    def __init__(self, table: Table, source: TableSource, postgres: Connection, judge: Judge) -> None:
+    def __init__(
+        self,
+        table: Table,
+        source: TableSource,
+        postgres: Connection,
+        judge: Judge,
+        forgotten: ForgottenCheck | None = None,
+    ) -> None:
         self._table = table
+        self._forgotten = forgotten
         self._judge = judge
         # A time that the source does not have at all became the start of the copy: any other is as good.
         self._compared = [
@@ -82,6 +91,7 @@ class BatchComparer:
         verdict.key_sum = key_sum(self._table.key_types, keys)
 
     def _judge_absent(self, batch: Batch, columns: Sequence[Fields], absent: Sequence[int], verdict: Verdict) -> None:
+        absent = self._without_forgotten(batch, columns, absent, verdict)
         if not absent:
             return
         rows = [tuple(fields[row] for fields in columns) for row in absent]
@@ -93,6 +103,19 @@ class BatchComparer:
                 verdict.errors.append(refused[at])
             else:
                 verdict.differences[row] = Difference(self._table.name, ids[at], Kind.MISSING)
+
+    def _without_forgotten(
+        self, batch: Batch, columns: Sequence[Fields], absent: Sequence[int], verdict: Verdict
+    ) -> Sequence[int]:
+        """The absent rows but for those of memories that were deleted in the destination, which are named."""
+        if self._forgotten is None or not absent:
+            return absent
+        named = {row: [columns[at][row] for at in memory_columns(self._table)] for row in absent}
+        found = self._forgotten.find(id_ for ids in named.values() for id_ in ids)
+        forgotten = [row for row, ids in named.items() if not found.isdisjoint(ids)]
+        for row in forgotten:
+            verdict.differences[row] = Difference(self._table.name, batch.id_of(row), Kind.FORGOTTEN)
+        return [row for row in absent if row not in verdict.differences]
 
     def _look_closer(self, batch: Batch, columns: Sequence[Fields], differing: Sequence[int], verdict: Verdict) -> None:
         rows = [row for row in differing if not self._is_bootstrap(columns, row)]

@@ -15,6 +15,7 @@ import psycopg
 from loguru import logger
 
 from vestige_migrate.destination.connection.faults import describe
+from vestige_migrate.destination.schema import tombstones
 from vestige_migrate.errors import HostTooSmall, Interrupted, MigrationError, SourceIncomplete, Stopped
 from vestige_migrate.host_limits import describe_limit, limits_refuse
 from vestige_migrate.limits import BATCH_BYTES
@@ -239,7 +240,8 @@ class _Verification:
             raise
 
     def _worker_config(self, source: PreparedSource, queries: Queries) -> WorkerConfig:
-        job = CompareJob(source.layout, BATCH_BYTES, self._overrides, self._destination.shapes, queries)
+        forgets = tombstones.are_any(self._destination.main)
+        job = CompareJob(source.layout, BATCH_BYTES, self._overrides, self._destination.shapes, queries, forgets)
         return WorkerConfig(
             source=source.file,
             postgres_url=self._destination.url,

@@ -29,6 +29,8 @@ class CompareJob(Job):
     overrides: Overrides
     shapes: Shapes
     queries: Queries = NO_QUERIES
+    forgets: bool = False
+    """Whether the destination has tombstones of memories that were deleted there."""
 
     def make_worker(self, config: WorkerConfig, send: Send) -> RangeWorker:
         from vestige_migrate.verify.worker import RangeVerifier

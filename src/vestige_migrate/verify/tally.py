@@ -106,6 +106,7 @@ class VerifyTally:
                 not_copied=sum(part.not_copied for part in found),
                 different=kinds[Kind.DIFFERENT],
                 missing=kinds[Kind.MISSING],
+                forgotten=kinds[Kind.FORGOTTEN],
             )
         report.differences = [item for part in self._parts.values() for item in part.differences]
         errors = [error for part in self._parts.values() for error in part.errors]

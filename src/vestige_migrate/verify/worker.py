@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from vestige_migrate.destination.connection.connect import Connection
+from vestige_migrate.destination.load.forgotten import ForgottenCheck
 from vestige_migrate.encode.careful import BatchEncoder
 from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.source.read.ranges import Range
@@ -69,7 +70,8 @@ class RangeVerifier(RangeWorker):
     ) -> BatchComparer:
         if table.name not in self._comparers:
             judge = Judge(sqlite, postgres, self._job.layout, table)
-            self._comparers[table.name] = BatchComparer(table, source, postgres, judge)
+            forgotten = ForgottenCheck(postgres) if self._job.forgets else None
+            self._comparers[table.name] = BatchComparer(table, source, postgres, judge, forgotten)
         return self._comparers[table.name]
 
 
