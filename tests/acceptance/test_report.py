@@ -17,6 +17,7 @@ from tests.acceptance.conftest import copy_of
 from tests.conftest import CommandLine
 from tests.support.compare import assert_same, counts
 from tests.support.sources import SourceSpec, build_source, edit
+from tests.support.table_counts import COUNTS, table_counts
 
 pytestmark = pytest.mark.in_process
 
@@ -42,7 +43,8 @@ TABLES = {
 }
 KEYS = [
     "schema", "command", "dry_run", "complete", "source", "destination", "model", *COUNTERS,
-    "tables", "errors", "left_behind", "source_changed", "phases", "duration_seconds",
+    "memories_updated", "tables", "errors", "left_behind", "source_changed", "kept", "forgotten", "phases",
+    "duration_seconds",
 ]  # fmt: skip
 ERROR_KEYS = ["table", "id", "column", "message", "sqlstate", "outcome"]
 
@@ -84,7 +86,7 @@ def runs(plain_source: Path, module_database: str, module_command: CommandLine) 
 def assert_shape(report: dict[str, Any]) -> None:
     """Every key of docs/report.md in its order, of its type, and no other."""
     assert list(report) == KEYS + (["estimate"] if report["dry_run"] else [])
-    assert report["schema"] == 1
+    assert report["schema"] == 2
     assert report["command"] == "copy"
     for name in ("dry_run", "complete", "source_changed"):
         assert isinstance(report[name], bool), name
@@ -102,7 +104,7 @@ def assert_shape(report: dict[str, Any]) -> None:
         assert list(report["model"]) == ["name", "dimension", "hash"]
     assert set(report["tables"]) == set(TABLES)
     for name, table in report["tables"].items():
-        assert list(table) == ["source_rows", "inserted", "skipped", "failed"], name
+        assert tuple(table) == COUNTS, name
         assert all(type(value) is int for value in table.values()), name
         assert table["source_rows"] == table["inserted"] + table["skipped"] + table["failed"], name
     for error in report["errors"]:
@@ -131,7 +133,7 @@ def test_the_report_is_exactly_the_promised_one(runs: Runs, plain_source: Path) 
     }
     for name, rows in TABLES.items():
         there = 1 if name == "users" else 0  # the bootstrap user is on both sides
-        assert report["tables"][name] == {"source_rows": rows, "inserted": rows - there, "skipped": there, "failed": 0}
+        assert report["tables"][name] == table_counts(source_rows=rows, inserted=rows - there, skipped=there)
     assert_same(plain_source, runs.url)
 
 
@@ -143,7 +145,7 @@ def test_the_second_run_has_the_same_totals_and_inserts_nothing(runs: Runs) -> N
     assert report["complete"] is True
     assert report["errors"] == []
     for name, rows in TABLES.items():
-        assert report["tables"][name] == {"source_rows": rows, "inserted": 0, "skipped": rows, "failed": 0}
+        assert report["tables"][name] == table_counts(source_rows=rows, skipped=rows)
     assert counts(runs.url) == TABLES
 
 

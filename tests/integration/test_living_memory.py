@@ -50,7 +50,7 @@ START = datetime(2031, 1, 1, tzinfo=UTC)
 _IDS = UUID("0c0c0c0c-0000-4000-8000-000000000000")
 TABLES = (
     "users", "groups", "group_memberships", "domains", "knowledge_nodes", "scheduling", "edges", "review_events",
-    "embedding_model", "vestige_run", "vestige_run_batch", "vestige_run_error",
+    "embedding_model", "vestige_run", "vestige_run_batch", "vestige_run_error", "deletion_tombstones",
 )  # fmt: skip
 
 pick = st.integers(0, 30)

@@ -35,7 +35,8 @@ OTHER = {"seed": 8, "domains": 0}
 SECTION_6 = [
     "schema", "command", "dry_run", "complete", "source", "destination", "model", "memories_copied", "scheduling_rows",
     "edges_copied", "review_events_copied", "domains_copied", "users_copied", "groups_copied",
-    "group_memberships_copied", "tables", "errors", "left_behind", "source_changed", "phases", "duration_seconds",
+    "group_memberships_copied", "memories_updated", "tables", "errors", "left_behind", "source_changed", "kept",
+    "forgotten", "phases", "duration_seconds",
 ]  # fmt: skip
 
 Build = Callable[..., Path]

@@ -63,7 +63,7 @@ def test_a_report_comes_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     outputs(target).write(filled())
     assert seen[0] == "older"
     assert (tmp_path / "kept").read_text() == "older"
-    assert json.loads(target.read_text())["schema"] == 1
+    assert json.loads(target.read_text())["schema"] == 2
 
 
 def test_a_report_that_cannot_take_its_name_is_kept_under_another(
@@ -77,7 +77,7 @@ def test_a_report_that_cannot_take_its_name_is_kept_under_another(
     with pytest.raises(OSError, match=r"resource busy; the report is in .*\.tmp"):
         outputs(target).write(filled())
     (kept,) = tmp_path.iterdir()
-    assert json.loads(kept.read_text())["schema"] == 1
+    assert json.loads(kept.read_text())["schema"] == 2
 
 
 def test_the_operators_own_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_the_operators_own_link_stays_and_what_it_leads_to_is_replaced(tmp_path:
         outputs(link).write(filled())
         assert link.is_symlink()
         assert not target.is_symlink()
-        assert json.loads(target.read_text())["schema"] == 1
+        assert json.loads(target.read_text())["schema"] == 2
     assert list(target.parent.iterdir()) == [target]
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from vestige_migrate.model import ModelSignature
 from vestige_migrate.plan import OnConflict
+from vestige_migrate.report.deletions import DeletionReport, GoneRows
 from vestige_migrate.report.endpoints import DestinationInfo, SourceInfo
 from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.report.rows import COUNTERS, Outcome, RowError, TableReport
@@ -32,22 +33,24 @@ def filled() -> MigrationReport:
 
 
 def test_the_json_is_the_documented_one_to_the_letter() -> None:
-    empty = '{"source_rows": 0, "inserted": 0, "skipped": 0, "failed": 0}'
+    none = dict.fromkeys(("source_rows", "inserted", "updated", "skipped", "forgotten", "failed", "kept", "deleted"), 0)
+    empty = json.dumps(none)
+    memories = json.dumps({**none, "source_rows": 250, "inserted": 200, "skipped": 47, "failed": 3})
     assert json.dumps(filled().as_json()) == (
-        '{"schema": 1, "command": "copy", "dry_run": false, "complete": true, '
+        '{"schema": 2, "command": "copy", "dry_run": false, "complete": true, '
         '"source": {"path": "/home/me/vestige.db", "schema_version": 15, "lineage": "plan"}, '
         '"destination": {"url": "postgresql://me:***@h/db", "server_version": "18.1", "pgvector_version": "0.8.5"}, '
         '"model": {"name": "nomic", "dimension": 256, "hash": null}, '
         '"memories_copied": 247, "scheduling_rows": 0, "edges_copied": 0, "review_events_copied": 0, '
         '"domains_copied": 0, "users_copied": 0, "groups_copied": 0, "group_memberships_copied": 0, '
-        '"tables": {"knowledge_nodes": {"source_rows": 250, "inserted": 200, "skipped": 47, "failed": 3}, '
+        f'"memories_updated": 0, "tables": {{"knowledge_nodes": {memories}, '
         f'"scheduling": {empty}, "edges": {empty}, "review_events": {empty}, "domains": {empty}, "users": {empty}, '
         f'"groups": {empty}, "group_memberships": {empty}}}, '
         '"errors": [{"table": "edges", "id": "a -> b", "column": null, "message": "violates foreign key \\"f\\"", '
         '"sqlstate": "23503", "outcome": "not_copied"}, '
         '{"table": "knowledge_nodes", "id": "c", "column": "tags", "message": "tags is not JSON", "sqlstate": null, '
         '"outcome": "copied_without_value"}], '
-        '"left_behind": {"intentions": 12}, "source_changed": false, '
+        '"left_behind": {"intentions": 12}, "source_changed": false, "kept": [], "forgotten": [], '
         '"phases": {"parents": 1.235, "indexes": 0.0}, "duration_seconds": 12.346}'
     )
 
@@ -60,20 +63,27 @@ def test_a_report_of_nothing_has_the_same_keys() -> None:
     assert (empty["errors"], empty["left_behind"], empty["phases"]) == ([], {}, {})
 
 
-def test_updates_are_in_the_json_only_where_rows_can_be_updated() -> None:
+def test_what_happened_to_rows_that_were_there_is_counted() -> None:
     report = filled()
     report.on_conflict = OnConflict.NEWER
-    report.tables["knowledge_nodes"] = TableReport(source_rows=250, inserted=200, skipped=40, failed=3, updated=7)
+    report.tables["knowledge_nodes"] = TableReport(
+        source_rows=250, inserted=190, skipped=40, failed=3, updated=7, forgotten=10, kept=1
+    )
+    report.kept = [RowError("knowledge_nodes", "d", "tags, domains", "was changed here", Outcome.KEPT)]
+    report.forgotten = ["e"]
+    report.deletions = DeletionReport(applied=True, deleted=["f", "g"], rows={"edges": GoneRows(deleted=["a -> b"])})
     found = report.as_json()
     assert found["memories_updated"] == report.memories_updated == 7
-    assert found["memories_copied"] == 247
+    assert found["memories_copied"] == 237
     assert found["tables"]["knowledge_nodes"] == {
-        "source_rows": 250, "inserted": 200, "skipped": 40, "failed": 3, "updated": 7,
+        "source_rows": 250, "inserted": 190, "updated": 7, "skipped": 40, "forgotten": 10, "failed": 3, "kept": 1,
+        "deleted": 2,
     }  # fmt: skip
-    assert {key for key in found if key not in filled().as_json()} == {"memories_updated"}
-    assert {key for table in found["tables"].values() for key in table} == {
-        "source_rows", "inserted", "skipped", "failed", "updated",
-    }  # fmt: skip
+    assert found["tables"]["edges"]["deleted"] == 1
+    assert found["kept"] == [
+        {"table": "knowledge_nodes", "id": "d", "columns": ["tags", "domains"], "reason": "was changed here"}
+    ]
+    assert found["forgotten"] == ["e"]
 
 
 def test_outcomes_are_the_documented_words() -> None:

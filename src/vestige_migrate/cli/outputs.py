@@ -25,6 +25,7 @@ from vestige_migrate.places import default_database
 from vestige_migrate.report.combined import CombinedReport
 from vestige_migrate.report.endpoints import USUAL_SCHEMA
 from vestige_migrate.report.migration import MigrationReport
+from vestige_migrate.report.rows import SCHEMA
 from vestige_migrate.report.verification import VerifyReport
 
 STANDARD_OUTPUT = "-"
@@ -55,7 +56,7 @@ class RunFacts:
     def as_json(self) -> dict[str, Any]:
         """The keys of a report that are known."""
         sources = [{"path": without_passwords(shown(path))} for path in self.sources]
-        known: dict[str, Any] = {"schema": 1, "command": self.command, "dry_run": self.dry_run, "complete": False}
+        known: dict[str, Any] = {"schema": SCHEMA, "command": self.command, "dry_run": self.dry_run, "complete": False}
         if len(sources) == 1:
             known["source"] = sources[0]
         elif sources:

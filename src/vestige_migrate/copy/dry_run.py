@@ -105,6 +105,7 @@ def fill_updates(
                     updated, kept = looking.look(repeated.first_of(source.connection, table, found, answer))
                     counts.mark_updated(updated)
                     report.kept += kept
+                    counts.kept += len(kept)
                 along.difference_update(_written([key for _, key in answer.outdated]) if along else ())
                 companion = refresh.companion if refresh is not None else None
                 if companion is not None and companion in sources and _exists(connection, companion):

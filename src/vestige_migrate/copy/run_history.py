@@ -128,9 +128,7 @@ class RunHistory:
             return
         main = self._destination.main
         counts: dict[str, Any] = {
-            report.source.path: {
-                name: table.as_json(True, table.forgotten > 0) for name, table in report.tables.items()
-            }
+            report.source.path: {name: table.as_json() for name, table in report.tables.items()}
             for report in combined.reports
         }
         main.execute(

@@ -232,6 +232,8 @@ class Tally:
         self._report.forgotten = sorted(set().union(*self._forgotten.values()))
         self._report.errors = self._ledger.errors()
         self._report.kept = [row for rows in self._kept.values() for row in rows]
+        for row in self._report.kept:
+            self._report.tables[row.table].kept += 1
 
     def _whole_ranges(self, table: str) -> list[_Counts]:
         """What a range inserted before it was split, its halves found there: they count together."""

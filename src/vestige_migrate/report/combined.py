@@ -10,7 +10,7 @@ from vestige_migrate.report.deletions import DeletionReport
 from vestige_migrate.report.endpoints import DestinationInfo
 from vestige_migrate.report.estimate import Estimate
 from vestige_migrate.report.migration import MigrationReport
-from vestige_migrate.report.rows import RowError
+from vestige_migrate.report.rows import SCHEMA, RowError
 from vestige_migrate.report.verification import VerifyReport
 
 
@@ -71,7 +71,7 @@ class CombinedReport:
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values; `sources` has the whole report of each file, in the shape of a single copy."""
         return {
-            "schema": 1,
+            "schema": SCHEMA,
             "command": "copy",
             "dry_run": self.dry_run,
             "complete": self.complete,

@@ -43,6 +43,12 @@ class DeletionReport:
         """Whether a row was deleted, or was to be and was not."""
         return bool(self.deleted or self.errors or any(gone.deleted for gone in self.rows.values()))
 
+    def count_deleted(self, table: str) -> int:
+        """How many rows of a table are gone by themselves, and not with a memory."""
+        if table == "knowledge_nodes":
+            return len(self.deleted)
+        return len(self.rows[table].deleted) if table in self.rows else 0
+
     def as_json(self) -> dict[str, Any]:
         """The entry in the JSON report."""
         return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from vestige_migrate.model import ModelSignature
@@ -10,7 +10,7 @@ from vestige_migrate.plan import OnConflict
 from vestige_migrate.report.deletions import DeletionReport
 from vestige_migrate.report.endpoints import DestinationInfo, SourceInfo
 from vestige_migrate.report.estimate import Estimate
-from vestige_migrate.report.rows import COUNTERS, RowError, TableReport
+from vestige_migrate.report.rows import COUNTERS, SCHEMA, RowError, TableReport
 from vestige_migrate.report.verification import VerifyReport
 
 
@@ -128,17 +128,14 @@ class MigrationReport:
         return self.verification.exit_code if self.verification else 0
 
     def as_json(self) -> dict[str, Any]:
-        """The report as plain JSON values, in the documented shape (schema 1).
+        """The report as plain JSON values, in the documented shape (docs/report.md).
 
-        With `--on-conflict newer` there are two more keys: `memories_updated`, and `updated` in each table's entry;
-        with it or `--deletions` there is `deletions` (docs/changed-rows.md); with `--archive` there is one more:
+        Where deletions were looked for there is `deletions` (docs/changed-rows.md); with `--archive` there is
         `archived`, and its tables are not in `left_behind`; with `--verify` there is `verification`, a report of its
-        own; with `--dry-run` there is `estimate` (docs/workers.md). Where a memory was left out because it was deleted
-        in the destination there is `forgotten`, in each table's entry as well.
+        own; with `--dry-run` there is `estimate` (docs/workers.md).
         """
-        with_forgotten = any(table.forgotten for table in self.tables.values())
         return {
-            "schema": 1,
+            "schema": SCHEMA,
             "command": self.command,
             "dry_run": self.dry_run,
             "complete": self.complete,
@@ -146,8 +143,8 @@ class MigrationReport:
             "destination": self.destination.as_json(),
             "model": asdict(self.model) if self.model else None,
             **{counter: self.tables[table].in_destination for table, counter in COUNTERS.items()},
-            **({"memories_updated": self.memories_updated} if self.updates else {}),
-            "tables": {name: table.as_json(self.updates, with_forgotten) for name, table in self.tables.items()},
+            "memories_updated": self.memories_updated,
+            "tables": {name: self._with_deleted(name).as_json() for name in self.tables},
             "errors": [error.as_json() for error in self.errors],
             "left_behind": self.left_behind,
             # Only where there are any: every other key is always there (docs/report.md).
@@ -160,15 +157,20 @@ class MigrationReport:
             **({"shortened_vectors": self.shortened_vectors} if self.shortened_vectors else {}),
             **({"archived": self.archived} if self.archived is not None else {}),
             "source_changed": self.source_changed,
-            **({"kept": [_kept_json(row) for row in self.kept]} if self.kept else {}),
+            "kept": [_kept_json(row) for row in self.kept],
+            "forgotten": self.forgotten,
             **({"still_open": [row.as_json() for row in self.still_open]} if self.still_open else {}),
-            **({"forgotten": self.forgotten} if with_forgotten else {}),
             "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},
             "duration_seconds": round(self.duration_seconds, 3),
             **({"deletions": self.deletions.as_json()} if self.deletions else {}),
             **({"estimate": self.estimate.as_json()} if self.estimate else {}),
             **({"verification": self.verification.as_json()} if self.verification else {}),
         }
+
+    def _with_deleted(self, name: str) -> TableReport:
+        """The counts of a table with what the whole run deleted there, where it was a run of this file alone."""
+        deleted = self.deletions.count_deleted(name) if self.deletions is not None else 0
+        return replace(self.tables[name], deleted=deleted)
 
 
 def _kept_json(row: RowError) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 NIL_UUID = "00000000-0000-0000-0000-000000000000"
 """The id of an error about a row whose own id is no UUID."""
+
+SCHEMA = 2
+"""The shape of the JSON reports. 2: every table has all counts, and `kept` and `forgotten` are there always."""
 
 COUNTERS = {
     "knowledge_nodes": "memories_copied",
@@ -77,8 +80,9 @@ class RowError:
 class TableReport:
     """Counts of one table; `source_rows == inserted + skipped + failed + updated + forgotten` once the run is complete.
 
-    `updated` rows were there already and took the source's values; there are none without `--on-conflict newer`.
-    `forgotten` rows stay behind: they are of memories that were deleted in the destination.
+    `updated` rows were there already and took the source's values; there are none with `--on-conflict skip`.
+    `forgotten` rows stay behind: they are of memories that were deleted in the destination. `kept` are those of the
+    skipped ones that differ and stay. `deleted` are rows of the destination that the source has no more.
     """
 
     source_rows: int = 0
@@ -87,6 +91,8 @@ class TableReport:
     failed: int = 0
     updated: int = 0
     forgotten: int = 0
+    kept: int = 0
+    deleted: int = 0
 
     @property
     def in_destination(self) -> int:
@@ -101,6 +107,8 @@ class TableReport:
             self.failed + other.failed,
             self.updated + other.updated,
             self.forgotten + other.forgotten,
+            self.kept + other.kept,
+            self.deleted + other.deleted,
         )
 
     def mark_updated(self, rows: int) -> None:
@@ -123,11 +131,10 @@ class TableReport:
             self.failed += moved
             rows -= moved
 
-    def as_json(self, with_updated: bool, with_forgotten: bool = False) -> dict[str, int]:
-        """The entry in the JSON report; `updated` only where rows can be updated, `forgotten` where any row is."""
-        counts = asdict(self)
-        if not with_updated:
-            del counts["updated"]
-        if not with_forgotten:
-            del counts["forgotten"]
-        return counts
+    def as_json(self) -> dict[str, int]:
+        """The entry in the JSON report."""
+        return {name: getattr(self, name) for name in _COUNTS}
+
+
+_COUNTS = ("source_rows", "inserted", "updated", "skipped", "forgotten", "failed", "kept", "deleted")
+"""Of a table, in the documented order."""

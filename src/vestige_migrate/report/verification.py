@@ -9,7 +9,7 @@ from typing import Any
 from vestige_migrate.model import ModelSignature
 from vestige_migrate.report.archive_comparison import ArchiveComparison
 from vestige_migrate.report.endpoints import DestinationInfo, SourceInfo
-from vestige_migrate.report.rows import COUNTERS, RowError
+from vestige_migrate.report.rows import COUNTERS, SCHEMA, RowError
 
 RECALL_THRESHOLD = 0.9
 """Below this the search is worth a warning. It is no difference: an HNSW index is approximate by nature."""
@@ -205,7 +205,7 @@ class VerifyReport:
         """The report as plain JSON values (schema 1); `sources` instead of `source` where there are several."""
         sources = [source.as_json() for source in self.sources]
         return {
-            "schema": 1,
+            "schema": SCHEMA,
             "command": "verify",
             "dry_run": False,
             "complete": self.complete,
