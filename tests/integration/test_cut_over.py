@@ -156,7 +156,7 @@ def edges_of(database: str) -> set[str]:
 
 
 def test_what_the_source_took_away_is_named_and_deleted_where_that_is_asked_for(
-    source: Path, tmp_path: Path, copy: Copier
+    source: Path, tmp_path: Path, copy: Copier, command: CommandLine
 ) -> None:
     copy(source)
     other = build_source(tmp_path / "other.db", SourceSpec(memories=10, schedules=10, edges=4, events=0, seed=9))
@@ -171,6 +171,11 @@ def test_what_the_source_took_away_is_named_and_deleted_where_that_is_asked_for(
         ("DELETE FROM scheduling WHERE rowid = 5", ()),
         ("DELETE FROM review_events WHERE rowid = 6", ()),
         ("DELETE FROM domains WHERE rowid = 1", ()),
+    )
+    arguments = ("copy", "--sqlite-path", source, "--postgres-url", copy.database, "--on-conflict", "newer")
+    done = command(*arguments, "--dry-run")
+    assert (
+        "edges that the source has no more, and still are here (--deletions apply deletes them): 4 rows" in done.stdout
     )
     report = copy(source, on_conflict="newer")
     assert report.deletions is not None

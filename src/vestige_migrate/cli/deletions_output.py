@@ -1,4 +1,4 @@
-"""Memories that only the destination has, as a person reads of them."""
+"""Memories and other rows that only the destination has, as a person reads of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,17 @@ def print_deletions(report: DeletionReport, console: Console) -> None:
     _print_ids(here, report.to_delete, console)
     _print_ids("deleted in the source, but changed here since, so they stay", report.changed_since, console)
     _print_ids("only here, and no tombstone in the source names them, so they stay", report.not_in_source, console)
+    for table, gone in report.rows.items():
+        _print_rows(f"{table} that the source has no more, and now are not here either", gone.deleted, console)
+        still = "" if report.applied else " (--deletions apply deletes them)"
+        _print_rows(f"{table} that the source has no more, and still are here{still}", gone.to_delete, console)
     print_first([str(error) for error in report.errors], console)
+
+
+def _print_rows(what: str, names: Sequence[str], console: Console) -> None:
+    if names:
+        console.print(Text(f"{what}: {'1 row' if len(names) == 1 else f'{len(names)} rows'}"), soft_wrap=True)
+        print_first(names, console)
 
 
 def _print_ids(what: str, ids: Sequence[str], console: Console) -> None:

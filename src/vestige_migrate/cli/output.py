@@ -203,10 +203,12 @@ def _counts(report: MigrationReport, counts: TableReport) -> list[int]:
 def _print_kept(report: MigrationReport, console: Console) -> None:
     if not report.kept:
         return
-    rows = "1 row differs" if len(report.kept) == 1 else f"{len(report.kept)} rows differ"
+    few = len(report.kept) == 1
+    rows = "1 row differs" if few else f"{len(report.kept)} rows differ"
+    stay = "stays as it is" if few else "stay as they are"
     console.print(
         Text(
-            f"{rows} from the source's and stay as they are, because nothing says which is later "
+            f"{rows} from the source's and {stay}, because nothing says which is later "
             "(--on-conflict source takes the source's):"
         ),
         soft_wrap=True,

@@ -374,7 +374,8 @@ class FileCopy:
         logger.info("{}; {}; {:.1f} s", counts, errors, time.monotonic() - self._started)
         if report.kept:
             logger.warning(
-                "{} rows differ from the source's and stay as they are: nothing says which are later", len(report.kept)
+                "rows that differ from the source's and stay, because nothing says which are later: {}",
+                len(report.kept),
             )
         if report.source_changed:
             logger.warning("another program wrote to the source during the copy: run again to bring what is new")
