@@ -38,7 +38,8 @@ from vestige_migrate import (
 from vestige_migrate.report.verification import Kind
 
 EXAMPLES = int(os.environ.get("VESTIGE_LIVING_EXAMPLES", "10"))
-STEPS = 14
+STEPS = int(os.environ.get("VESTIGE_LIVING_STEPS", "14"))
+STOPS: list[int] = []
 FORMS = {
     "plain": SourceSpec(memories=5, schedules=5, edges=3, events=2),
     "vestige": SourceSpec(form="vestige", memories=5, schedules=5, edges=3, events=2),
@@ -182,14 +183,26 @@ class LivingSource(RuleBasedStateMachine):
         one, other = self.memory(which), self.memory(of)
         if one is None:
             return
+        tables = {name for (name,) in self.ask("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if self.spec.form == "plain":
             self.run_sql(("UPDATE knowledge_nodes SET embedding = (SELECT embedding FROM knowledge_nodes WHERE id = ?)"
-                          " WHERE id = ?", (other, one)))  # fmt: skip
+                          " WHERE id = ? AND EXISTS (SELECT 1 FROM knowledge_nodes WHERE id = ? AND embedding IS NOT NULL)",
+                          (other, one, other)))  # fmt: skip
+        elif "embedding_profile_vectors" in tables:
+            self.run_sql(("INSERT OR REPLACE INTO embedding_profile_vectors (profile_id, node_id, embedding, dimensions,"
+                          " model, created_at) SELECT profile_id, ?, embedding, dimensions, model, ?"
+                          " FROM embedding_profile_vectors WHERE node_id = ?", (one, self.now(), other)))  # fmt: skip
+        else:
+            self.run_sql(("INSERT OR REPLACE INTO node_embeddings (node_id, embedding, dimensions, model, created_at,"
+                          " version) SELECT ?, embedding, dimensions, model, ?, version"
+                          " FROM node_embeddings WHERE node_id = ?", (one, self.now(), other)))  # fmt: skip
 
     @rule(which=pick, domains=st.sampled_from(['["a"]', '["a", "b"]', "[]"]))
     def assign_domains(self, which: int, domains: str) -> None:
         if any(row[1] == "domains" for row in self.ask("PRAGMA table_info(knowledge_nodes)")):
-            self.run_sql(("UPDATE knowledge_nodes SET domains = ? WHERE id = ?", (domains, self.memory(which))))
+            scores = {'["a"]': '{"a": 0.5}', '["a", "b"]': '{"a": 0.25, "b": 0.75}', "[]": "{}"}[domains]
+            self.run_sql(("UPDATE knowledge_nodes SET domains = ?, domain_scores = ? WHERE id = ?",
+                          (domains, scores, self.memory(which))))  # fmt: skip
 
     @rule(times=st.integers(0, 3), which=pick)
     def suppress(self, times: int, which: int) -> None:
@@ -268,15 +281,17 @@ class LivingSource(RuleBasedStateMachine):
 
     # Runs.
 
-    def copy(self, **options: Any) -> MigrationReport:
-        settings_: dict[str, Any] = {
+    def plan(self, **options: Any) -> SqliteToPostgresPlan:
+        usual: dict[str, Any] = {
             "workers": 1,
             "indexes": Indexes.NONE,
             "on_conflict": "newer",
             "deletions": "apply",
         }
-        plan = SqliteToPostgresPlan(self.path, self.url, **{**settings_, **options})
-        return run_sqlite_to_postgres(plan)
+        return SqliteToPostgresPlan(self.path, self.url, **{**usual, **options})
+
+    def copy(self, **options: Any) -> MigrationReport:
+        return run_sqlite_to_postgres(self.plan(**options))
 
     @rule(dry=st.booleans())
     def run_copy(self, dry: bool) -> None:
@@ -302,6 +317,7 @@ class LivingSource(RuleBasedStateMachine):
                 raise KeyboardInterrupt
 
         with suppress(Interrupted):
+            STOPS.append(after)
             run_sqlite_to_postgres(self.plan(batch_size=1), on_progress=interrupt)
 
     def teardown(self) -> None:
