@@ -1,7 +1,7 @@
 """A memory that lives on while it is copied, against a model: whatever happens in the source arrives, and whatever is
 written in the destination later stays, or is named.
 
-    VESTIGE_LIVING_EXAMPLES=300 python -m pytest -n 2 tests/integration/test_living_memory.py    # to look for more
+    LIVING_EXAMPLES=300 python -m pytest -n 2 tests/integration/test_living_memory.py    # to look for more
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from vestige_migrate import (
 )
 from vestige_migrate.report.verification import Kind
 
-EXAMPLES = int(os.environ.get("VESTIGE_LIVING_EXAMPLES", "3"))
-STEPS = int(os.environ.get("VESTIGE_LIVING_STEPS", "14"))
+EXAMPLES = int(os.environ.get("LIVING_EXAMPLES", "6"))
+STEPS = int(os.environ.get("LIVING_STEPS", "14"))
 FORMS = {
     "plain": SourceSpec(memories=5, schedules=5, edges=3, events=2, dimension=8),
     "vestige": SourceSpec(form="vestige", memories=5, schedules=5, edges=3, events=2, dimension=8),
@@ -47,6 +47,8 @@ TABLES = (
 
 pick = st.integers(0, 30)
 """Which of the memories or edges that there are."""
+sizes = st.sampled_from([1000, 1, 2])
+"""Rows of a batch."""
 
 
 class LivingSource(RuleBasedStateMachine):
@@ -69,7 +71,7 @@ class LivingSource(RuleBasedStateMachine):
         self.copy()
 
     def here(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        cursor = self.postgres.execute(statement, parameters)  # type: ignore[arg-type]
+        cursor = self.postgres.execute(statement, parameters)
         return cursor.fetchall() if cursor.description else []
 
     def memory(self, which: int) -> str:
@@ -170,9 +172,9 @@ class LivingSource(RuleBasedStateMachine):
     def after_a_run(self) -> None:
         """Whatever is to be there after any run, a stopped one too."""
 
-    @rule()
-    def run(self) -> None:
-        report = self.copy()
+    @rule(batch_size=sizes)
+    def run(self, batch_size: int) -> None:
+        report = self.copy(batch_size=batch_size)
         assert report.errors == []
         self.after_a_run()
         self.after_a_whole_run(report)
@@ -180,9 +182,9 @@ class LivingSource(RuleBasedStateMachine):
     def after_a_whole_run(self, report: MigrationReport) -> None:
         """All that was changed in the source has been brought, where it is to be."""
 
-    @rule()
-    def say_first_what_a_run_would_do(self) -> None:
-        said = self.copy(dry_run=True)
+    @rule(batch_size=sizes)
+    def say_first_what_a_run_would_do(self, batch_size: int) -> None:
+        said = self.copy(dry_run=True, batch_size=batch_size)
         report = self.copy()
         for name, table in report.tables.items():
             assert (said.tables[name].inserted, said.tables[name].updated) == (table.inserted, table.updated), name
@@ -295,7 +297,7 @@ class LivingOnBothSides(LivingSource):
         return ids[which % len(ids)]
 
     def write_here(self, held: tuple[Place, Any] | None, statement: str, *parameters: Any) -> bool:
-        done = self.postgres.execute(statement, parameters).rowcount > 0  # type: ignore[arg-type]
+        done = self.postgres.execute(statement, parameters).rowcount > 0
         if done and held is not None:
             self.held[held[0]] = held[1]
         return done
@@ -304,7 +306,9 @@ class LivingOnBothSides(LivingSource):
     def edit_here(self, which: int) -> None:
         id_, at = self.memory_here(which), self.file.now()
         held = ("knowledge_nodes", id_, "content"), f"edited here {at}"
-        self.write_here(held, "UPDATE knowledge_nodes SET content = %s, updated_at = %s WHERE id = %s", held[1], at, id_)
+        self.write_here(
+            held, "UPDATE knowledge_nodes SET content = %s, updated_at = %s WHERE id = %s", held[1], at, id_
+        )
         self.edited.discard(id_)
 
     @rule(which=pick, kind=st.sampled_from(["note", "task"]))
@@ -340,9 +344,7 @@ class LivingOnBothSides(LivingSource):
         if edges:
             edge = edges[which % len(edges)]
             held = None if self.forgotten.intersection(edge) else (("edges", " -> ".join(edge), "weight"), weight)
-            self.write_here(
-                held, "UPDATE edges SET weight = %s WHERE source_id = %s AND target_id = %s", weight, *edge
-            )
+            self.write_here(held, "UPDATE edges SET weight = %s WHERE source_id = %s AND target_id = %s", weight, *edge)
 
     @rule(one=pick, other=pick)
     def link_here(self, one: int, other: int) -> None:

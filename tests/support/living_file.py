@@ -26,6 +26,11 @@ SCORES = {'["a"]': '{"a": 0.5}', '["a", "b"]': '{"a": 0.25, "b": 0.75}', "[]": "
 """Domains, and the scores that go with them."""
 
 
+def _own(column: str) -> tuple[str, str, str]:
+    """Vestige's own storage has the schedule in the memory's columns."""
+    return "knowledge_nodes", "id", column
+
+
 class LivingFile:
     """The file, and a clock that moves by a minute whenever it is asked."""
 
@@ -89,19 +94,13 @@ class LivingFile:
         self.write((change, (f"edited {at}", at, id_)))
 
     def recall(self, id_: str) -> None:
-        table, key, at = ("scheduling", "memory_id", "last_review") if self._plain else self._own("last_accessed")
+        table, key, at = ("scheduling", "memory_id", "last_review") if self._plain else _own("last_accessed")
         change = f"UPDATE {table} SET stability = stability + 1, reps = reps + 1, {at} = ? WHERE {key} = ?"
         self.write((change, (self.now(), id_)))
 
     def decay(self, id_: str, share: float) -> None:
-        table, key, of = ("scheduling", "memory_id", "retrievability") if self._plain else self._own(
-            "retention_strength"
-        )  # fmt: skip
+        table, key, of = ("scheduling", "memory_id", "retrievability") if self._plain else _own("retention_strength")
         self.write((f"UPDATE {table} SET {of} = ? WHERE {key} = ?", (share, id_)))
-
-    @staticmethod
-    def _own(column: str) -> tuple[str, str, str]:
-        return "knowledge_nodes", "id", column
 
     def embed_anew(self, id_: str, like: str) -> None:
         """The vector of another memory, where that has one: nothing but the vector changes."""
@@ -160,7 +159,7 @@ class LivingFile:
             self.write(*statements)
 
     def tags(self, id_: str) -> str | None:
-        [(found,)] = self.ask("SELECT tags FROM knowledge_nodes WHERE id = ?", id_)
+        found: str | None = self.ask("SELECT tags FROM knowledge_nodes WHERE id = ?", id_)[0][0]
         return found
 
     def set_tags(self, id_: str, tags: str | None) -> None:
