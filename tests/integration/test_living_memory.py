@@ -36,9 +36,9 @@ from vestige_migrate.report.verification import Kind
 EXAMPLES = int(os.environ.get("LIVING_EXAMPLES", "6"))
 STEPS = int(os.environ.get("LIVING_STEPS", "14"))
 FORMS = {
-    "plain": SourceSpec(memories=5, schedules=5, edges=3, events=2, dimension=8),
-    "vestige": SourceSpec(form="vestige", memories=5, schedules=5, edges=3, events=2, dimension=8),
-    "released": SourceSpec(line="released", version=35, form="vestige", memories=5, edges=3, dimension=8),
+    "plain": SourceSpec(memories=3, schedules=3, edges=2, events=2, dimension=8),
+    "vestige": SourceSpec(form="vestige", memories=3, schedules=3, edges=2, events=2, dimension=8),
+    "released": SourceSpec(line="released", version=35, form="vestige", memories=3, edges=2, dimension=8),
 }
 TABLES = (
     "users", "groups", "group_memberships", "domains", "knowledge_nodes", "scheduling", "edges", "review_events",
@@ -140,7 +140,7 @@ class LivingSource(RuleBasedStateMachine):
         if edge := self.edge(which):
             self.file.retype(*edge, kind)
 
-    @precondition(lambda self: len(self.file.memories()) > 2)
+    @precondition(lambda self: len(self.file.memories()) > 1)
     @rule(which=pick)
     def forget(self, which: int) -> None:
         id_ = self.memory(which)
@@ -150,7 +150,7 @@ class LivingSource(RuleBasedStateMachine):
     def on_forget(self, id_: str) -> None:
         """The source has it no more, and says since when."""
 
-    @precondition(lambda self: len(self.file.memories()) > 2)
+    @precondition(lambda self: len(self.file.memories()) > 1)
     @rule(which=pick)
     def purge(self, which: int) -> None:
         id_ = self.memory(which)
