@@ -35,7 +35,7 @@ def report_of(path: Path) -> dict[str, Any]:
 
 def assert_refusal(report: dict[str, Any], command: str, exit_code: int, type_: str, said: str) -> None:
     assert list(report)[:5] == ["schema", "command", "dry_run", "complete", "error"]
-    assert (report["schema"], report["command"], report["complete"]) == (1, command, False)
+    assert (report["schema"], report["command"], report["complete"]) == (2, command, False)
     assert report["error"] == {"type": type_, "message": said, "exit_code": exit_code}
 
 

@@ -61,10 +61,10 @@ def test_the_report_as_json(source: Path, tmp_path: Path, copy: Copier, command:
     assert "altered as the copy reports, no difference: 1" in found.stdout
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     report = json.loads(target.read_text())
-    assert (report["schema"], report["command"], report["complete"], report["same"]) == (1, "verify", True, True)
+    assert (report["schema"], report["command"], report["complete"], report["same"]) == (2, "verify", True, True)
     assert report["tables"]["knowledge_nodes"] == {
-        "source_rows": 40, "same": 39, "altered": 1, "not_copied": 0, "repeated": 0, "different": 0, "missing": 0,
-        "extra": 0,
+        "source_rows": 40, "same": 39, "altered": 1, "not_copied": 0, "repeated": 0, "forgotten": 0,
+        "different": 0, "missing": 0, "extra": 0,
     }  # fmt: skip
     [altered] = report["altered"]
     assert (altered["column"], altered["outcome"]) == ("tags", "copied_without_value")
