@@ -102,7 +102,8 @@ class SqliteToPostgresPlan:
     indexes: Indexes = Indexes.AUTO
     on_conflict: OnConflict = OnConflict.SKIP
     yes: bool = False
-    """`OnConflict.SOURCE` may replace rows that are not as a copy wrote them."""
+    """`OnConflict.SOURCE` may replace rows that are not as a copy wrote them, and a codebase or an owner that the last
+    copy gave may be taken from memories again."""
     deletions: Deletions | None = None
     """None: `REPORT` where rows are compared (`OnConflict.NEWER` and `SOURCE`), else `IGNORE`."""
     restore_forgotten: bool = False

@@ -198,6 +198,23 @@ def test_what_the_source_took_away_is_named_and_deleted_where_that_is_asked_for(
     assert (report.deletions.rows, report.deletions.deleted) == ({}, [])
 
 
+def test_a_second_run_without_the_codebase_of_the_first_is_refused(source: Path, copy: Copier) -> None:
+    copy(source, codebase="mine", owner="me")
+    given = "SELECT count(*) FROM knowledge_nodes WHERE codebase = 'mine'"
+    before = run(copy.database, given)
+    with pytest.raises(DestinationUnusable, match="made with --codebase mine and --owner me, and --on-conflict newer"):
+        copy(source, on_conflict="newer")
+    with pytest.raises(DestinationUnusable, match="made with --owner me, and"):
+        copy(source, on_conflict="newer", codebase="mine", dry_run=True)
+    assert copy(source, on_conflict="newer", codebase="mine", owner="me").nothing_new
+    assert copy(source).nothing_new
+    assert run(copy.database, given) == before
+    with pytest.raises(DestinationUnusable, match="give it again, or --yes"):  # that one wrote no memory
+        copy(source, on_conflict="newer")
+    copy(source, on_conflict="newer", yes=True)
+    assert run(copy.database, given) == [(0,)]
+
+
 def test_source_takes_one_file(source: Path, tmp_path: Path, copy: Copier) -> None:
     other = build_source(tmp_path / "other.db", SourceSpec(memories=1, schedules=0, edges=0, events=0))
     plans = [SqliteToPostgresPlan(path, copy.database, on_conflict="source") for path in (source, other)]  # type: ignore[arg-type]

@@ -93,7 +93,9 @@ def copy(
     ] = OnConflict.SKIP,
     yes: Annotated[
         bool,
-        typer.Option("--yes", help="With --on-conflict source: also what was written in the destination may be lost."),
+        typer.Option(
+            "--yes", help="What --on-conflict source, or a --codebase or --owner left out this time, takes may be lost."
+        ),
     ] = False,
     deletions: Annotated[
         Deletions | None,

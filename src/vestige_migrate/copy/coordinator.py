@@ -15,7 +15,8 @@ import psycopg
 
 from vestige_migrate.copy.file_copy import FileCopy, FilesOfRun
 from vestige_migrate.copy.index_phase import IndexPhase
-from vestige_migrate.copy.run_history import RunHistory, check_only_copies
+from vestige_migrate.copy.run_history import RunHistory
+from vestige_migrate.copy.second_run_checks import check_second_run
 from vestige_migrate.destination.connection.faults import describe
 from vestige_migrate.errors import HostTooSmall, Interrupted, MigrationError, PlanError, Stopped
 from vestige_migrate.host_limits import describe_limit, limits_refuse
@@ -86,8 +87,8 @@ def run_several_to_postgres(
             found = [opened.enter_context(found_source(each, wanted)) for each in plans]
             check_sources(found)
             destination = opened.enter_context(ready_destination(plan, telling_layout(found), wanted, run_name))
-            if plan.on_conflict is OnConflict.SOURCE and not plan.yes:
-                check_only_copies(destination)
+            if len(plans) == 1:
+                check_second_run(plan, destination)
             sources = [opened.enter_context(prepared_source(each, at)) for each, at in zip(plans, found, strict=True)]
         indexes = IndexPhase(plan, destination, on_progress)
         history = RunHistory(plans, destination, _program_version())

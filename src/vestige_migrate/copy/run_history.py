@@ -25,9 +25,8 @@ from vestige_migrate.destination.load.run_record import (
     identity_of,
     note_errors,
 )
-from vestige_migrate.destination.schema import run_tables, schema
+from vestige_migrate.destination.schema import run_tables
 from vestige_migrate.destination.schema.run_tables import RUNS
-from vestige_migrate.errors import DestinationUnusable
 from vestige_migrate.paths import shown
 from vestige_migrate.plan import OnConflict, SqliteToPostgresPlan
 from vestige_migrate.prepare.destination import ReadyDestination
@@ -36,7 +35,6 @@ from vestige_migrate.report.combined import CombinedReport
 from vestige_migrate.report.migration import MigrationReport
 from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.tables import TABLES
-from vestige_migrate.tables.base import BOOTSTRAP_USER
 
 _SECRET_OR_OBVIOUS = {"postgres_url", "sqlite_path", "dry_run", "source_kind", "destination_kind"}
 
@@ -148,27 +146,3 @@ def _recordable(main: Connection) -> frozenset[str]:
         (list(TABLES),),
     )
     return frozenset(name for (name,) in found)
-
-
-def check_only_copies(destination: ReadyDestination) -> None:
-    """Raises `DestinationUnusable` where the destination has rows that are not as a copy wrote them."""
-    if not destination.made:
-        return
-    main = destination.main
-    is_kept = run_tables.is_there(main)
-    written = run_tables.as_copied(main, sql.SQL("t")) if is_kept else sql.SQL("false")
-    here = [name for name in TABLES if name not in schema.missing_tables(main)]
-    others: dict[str, int] = {}
-    for name in here:
-        condition = sql.SQL("t.id <> {}").format(sql.Literal(BOOTSTRAP_USER)) if name == "users" else sql.SQL("true")
-        query = sql.SQL("SELECT count(*) FROM {} AS t WHERE NOT {} AND {}").format(ours(main, name), written, condition)
-        [(rows,)] = main.execute(query).fetchall()
-        if rows:
-            others[name] = rows
-    if others:
-        named = ", ".join(f"{rows} of {name}" for name, rows in others.items())
-        raise DestinationUnusable(
-            "--on-conflict source puts the source's rows in the place of all that differ, and the destination has "
-            f"rows that are not as a copy wrote them ({named}): give --yes if they may be lost, or --on-conflict "
-            "newer, which keeps them"
-        )
