@@ -10,6 +10,7 @@ from tests.conftest import CommandLine, Copier
 from tests.support.compare import assert_same, stored
 from tests.support.databases import run
 from tests.support.sources import SourceSpec, build_source, edit, node_id
+from tests.support.triggers import add_trigger
 from tests.support.verifying import Verifier
 from vestige_migrate import (
     DestinationUnusable,
@@ -149,6 +150,19 @@ def test_a_row_that_took_the_vector_alone_is_still_one_that_was_changed_here(sou
         assert [(row.id, row.column) for row in report.kept] == [(memory, "node_type")]
         assert run(copy.database, "SELECT node_type FROM knowledge_nodes WHERE id = %s", memory) == [("note",)]
     assert (changed(dry), [row.column for row in dry.kept]) == ({"knowledge_nodes": 1}, ["node_type"])
+
+
+def test_a_row_that_a_trigger_of_another_table_changed_is_none_that_a_copy_wrote(source: Path, copy: Copier) -> None:
+    copy(source)
+    run(copy.database, "UPDATE domains SET label = 'here'")
+    add_trigger(
+        copy.database, "UPDATE domains SET memory_count = 99; RETURN NEW;", "knowledge_nodes", when="AFTER UPDATE"
+    )
+    edit(source, ("UPDATE knowledge_nodes SET updated_at = '2031-01-01' WHERE rowid = 1", ()))
+    for _ in range(2):
+        report = copy(source, on_conflict="newer")
+        assert {row.table for row in report.kept} == {"domains"}
+    assert run(copy.database, "SELECT DISTINCT label, memory_count FROM domains") == [("here", 99)]
 
 
 def edges_of(database: str) -> set[str]:

@@ -72,8 +72,8 @@ class _Gone:
         # By the sources' runs alone: another file's rows are none of this one's to take away.
         self._matches = sql.SQL(
             "{} AND EXISTS (SELECT FROM {} AS b JOIN {} AS r ON r.id = b.run_id"
-            " WHERE b.row_xmin = t.xmin::text::bigint AND r.sources <@ %s::text[])"
-        ).format(same_key(table, "k"), ours(main, BATCHES), ours(main, RUNS))
+            " WHERE b.row_xmin = t.xmin::text::bigint AND b.table_name = {} AND r.sources <@ %s::text[])"
+        ).format(same_key(table, "k"), ours(main, BATCHES), ours(main, RUNS), sql.Literal(table.name))
 
     def settle(self, report: DeletionReport, gone_memories: Set[str]) -> None:
         extras = [id_ for id_ in self._extras() if not self._hangs_on(id_, gone_memories)]

@@ -91,7 +91,7 @@ class KnownErrors:
             "SELECT k.ordinal, {} FROM {} AS k JOIN {} AS t ON {}"
             " WHERE NOT EXISTS (SELECT FROM {} AS b WHERE b.row_xmin = t.xmin::text::bigint AND b.run_id = %s)"
         ).format(
-            as_copied(self._postgres, sql.SQL("t")),
+            as_copied(self._postgres, table.name),
             named_rows(table),
             ours(self._postgres, table.name),
             same_key(table, "k"),

@@ -56,10 +56,10 @@ def _check_only_copies(destination: ReadyDestination) -> None:
     """Raises `DestinationUnusable` where the destination has rows that are not as a copy wrote them."""
     main = destination.main
     is_kept = run_tables.is_there(main)
-    written = run_tables.as_copied(main, sql.SQL("t")) if is_kept else sql.SQL("false")
     here = [name for name in TABLES if name not in schema.missing_tables(main)]
     others: dict[str, int] = {}
     for name in here:
+        written = run_tables.as_copied(main, name) if is_kept else sql.SQL("false")
         condition = sql.SQL("t.id <> {}").format(sql.Literal(BOOTSTRAP_USER)) if name == "users" else sql.SQL("true")
         query = sql.SQL("SELECT count(*) FROM {} AS t WHERE NOT {} AND {}").format(ours(main, name), written, condition)
         [(rows,)] = main.execute(query).fetchall()

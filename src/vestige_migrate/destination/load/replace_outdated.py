@@ -98,7 +98,7 @@ class Replacer:
         theirs, staged = deciding(refresh, "t"), deciding(refresh, "s")
         condition = sql.SQL("{} AND s.ordinal <> ALL(%s::int[]) AND {}").format(
             sql.SQL(" AND ").join(sql.SQL("t.{0} = s.{0}").format(sql.Identifier(name)) for name in table.key),
-            _may_be_replaced(connection, refresh, theirs, staged),
+            _may_be_replaced(connection, table.name, refresh, theirs, staged),
         )
         name = ours(connection, table.name)
         self._update = sql.SQL(
@@ -198,12 +198,16 @@ def _replaceable(rule: Refresh | None) -> sql.Composed:
 
 
 def _may_be_replaced(
-    connection: Connection, refresh: Refresh, theirs: Sequence[sql.Composable], staged: Sequence[sql.Composable]
+    connection: Connection,
+    table: str,
+    refresh: Refresh,
+    theirs: Sequence[sql.Composable],
+    staged: Sequence[sql.Composable],
 ) -> sql.Composable:
     if refresh.evidence is Evidence.ALWAYS:
         return sql.SQL("true")
     if refresh.evidence is Evidence.AS_COPIED:
-        return as_copied(connection, sql.SQL("t"))
+        return as_copied(connection, table)
     return outdated(refresh, theirs, staged)
 
 

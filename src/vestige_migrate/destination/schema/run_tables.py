@@ -76,20 +76,24 @@ def make_run_tables(connection: Connection) -> bool:
 
 def forget_foreign(connection: Connection, system: int | None) -> None:
     """Takes away what was said of transactions of another server (the tables came in a dump), or of so long ago that
-    their numbers may be others' by now."""
+    their numbers may be others' by now. A role that may not see which server it is on (`system` is None) takes what
+    is there for this one's."""
     connection.execute(
         sql.SQL(
-            "DELETE FROM {} AS b USING {} AS r WHERE r.id = b.run_id AND (r.system_identifier IS DISTINCT FROM %s"
+            "DELETE FROM {} AS b USING {} AS r WHERE r.id = b.run_id AND (r.system_identifier <> %s::bigint"
             " OR b.transaction_id < pg_snapshot_xmax(pg_current_snapshot())::text::bigint - %s)"
         ).format(ours(connection, BATCHES), ours(connection, RUNS)),
         (system, _OLDEST_TRANSACTIONS),
     )
 
 
-def as_copied(connection: Connection, row: sql.Composable) -> sql.Composed:
-    """Whether the row of this alias is as a copy wrote it, an expression in SQL."""
-    return sql.SQL("EXISTS (SELECT FROM {} AS b WHERE b.row_xmin = {}.xmin::text::bigint)").format(
-        ours(connection, BATCHES), row
+def as_copied(connection: Connection, table: str) -> sql.Composed:
+    """Whether the row `t` of the table is as a copy wrote it, an expression in SQL.
+
+    By batches of that table: one of another may have had a trigger that changed the row.
+    """
+    return sql.SQL("EXISTS (SELECT FROM {} AS b WHERE b.row_xmin = t.xmin::text::bigint AND b.table_name = {})").format(
+        ours(connection, BATCHES), sql.Literal(table)
     )
 
 
