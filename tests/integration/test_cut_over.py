@@ -220,7 +220,10 @@ def test_a_second_run_without_the_codebase_of_the_first_is_refused(source: Path,
         copy(source, on_conflict="newer")
     with pytest.raises(DestinationUnusable, match="made with --owner me, and"):
         copy(source, on_conflict="newer", codebase="mine", dry_run=True)
-    assert copy(source, on_conflict="newer", codebase="mine", owner="me").nothing_new
+    again = copy(source, on_conflict="newer", codebase="mine", owner="me", deletions="apply")
+    assert again.nothing_new  # nor is the user deleted whom the first one made
+    assert again.deletions is not None
+    assert again.deletions.rows == {}
     assert copy(source).nothing_new
     assert run(copy.database, given) == before
     with pytest.raises(DestinationUnusable, match="give it again, or --yes"):  # that one wrote no memory

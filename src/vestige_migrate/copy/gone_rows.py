@@ -98,7 +98,16 @@ class _Gone:
                 return []  # what it has cannot be known
             sides.append((source.connection, found.by_rowid()))
         [(rows,)] = main.execute(sql.SQL("SELECT count(*) FROM {}").format(ours(main, name))).fetchall()
-        return [id_ for id_ in find_extras(main, self._table, sides, int(rows), set()) if id_ != BOOTSTRAP_USER]
+        ours_alone = self._made_here() if name == "users" else set()
+        return [id_ for id_ in find_extras(main, self._table, sides, int(rows), set()) if id_ not in ours_alone]
+
+    def _made_here(self) -> set[str]:
+        """Users whom no source has to have: the schema's own, and those whom a copy made for its `--owner`."""
+        main = self._destination.main
+        query = sql.SQL("SELECT id::text FROM {} WHERE handle IN (SELECT options ->> 'owner' FROM {})").format(
+            ours(main, self._table.name), ours(main, RUNS)
+        )
+        return {BOOTSTRAP_USER, *(id_ for (id_,) in main.execute(query))}
 
     def _hangs_on(self, id_: str, memories: Set[str]) -> bool:
         """Whether the row belongs to a memory that only the destination has: it goes and stays with that."""
