@@ -173,8 +173,6 @@ def test_what_the_source_took_away_is_named_and_deleted_where_that_is_asked_for(
     source: Path, tmp_path: Path, copy: Copier, command: CommandLine
 ) -> None:
     copy(source)
-    other = build_source(tmp_path / "other.db", SourceSpec(memories=10, schedules=10, edges=4, events=0, seed=9))
-    copy(other)
     before = edges_of(copy.database)
     here, there = node_id(source, 1), node_id(source, 2)
     run(copy.database, "DELETE FROM edges WHERE source_id = %s AND target_id = %s", here, there)
@@ -206,7 +204,8 @@ def test_what_the_source_took_away_is_named_and_deleted_where_that_is_asked_for(
     assert report.deletions.as_json()["rows"]["domains"]["to_delete"] == []
     assert edges_of(copy.database) == (before | {f"{here} -> {there}"}) - set(taken)
     assert copy(source, on_conflict="newer", deletions="apply").nothing_new
-    # The other file's run takes nothing of this one's away.
+    # Another file's run takes nothing of this one's away.
+    other = build_source(tmp_path / "other.db", SourceSpec(memories=10, schedules=10, edges=4, events=0, seed=9))
     report = copy(other, on_conflict="newer", deletions="apply")
     assert report.deletions is not None
     assert (report.deletions.rows, report.deletions.deleted) == ({}, [])

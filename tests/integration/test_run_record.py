@@ -6,7 +6,10 @@ import json
 import signal
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -18,8 +21,12 @@ from tests.support.logged import log_lines
 from tests.support.running import RunningCopy, blocked_sessions, held_row
 from tests.support.said_again import as_first_said
 from tests.support.sources import SourceSpec, build_source, edit, node_id
+from tests.support.triggers import add_trigger
 from tests.support.verifying import Verifier
-from vestige_migrate import MigrationReport
+from vestige_migrate import MigrationReport, SqliteToPostgresPlan, run_several_to_postgres
+from vestige_migrate.destination.load.run_record import BatchRecord
+from vestige_migrate.destination.schema.run_tables import Run
+from vestige_migrate.report.rows import NIL_UUID
 
 pytestmark = pytest.mark.in_process
 
@@ -86,6 +93,75 @@ def test_the_errors_of_another_file_are_its_own(tmp_path: Path, copy: Copier) ->
     assert ids_of(copy(one)) == {node_id(one, 3), node_id(one, 4)}
 
 
+def test_of_several_files_each_error_is_said_until_its_row_is_whole(tmp_path: Path, copy: Copier) -> None:
+    spec = SourceSpec(memories=20, schedules=0, edges=0, events=0, domains=0, extra_users=0, groups=0, memberships=0)
+    files = [build_source(tmp_path / f"{seed}.db", replace(spec, seed=seed)) for seed in (1, 2, 3)]
+    for bad in (1, 0):
+        edit(files[bad], (BAD_TAGS, ()))
+    expected = {node_id(path, row) for path in files[:2] for row in (3, 4)}
+    plans = [SqliteToPostgresPlan(path, copy.database, indexes=copy.indexes) for path in files]
+    for _ in range(3):
+        combined = run_several_to_postgres(plans)
+        assert {error.id for report in combined.reports for error in report.errors} == expected
+        assert combined.exit_code == 1
+    # Gone from all of them.
+    edit(files[1], ("DELETE FROM knowledge_nodes WHERE rowid IN (3, 4)", ()))
+    combined = run_several_to_postgres(plans)
+    assert {row[1] for row in recorded(copy.database)} == {node_id(files[0], row) for row in (3, 4)}
+
+
+def test_a_row_that_another_tables_trigger_touched_keeps_its_error(source: Path, copy: Copier) -> None:
+    edit(source, (BAD_TAGS, ()))
+    copy(source)
+    run(copy.database, "UPDATE domains SET label = 'here'")
+    add_trigger(
+        copy.database, "UPDATE knowledge_nodes SET codebase = 'touched'; RETURN NEW;", "domains", when="AFTER INSERT"
+    )
+    edit(source, ("INSERT INTO domains (id, label, created_at) VALUES ('new', 'new', '2026-01-01')", ()))
+    for _ in range(2):
+        assert ids_of(copy(source)) == {node_id(source, 3), node_id(source, 4)}
+
+
+def test_the_error_of_an_edge_is_over_when_it_is_whole(source: Path, copy: Copier) -> None:
+    [(one, other, weight)] = sqlite_rows(source, "SELECT source_id, target_id, weight FROM edges WHERE rowid = 2")
+    edit(source, ("UPDATE edges SET weight = 'heavy' WHERE rowid = 2", ()))
+    for _ in range(2):
+        assert ids_of(copy(source)) == {f"{one} -> {other}"}
+    # Somebody gave it a value here, which holds for as long as the source has none that can be read.
+    run(copy.database, "UPDATE edges SET weight = 0.5 WHERE (source_id, target_id) = (%s, %s)", one, other)
+    for on_conflict in ("skip", "newer"):
+        report = copy(source, on_conflict=on_conflict)
+        assert (report.errors, recorded(copy.database)) == ([], [])
+    run(copy.database, "DELETE FROM edges WHERE (source_id, target_id) = (%s, %s)", one, other)
+    assert ids_of(copy(source)) == {f"{one} -> {other}"}
+    edit(source, ("UPDATE edges SET weight = ? WHERE rowid = 2", (weight,)))
+    report = copy(source, on_conflict="newer")
+    assert (report.errors, report.tables["edges"].updated, recorded(copy.database)) == ([], 1, [])
+
+
+def test_errors_of_rows_without_an_id_are_forgotten_when_they_are_not_said_again(source: Path, copy: Copier) -> None:
+    rows = sqlite_rows(source, "SELECT rowid, source_id FROM edges WHERE rowid <= 3")
+    edit(source, ("UPDATE edges SET source_id = 'a secret of row ' || rowid WHERE rowid <= 3", ()))
+    for _ in range(3):
+        report = copy(source)
+        assert [error.message.partition(": ")[2] for error in report.errors] == [
+            f"'a secret of row {row}'" for row, _ in rows
+        ]
+        # Their values are said, and not kept.
+        assert run(copy.database, "SELECT reason, key FROM vestige_run_error") == [("source_id is no UUID", NIL_UUID)]
+    edit(source, *(("UPDATE edges SET source_id = ? WHERE rowid = ?", (value, row)) for row, value in rows))
+    assert copy(source).exit_code == 0
+    assert recorded(copy.database) == []
+
+
+def test_a_record_that_cannot_be_written_leaves_no_transaction_behind(database: str) -> None:
+    with psycopg.connect(database, autocommit=True) as connection:
+        record = BatchRecord(connection, Run(uuid4(), ("x",)), "edges", 0)
+        with pytest.raises(psycopg.errors.UndefinedTable), record.of_direct(1):
+            pass
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
 def test_a_killed_coordinator_loses_no_error(tmp_path: Path, database: str, process: CommandLine) -> None:
     source = build_source(tmp_path / "vestige.db", SourceSpec(memories=600, schedules=600, edges=0, events=0))
     (_, first), (_, second), *_, (_, blocked) = sorted(all_memories(source))
@@ -107,6 +183,11 @@ def test_a_killed_coordinator_loses_no_error(tmp_path: Path, database: str, proc
     report = Copier(database)(source)
     assert ids_of(report) == noted
     assert report.memories_copied == 600
+
+
+def sqlite_rows(path: Path, statement: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(statement).fetchall()
 
 
 def all_memories(path: Path) -> list[tuple[str, str]]:

@@ -25,7 +25,14 @@ def print_deletions(report: DeletionReport, console: Console) -> None:
     for table, gone in report.rows.items():
         _print_rows(f"{table} that the source has no more, and now are not here either", gone.deleted, console)
         still = "" if report.applied else " (--deletions apply deletes them)"
+        if gone.held_back:
+            still = f", because {gone.held_back}"
         _print_rows(f"{table} that the source has no more, and still are here{still}", gone.to_delete, console)
+        _print_rows(
+            f"{table} that the source has no more, but rows of other tables refer to them, so they stay",
+            gone.in_use,
+            console,
+        )
     print_first([str(error) for error in report.errors], console)
 
 

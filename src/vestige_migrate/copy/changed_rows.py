@@ -157,7 +157,7 @@ class ChangedRowsLook:
         self._rules = rules
         self._find_copied = None
         if rules.whole_row is not None and rules.whole_row.evidence is Evidence.AS_COPIED:
-            copied = as_copied(postgres, table.name)
+            copied = as_copied(postgres, table.name, rules.run)
             self._find_copied = sql.SQL("SELECT k.ordinal FROM {} AS k JOIN {} AS t ON {} WHERE {}").format(
                 named_rows(table), ours(postgres, table.name), same_key(table, "k"), copied
             )

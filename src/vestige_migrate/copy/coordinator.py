@@ -87,11 +87,12 @@ def run_several_to_postgres(
             found = [opened.enter_context(found_source(each, wanted)) for each in plans]
             check_sources(found)
             destination = opened.enter_context(ready_destination(plan, telling_layout(found), wanted, run_name))
-            if len(plans) == 1:
-                check_second_run(plan, destination)
+            check_second_run(plans, destination)
             sources = [opened.enter_context(prepared_source(each, at)) for each, at in zip(plans, found, strict=True)]
         indexes = IndexPhase(plan, destination, on_progress)
         history = RunHistory(plans, destination, _program_version())
+        if plan.on_conflict is not OnConflict.SKIP or plan.deletions_asked is not Deletions.IGNORE:
+            history.tell_files_apart(sources)
         if plan.dry_run:
             history.look()
         files = FilesOfRun(
@@ -107,7 +108,7 @@ def run_several_to_postgres(
 
                     combined.deletions = DeletionReport(applied=False)
                     settle_deletions(plan, sources, destination, combined.deletions)
-                    settle_gone_rows(plans, sources, destination, history, combined.deletions)
+                    settle_gone_rows(plan, sources, destination, history, combined.deletions)
             combined.estimate = files.estimate
             if plan.verify:
                 from vestige_migrate.verify.coordinator import verify_copied

@@ -180,8 +180,8 @@ class FileCopy:
         self._log_end()
 
     def _rules_of(self, table: Table, source: TableSource) -> Rules:
-        is_recorded = table.name in self._files.history.recorded
-        return rules_for(table, source, self._plan.on_conflict, is_recorded, self._is_only_file)
+        run = self._files.history.recorded.get(table.name)
+        return rules_for(table, source, self._plan.on_conflict, run, self._is_only_file)
 
     def _estimate(self) -> None:
         if not self._destination.made:

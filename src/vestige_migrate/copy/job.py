@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
-from uuid import UUID
 
+from vestige_migrate.destination.schema.run_tables import Run
 from vestige_migrate.plan import OnConflict
 from vestige_migrate.source.layout.layout import Layout
 from vestige_migrate.source.layout.table_source import TableSource
@@ -34,12 +34,12 @@ class Rules:
     compares: bool = False
     whole_row: Refresh | None = None
     of_vector: Refresh | None = None
+    run: Run | None = None
+    """By whose record of its files is known which rows are as a copy wrote them; None where nobody knows."""
 
 
-def rules_for(
-    table: Table, source: TableSource, on_conflict: OnConflict, is_recorded: bool, is_only_file: bool
-) -> Rules:
-    """The rules for one table. `is_recorded`: the destination knows which of its rows are as a copy wrote them."""
+def rules_for(table: Table, source: TableSource, on_conflict: OnConflict, run: Run | None, is_only_file: bool) -> Rules:
+    """The rules for one table. `run` is there where the destination knows which rows are as a copy wrote them."""
     if on_conflict is OnConflict.SKIP:
         return Rules()
     compares = is_only_file and table.stored is None
@@ -48,10 +48,10 @@ def rules_for(
     refresh = table.refresh_from(source)
     if not compares:
         return Rules(refresh)
-    if is_recorded and refresh is not None and refresh.evidence is Evidence.DIFFERENT:
+    if run is not None and refresh is not None and refresh.evidence is Evidence.DIFFERENT:
         refresh = None  # another value says nothing of which is later: where it was changed is known
-    whole_row = table.whole_row(Evidence.AS_COPIED, source) if is_recorded else None
-    return Rules(refresh, compares, whole_row, table.refresh_vector_from(source))
+    whole_row = table.whole_row(Evidence.AS_COPIED, source) if run is not None else None
+    return Rules(refresh, compares, whole_row, table.refresh_vector_from(source), run)
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class CopyJob(Job):
     on_conflict: OnConflict = OnConflict.SKIP
     overrides: Overrides = NO_OVERRIDES
     shapes: Shapes = OURS
-    recorded: Mapping[str, UUID] = field(default_factory=dict)
-    """Tables whose batches are entered in the destination's record of its copies, each with the run's id."""
+    recorded: Mapping[str, Run] = field(default_factory=dict)
+    """Tables whose batches are entered in the destination's record of its copies, each with the run."""
     forgets: bool = False
     """Whether the destination has tombstones of memories which are not to come back."""
     is_only_file: bool = True
@@ -77,7 +77,7 @@ class CopyJob(Job):
 
     def rules(self, table: Table, source: TableSource) -> Rules:
         """What is done with rows of this table that are there already."""
-        return rules_for(table, source, self.on_conflict, table.name in self.recorded, self.is_only_file)
+        return rules_for(table, source, self.on_conflict, self.recorded.get(table.name), self.is_only_file)
 
     def make_worker(self, config: WorkerConfig, send: Send) -> RangeWorker:
         from vestige_migrate.copy.worker import RangeCopier

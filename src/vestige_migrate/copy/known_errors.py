@@ -7,7 +7,6 @@ holds until a run brings it whole, or somebody else gives it a value.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from uuid import UUID
 
 from psycopg import sql
 
@@ -16,7 +15,7 @@ from vestige_migrate.destination.connection.connect import Connection
 from vestige_migrate.destination.connection.table_names import ours
 from vestige_migrate.destination.load.named_rows import key_parameters, named_rows
 from vestige_migrate.destination.load.stored_form import same_key
-from vestige_migrate.destination.schema.run_tables import BATCHES, as_copied
+from vestige_migrate.destination.schema.run_tables import BATCHES, Run, as_copied
 from vestige_migrate.encode.careful import BatchEncoder
 from vestige_migrate.prepare.source import PreparedSource
 from vestige_migrate.report.rows import Outcome, RowError
@@ -45,14 +44,14 @@ class KnownErrors:
     def __init__(
         self,
         postgres: Connection,
-        run_id: UUID,
+        run: Run,
         source: PreparedSource,
         shapes: Shapes,
         is_whole: bool,
         looks_at_all: bool,
     ) -> None:
         self._postgres = postgres
-        self._run_id = run_id
+        self._run = run
         self._source = source
         self._shapes = shapes
         self._is_whole = is_whole
@@ -89,21 +88,23 @@ class KnownErrors:
             return {}
         query = sql.SQL(
             "SELECT k.ordinal, {} FROM {} AS k JOIN {} AS t ON {}"
-            " WHERE NOT EXISTS (SELECT FROM {} AS b WHERE b.row_xmin = t.xmin::text::bigint AND b.run_id = %s)"
+            " WHERE NOT EXISTS (SELECT FROM {} AS b WHERE b.row_xmin = t.xmin::text::bigint AND b.table_name = {}"
+            " AND b.run_id = %s)"
         ).format(
-            as_copied(self._postgres, table.name),
+            as_copied(self._postgres, table.name, self._run),
             named_rows(table),
             ours(self._postgres, table.name),
             same_key(table, "k"),
             ours(self._postgres, BATCHES),
+            sql.Literal(table.name),
         )
-        found = self._postgres.execute(query, [*key_parameters(table, asked), self._run_id])
+        found = self._postgres.execute(query, [*key_parameters(table, asked), self._run.id])
         return {asked[ordinal - 1]: is_as_copied for ordinal, is_as_copied in found}
 
     def _mended(self, table: Table, source: TableSource, ids: Sequence[str], known: Sequence[RowError]) -> set[_Place]:
         """Where the error is none any more: of values that cannot be read the destination has one of its own, or what
         the source has now is there."""
-        if len(table.key) != 1 or not ids:
+        if not ids:
             return set()
         differing: set[_Place] = set()
         unreadable: set[_Place] = set()
@@ -112,8 +113,11 @@ class KnownErrors:
         judge = Judge(self._source.connection, self._postgres, self._source.layout, table)
         comparer = BatchComparer(table, source, self._postgres, judge)
         for start in range(0, len(ids), _AT_ONCE):
-            some = ids[start : start + _AT_ONCE]
-            spelt = [way for id_ in some for way in (spellings(id_) if table.key_types == ("uuid",) else (id_,))]
+            # By the first part of the key: rows that share it and were not asked about make no difference below.
+            firsts = dict.fromkeys(key_parameters(table, ids[start : start + _AT_ONCE])[0])
+            spelt = [
+                way for first in firsts for way in (spellings(first) if table.key_types[0] == "uuid" else (first,))
+            ]
             rows = read_by_key(self._source.connection, source, spelt)
             if not rows:
                 continue

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from psycopg import sql
 
 from vestige_migrate.destination.connection.table_names import ours
@@ -18,15 +20,14 @@ _OF_EVERY_MEMORY = ("codebase", "owner")
 """Options that give each memory a value."""
 
 
-def check_second_run(plan: SqliteToPostgresPlan, destination: ReadyDestination) -> None:
-    """Raises `DestinationUnusable` where rows would be replaced that are not to be, unless the plan says `yes`.
-
-    For a run of one file.
-    """
+def check_second_run(plans: Sequence[SqliteToPostgresPlan], destination: ReadyDestination) -> None:
+    """Raises `DestinationUnusable` where rows would be replaced that are not to be, unless the plans say `yes`."""
+    plan = plans[0]
     if plan.on_conflict is OnConflict.SKIP or plan.yes or not destination.made:
         return
     if run_tables.is_there(destination.main):
-        _check_same_options(plan, destination)
+        for each in plans:
+            _check_same_options(each, destination)
     if plan.on_conflict is OnConflict.SOURCE:
         _check_only_copies(destination)
 
@@ -36,19 +37,19 @@ def _check_same_options(plan: SqliteToPostgresPlan, destination: ReadyDestinatio
     main = destination.main
     row = main.execute(
         sql.SQL(
-            "SELECT options FROM {} AS r WHERE sources = %s::text[]"
+            "SELECT options FROM {} AS r WHERE %s = ANY(sources)"
             " AND EXISTS (SELECT FROM {} AS b WHERE b.run_id = r.id AND b.table_name = 'knowledge_nodes')"
             " ORDER BY started_at DESC LIMIT 1"
         ).format(ours(main, RUNS), ours(main, BATCHES)),
-        ([shown(plan.sqlite_path)],),
+        (shown(plan.sqlite_path),),
     ).fetchone()
     options = row[0] if row is not None else {}
     dropped = [name for name in _OF_EVERY_MEMORY if options.get(name) not in (None, getattr(plan, name))]
     if dropped:
         given = " and ".join(f"--{name} {options[name]}" for name in dropped)
         raise DestinationUnusable(
-            f"the last copy of this file was made with {given}, and --on-conflict {plan.on_conflict} without it would "
-            "take that from every memory that nobody changed here: give it again, or --yes"
+            f"the last copy of {shown(plan.sqlite_path)} was made with {given}, and --on-conflict {plan.on_conflict} "
+            "without it would take that from every memory that nobody changed here: give it again, or --yes"
         )
 
 

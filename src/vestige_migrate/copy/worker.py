@@ -73,8 +73,8 @@ class RangeCopier(RangeWorker):
         if kept:
             self._send(BatchDone(range_, 0, kept, 0, doubtful=answer.unusual))
         others = partial(self._sample, table, source)
-        run_id = self._job.recorded.get(table.name)
-        record = BatchRecord(postgres, run_id, table.name, range_.number) if run_id is not None else None
+        run = self._job.recorded.get(table.name)
+        record = BatchRecord(postgres, run, table.name, range_.number) if run is not None else None
         writer = TableWriter(postgres, table, partial(self._report, range_), others, task.last_try, record)
         for rowids in self._write_plain(range_, table, source, writer, new):
             for _, batch in self._batches(table, source, rowids):

@@ -118,14 +118,16 @@ class BatchEncoder:
         column = self._table.columns[at]
         lost = column.required and problem.instead is UNSET
         message = f"{column.name} {problem.reason}"
-        if lost:
-            message += f": {quote_id(raw[at][row])}"
+        quoted = quote_id(raw[at][row]) if lost else ""
+        if quoted:
+            message += f": {quoted}"
         return RowError(
             table=self._table.name,
             id=self._row_id(raw, row),
             column=column.name,
             message=message,
             outcome=Outcome.NOT_COPIED if lost else problem.outcome,
+            quoted=quoted,
         )
 
     def _row_id(self, raw: list[Values], row: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from vestige_migrate.report.rows import RowError
@@ -15,6 +15,15 @@ class GoneRows:
     deleted: list[str] = field(default_factory=list)
     to_delete: list[str] = field(default_factory=list)
     """They are here still."""
+    in_use: list[str] = field(default_factory=list)
+    """They stay: rows of other tables refer to them, which would go with them or lose them."""
+    held_back: str = ""
+    """Why those `to_delete` stay, whatever was asked for."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The entry in the JSON report."""
+        held_back = {"held_back": self.held_back} if self.held_back else {}
+        return {**held_back, "deleted": self.deleted, "to_delete": self.to_delete, "in_use": self.in_use}
 
 
 @dataclass
@@ -59,5 +68,5 @@ class DeletionReport:
             "changed_since": self.changed_since,
             "not_in_source": self.not_in_source,
             "errors": [error.as_json() for error in self.errors],
-            **({"rows": {name: asdict(gone) for name, gone in self.rows.items()}} if self.rows else {}),
+            **({"rows": {name: gone.as_json() for name, gone in self.rows.items()}} if self.rows else {}),
         }

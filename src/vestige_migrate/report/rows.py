@@ -57,6 +57,13 @@ class RowError:
     further: bool = False
     known_since: str | None = None
     """When an earlier run said it first, where this one only found that it still holds: a UTC time by ISO 8601."""
+    quoted: str = ""
+    """The value at the end of the message, where it quotes one; behind a colon."""
+
+    @property
+    def unquoted(self) -> str:
+        """The message without the value that it quotes."""
+        return self.message.removesuffix(f": {self.quoted}") if self.quoted else self.message
 
     def __str__(self) -> str:
         """As a person reads it."""

@@ -56,6 +56,16 @@ def count_ids(table: Table, sides: Sequence[OpenTable], ids: Set[str]) -> Counte
 
 def source_keys(table: Table, sqlite: sqlite3.Connection, source: TableSource) -> Iterator[Key]:
     """The keys of all rows of the source that can be placed, as the destination has them."""
+    return (key for key in _all_keys(table, sqlite, source) if key is not None)
+
+
+def has_unreadable_key(table: Table, sqlite: sqlite3.Connection, source: TableSource) -> bool:
+    """Whether a row of the source cannot be placed, so that nobody knows which of the destination's it is."""
+    return any(key is None for key in _all_keys(table, sqlite, source))
+
+
+def _all_keys(table: Table, sqlite: sqlite3.Connection, source: TableSource) -> Iterator[Key | None]:
+    """None for a row that cannot be placed."""
     for range_ in plan_ranges(sqlite, table.name, source, workers=1):
         rows = list_keys(sqlite, source, range_)
         if not rows:
@@ -66,5 +76,5 @@ def source_keys(table: Table, sqlite: sqlite3.Connection, source: TableSource) -
             for kind, values in zip(table.key_types, columns, strict=True)
         ]
         for parts in zip(*encoded, strict=True):
-            if None not in parts and field.NULL not in parts:
-                yield tuple(part[_LENGTH_BYTES:] for part in parts if part is not None)
+            placed = None not in parts and field.NULL not in parts
+            yield tuple(part[_LENGTH_BYTES:] for part in parts if part is not None) if placed else None

@@ -17,7 +17,7 @@ from vestige_migrate.destination.connection.table_names import ours
 from vestige_migrate.destination.load.row_triggers import triggers_of
 from vestige_migrate.destination.load.run_record import BatchRecord
 from vestige_migrate.destination.load.staging import Stage
-from vestige_migrate.destination.schema.run_tables import as_copied
+from vestige_migrate.destination.schema.run_tables import Run, as_copied
 from vestige_migrate.report.rows import Outcome, RowError
 from vestige_migrate.tables.base import Evidence, Refresh, Table
 
@@ -98,7 +98,7 @@ class Replacer:
         theirs, staged = deciding(refresh, "t"), deciding(refresh, "s")
         condition = sql.SQL("{} AND s.ordinal <> ALL(%s::int[]) AND {}").format(
             sql.SQL(" AND ").join(sql.SQL("t.{0} = s.{0}").format(sql.Identifier(name)) for name in table.key),
-            _may_be_replaced(connection, table.name, refresh, theirs, staged),
+            _may_be_replaced(connection, table.name, refresh, theirs, staged, record.run if record else None),
         )
         name = ours(connection, table.name)
         self._update = sql.SQL(
@@ -203,11 +203,12 @@ def _may_be_replaced(
     refresh: Refresh,
     theirs: Sequence[sql.Composable],
     staged: Sequence[sql.Composable],
+    run: Run | None,
 ) -> sql.Composable:
     if refresh.evidence is Evidence.ALWAYS:
         return sql.SQL("true")
     if refresh.evidence is Evidence.AS_COPIED:
-        return as_copied(connection, table)
+        return as_copied(connection, table, run)
     return outdated(refresh, theirs, staged)
 
 

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from vestige_migrate.destination.connection.connect import Connection
 from vestige_migrate.destination.connection.table_names import ours
-from vestige_migrate.destination.schema.run_tables import BATCHES, ERRORS, RUNS
+from vestige_migrate.destination.schema.run_tables import BATCHES, ERRORS, RUNS, Run
 from vestige_migrate.report.rows import NIL_UUID, Outcome, RowError
 
 ErrorIdentity = tuple[str, str, str | None, str]
@@ -26,16 +26,17 @@ _LAST_32_BITS = sql.SQL("4294967295")
 
 
 class BatchRecord:
-    """The record of what is written to one table, over one connection. `part` is the number of the range."""
+    """The record of what the run writes to one table, over one connection. `part` is the number of the range."""
 
-    def __init__(self, connection: Connection, run_id: UUID, table: str, part: int) -> None:
+    def __init__(self, connection: Connection, run: Run, table: str, part: int) -> None:
         self._connection = connection
-        self._run_id = run_id
+        self.run = run
+        self._run_id = run.id
         self._part = part
         self._begin: bytes | None = None
         self._begin_rows = 0
         self._into = sql.SQL("INSERT INTO {} {}").format(ours(connection, BATCHES), _COLUMNS)
-        self._about = sql.SQL("{}, {}, {}").format(sql.Literal(str(run_id)), sql.Literal(table), sql.Literal(part))
+        self._about = sql.SQL("{}, {}, {}").format(sql.Literal(str(run.id)), sql.Literal(table), sql.Literal(part))
 
     @contextmanager
     def of_direct(self, rows: int) -> Iterator[None]:
@@ -48,9 +49,9 @@ class BatchRecord:
                 .format(self._into, self._about, sql.Literal(rows), _TRANSACTION, _LAST_32_BITS, _TRANSACTION)
                 .as_bytes(self._connection)
             )
-        # In one message: a batch is short, and the way to the server may be long.
-        self._connection.execute(self._begin, prepare=False)
         try:
+            # In one message: a batch is short, and the way to the server may be long.
+            self._connection.execute(self._begin, prepare=False)
             yield
             self._connection.execute("COMMIT")
         except BaseException:
@@ -87,8 +88,10 @@ def note_errors(connection: Connection, run_id: UUID, errors: Sequence[RowError]
     """Enters the errors in the record; one that is there from an earlier run is of this one too then."""
     if not errors:
         return
+    # Once each: rows without an id may have one reason.
     given = sql.SQL(
-        "given AS (SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])"
+        "given AS (SELECT DISTINCT ON (table_name, key, column_name, reason) *"
+        " FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[])"
         " WITH ORDINALITY AS g(table_name, key, column_name, reason, sqlstate, outcome, n))"
     )
     known = sql.SQL(
@@ -105,7 +108,7 @@ def note_errors(connection: Connection, run_id: UUID, errors: Sequence[RowError]
         [error.table for error in errors],
         [storable(error.id) for error in errors],
         [error.column for error in errors],
-        [storable(error.message) for error in errors],
+        [storable(error.unquoted) for error in errors],
         [error.sqlstate for error in errors],
         [str(error.outcome) for error in errors],
     ]
@@ -133,26 +136,38 @@ def errors_of_earlier_runs(connection: Connection, run_id: UUID, said: Sequence[
 
 
 def forget_errors(
-    connection: Connection, run_id: UUID, errors: Sequence[RowError], of_sources: Sequence[str] | None = None
+    connection: Connection, run_id: UUID, errors: Sequence[RowError], of_files: Run | None = None
 ) -> None:
-    """These hold no more; what this run has entered stays. With `of_sources` only what a run of no others said."""
+    """These hold no more; what this run has entered stays. With `of_files` only what a run of its files said last."""
     if not errors:
         return
-    said_of_these: sql.Composable = sql.SQL("%s::text[] IS NULL")
-    if of_sources is not None:
-        said_of_these = sql.SQL(
-            "EXISTS (SELECT FROM {} AS r WHERE r.id = e.last_run AND r.sources <@ %s::text[])"
-        ).format(ours(connection, RUNS))
+    said_of_these = _said_of_files(connection, of_files) if of_files is not None else sql.SQL("true")
     connection.execute(
         sql.SQL(
             "DELETE FROM {} AS e USING unnest(%s::text[], %s::text[], %s::text[]) AS g(table_name, key, reason)"
             " WHERE (e.table_name, e.key, e.reason) = (g.table_name, g.key, g.reason) AND e.last_run <> %s AND {}"
         ).format(ours(connection, ERRORS), said_of_these),
         (
-            *([storable(getattr(error, name)) for error in errors] for name in ("table", "id", "message")),
+            *([storable(getattr(error, name)) for error in errors] for name in ("table", "id", "unquoted")),
             run_id,
-            None if of_sources is None else list(of_sources),
         ),
+    )
+
+
+def forget_unnamed(connection: Connection, run: Run) -> None:
+    """Errors of rows without an id hold no more that an earlier run of these files said, and this one did not."""
+    connection.execute(
+        sql.SQL("DELETE FROM {} AS e WHERE key = %s AND last_run <> %s AND {}").format(
+            ours(connection, ERRORS), _said_of_files(connection, run)
+        ),
+        (NIL_UUID, run.id),
+    )
+
+
+def _said_of_files(connection: Connection, run: Run) -> sql.Composed:
+    """Whether the error `e` was said last by a run of no other files than this one's."""
+    return sql.SQL("EXISTS (SELECT FROM {} AS r WHERE r.id = e.last_run AND {})").format(
+        ours(connection, RUNS), run.is_of_these("r")
     )
 
 
@@ -178,7 +193,7 @@ def forget_unsaid(connection: Connection, run_id: UUID, said: Collection[ErrorId
 
 def identity_of(error: RowError) -> ErrorIdentity:
     """What tells an entry of the record from others."""
-    return error.table, storable(error.id), error.column, storable(error.message)
+    return error.table, storable(error.id), error.column, storable(error.unquoted)
 
 
 def storable(text: str) -> str:

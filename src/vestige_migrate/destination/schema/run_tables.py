@@ -6,6 +6,10 @@ said again, and nobody can tell a row that was changed here from one that a copy
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import LiteralString
+from uuid import UUID
+
 import psycopg
 from loguru import logger
 from psycopg import sql
@@ -87,14 +91,56 @@ def forget_foreign(connection: Connection, system: int | None) -> None:
     )
 
 
-def as_copied(connection: Connection, table: str) -> sql.Composed:
-    """Whether the row `t` of the table is as a copy wrote it, an expression in SQL.
+@dataclass(frozen=True)
+class Run:
+    """A run as the record knows it: its id, and its source files as they are named there.
 
-    By batches of that table: one of another may have had a trigger that changed the row.
+    `of_other_files` are earlier runs of files of these names that are known to have been others.
     """
-    return sql.SQL("EXISTS (SELECT FROM {} AS b WHERE b.row_xmin = t.xmin::text::bigint AND b.table_name = {})").format(
-        ours(connection, BATCHES), sql.Literal(table)
+
+    id: UUID
+    sources: tuple[str, ...]
+    of_other_files: tuple[UUID, ...] = ()
+
+    def is_of_these(self, run: LiteralString) -> sql.Composed:
+        """Whether the row of the runs that is called so, in SQL, is one of no other files; with no parameter."""
+        # Spelt in hexadecimal digits: a name may have a percent sign, which in a statement is a parameter's.
+        names = sql.SQL("ARRAY(SELECT convert_from(decode(n, 'hex'), 'UTF8') FROM unnest({}::text[]) AS u(n))").format(
+            sql.Literal([name.encode().hex() for name in self.sources])
+        )
+        others = sql.Literal([str(id_) for id_ in self.of_other_files])
+        return sql.SQL("({0}.sources <@ {1} AND {0}.id <> ALL({2}::uuid[]))").format(sql.SQL(run), names, others)
+
+
+def as_copied(connection: Connection, table: str, run: Run | None = None) -> sql.Composed:
+    """Whether the row `t` of the table is as a copy wrote it, an expression in SQL; with `run` one of its files alone.
+
+    By batches of that table: one of another may have had a trigger that changed the row. And by those that are entered
+    under the very number that they name: in tables that came in a dump they are not, and the numbers are others' here.
+    """
+    runs = (
+        sql.SQL("true")
+        if run is None
+        else sql.SQL("EXISTS (SELECT FROM {} AS r WHERE r.id = b.run_id AND {})").format(
+            ours(connection, RUNS), run.is_of_these("r")
+        )
     )
+    return sql.SQL(
+        "EXISTS (SELECT FROM {} AS b WHERE b.row_xmin = t.xmin::text::bigint AND b.table_name = {}"
+        " AND b.xmin::text::bigint = b.row_xmin AND {})"
+    ).format(ours(connection, BATCHES), sql.Literal(table), runs)
+
+
+def files_of_other_runs(connection: Connection, table: str, run: Run) -> list[str]:
+    """Files other than those of `run` that earlier runs copied, and that had rows of the table as far as is known."""
+    found = connection.execute(
+        sql.SQL(
+            "SELECT DISTINCT f.name FROM {} AS r, unnest(r.sources) AS f(name) WHERE NOT {} AND (r.ended_at IS NULL"
+            " OR COALESCE((r.counts -> f.name -> %s ->> 'source_rows')::bigint, 1) > 0) ORDER BY 1"
+        ).format(ours(connection, RUNS), run.is_of_these("r")),
+        (table,),
+    )
+    return [name for (name,) in found]
 
 
 def _look(connection: Connection) -> list[tuple[str, bool, bool, bool]]:

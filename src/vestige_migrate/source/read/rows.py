@@ -117,7 +117,7 @@ def read_batches(
 
 
 def read_by_key(connection: sqlite3.Connection, source: TableSource, keys: Sequence[Raw]) -> list[Row]:
-    """The rows whose key, which is one column, is among `keys`; for small rows, since nothing bounds their bytes."""
+    """The rows whose key's first column is among `keys`; for small rows, since nothing bounds their bytes."""
     rows: list[Row] = []
     for start in range(0, len(keys), _KEYS_AT_ONCE):
         some = keys[start : start + _KEYS_AT_ONCE]
