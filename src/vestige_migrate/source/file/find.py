@@ -27,6 +27,7 @@ from vestige_migrate.source.sqlite import driver
 from vestige_migrate.source.sqlite.connect import SourceFile, open_source
 from vestige_migrate.source.sqlite.file_kind import FileKind, check_kind, sidecar
 from vestige_migrate.source.sqlite.quoting import quote_identifier
+from vestige_migrate.source.sqlite.raw_file import raw_file
 
 _BESIDE = ("-wal", "-journal")
 _COPY_TRIES = 3
@@ -260,7 +261,8 @@ def _copy_unchanged(path: Path, copy: Path) -> None:
             copy.with_name(copy.name + suffix).unlink(missing_ok=True)
             source = path if not suffix else sidecar(path, suffix)
             if source is not None:
-                shutil.copyfile(source, copy.with_name(copy.name + suffix))
+                with raw_file(source) as file, copy.with_name(copy.name + suffix).open("wb") as into:
+                    shutil.copyfileobj(file, into)
         if _state(path) == before:
             return
     raise SourceUnusable(f"{path} is being written to and cannot be read in place: stop Vestige, then run again")

@@ -13,6 +13,7 @@ from vestige_migrate.source.sqlite import connect, driver
 from vestige_migrate.source.sqlite.connect import NotTheFile, SourceFile, open_source
 from vestige_migrate.source.sqlite.header import HEADER_BYTES, change_counter, whole_bytes
 from vestige_migrate.source.sqlite.quoting import quote_identifier
+from vestige_migrate.source.sqlite.raw_file import raw_file
 from vestige_migrate.source.sqlite.rowid_sample import draw_rowids
 
 _TABLE = "knowledge_nodes"
@@ -73,7 +74,7 @@ def _header(file: SourceFile) -> bytes:
     if file.cipher is not None:
         return b""
     try:
-        with file.path.open("rb") as opened:
+        with raw_file(file.path) as opened:
             header = opened.read(HEADER_BYTES)
     except OSError:
         return b""

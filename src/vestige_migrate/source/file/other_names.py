@@ -17,6 +17,7 @@ from vestige_migrate.errors import SourceUnusable
 from vestige_migrate.paths import shown
 from vestige_migrate.source.sqlite.driver import MAGIC
 from vestige_migrate.source.sqlite.file_kind import sidecar
+from vestige_migrate.source.sqlite.raw_file import raw_file
 
 _LOGS = ("-wal", "-journal")
 _MOUNTS = Path("/proc/self/mountinfo")
@@ -82,6 +83,6 @@ def _mount_points() -> set[bytes]:
 
 def is_in_wal_mode(real: Path) -> bool:
     """Also where it cannot be told, because the file is encrypted."""
-    with real.open("rb") as file:
+    with raw_file(real) as file:
         header = file.read(_WRITE_VERSION + 1)
     return not header.startswith(MAGIC) or header[_WRITE_VERSION] != _ROLLBACK

@@ -30,6 +30,7 @@ from vestige_migrate.source.layout.known_names import NEEDED_COLUMNS, NEEDED_TAB
 from vestige_migrate.source.portable.json_stream import JsonReader, NotJson, encoding_of
 from vestige_migrate.source.portable.rows import RowReader, TableWriter
 from vestige_migrate.source.sqlite.file_kind import EXPORT, NO_ARCHIVE
+from vestige_migrate.source.sqlite.raw_file import raw_file
 
 FORMAT, MODE = "vestige.portable.v1", "exact"
 _LEAST_SHARE = 4
@@ -62,7 +63,7 @@ def is_json(path: Path) -> bool:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return False
-        with path.open("rb") as file:
+        with raw_file(path) as file:
             start = file.read(_SNIFFED_BYTES)
             while start and not start.strip():
                 start = file.read(_SNIFFED_BYTES)

@@ -17,6 +17,7 @@ from vestige_migrate.errors import SourceUnusable
 from vestige_migrate.paths import shown
 from vestige_migrate.source.sqlite.driver import KEY_VARIABLE, MAGIC, has_sqlcipher, key_from_environment
 from vestige_migrate.source.sqlite.header import HEADER_BYTES, size_is_current, whole_bytes
+from vestige_migrate.source.sqlite.raw_file import raw_file
 
 _SAMPLE_BYTES = 4096
 _NOISE = 0.9
@@ -42,7 +43,7 @@ def check_kind(path: Path) -> FileKind:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             raise SourceUnusable(_no_file(path, found.st_mode))
-        with path.open("rb") as file:
+        with raw_file(path) as file:
             start = file.read(_SAMPLE_BYTES)
     except FileNotFoundError:
         raise SourceUnusable(_missing(path)) from None
@@ -162,7 +163,7 @@ def _is_text(start: bytes) -> bool:
 
 def begins_plain(path: Path) -> bool:
     """Whether the file, which can be read, begins as SQLite's own format does."""
-    with path.open("rb") as file:
+    with raw_file(path) as file:
         return file.read(len(MAGIC)) == MAGIC
 
 
