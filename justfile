@@ -44,6 +44,10 @@ bench *args:
 chaos *args:
     {{bin}}/python -m tests.chaos {{args}}
 
+# a copy that follows a source in use, while its server is restarted and its workers die
+chaos-follow *args:
+    {{bin}}/python -m tests.chaos.following {{args}}
+
 # random bad rows and files; `just fuzz --seed 7 --rows 0 --files 1 --show` repeats one file
 fuzz *args:
     {{bin}}/python -m tests.fuzz {{args}}

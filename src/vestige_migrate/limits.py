@@ -15,7 +15,9 @@ MAX_CONNECTIONS = 256
 MAX_BATCH_SIZE = 1_000_000
 MAX_RETRIES = 100
 MAX_ANSWER_TIMEOUT_SECONDS = 3600
+MAX_IDLE_SECONDS = 86_400
 """Past these a value is a slip of the hand: it would only cost processes, memory or days."""
+MIN_IDLE_SECONDS = 1
 MAX_DIMENSION = 16_000
 """pgvector's limit of a `vector` (https://github.com/pgvector/pgvector#vector-type)."""
 

@@ -19,10 +19,12 @@ from vestige_migrate.limits import (
     MAX_CONNECTIONS,
     MAX_DEFAULT_WORKERS,
     MAX_DIMENSION,
+    MAX_IDLE_SECONDS,
     MAX_LABEL_CHARS,
     MAX_RETRIES,
     MAX_SCHEMA_BYTES,
     MAX_WORKERS,
+    MIN_IDLE_SECONDS,
 )
 from vestige_migrate.model import ModelSignature
 from vestige_migrate.paths import check_reachable, expanded
@@ -117,6 +119,10 @@ class SqliteToPostgresPlan:
     schema: str | None = None
     """The destination's schema for our tables, made where it is not there; None: the first one on search_path."""
     dry_run: bool = False
+    follow: bool = False
+    """After the copy, whatever changes in the source is brought as it comes, until Ctrl-C or `until_idle`."""
+    until_idle: float | None = None
+    """With `follow`: so many seconds without a change end it, after one more pass over all rows."""
 
     def __post_init__(self) -> None:
         if (self.source_kind, self.destination_kind) != ("sqlite", "postgres"):
@@ -153,9 +159,33 @@ class SqliteToPostgresPlan:
             )
         if self.verify and self.dry_run:
             raise PlanError("--verify and --dry-run exclude each other: a dry run writes nothing to compare")
+        self._check_follow()
         object.__setattr__(self, "postgres_url", _stripped(self.postgres_url))
         if not self.postgres_url:
             raise PlanError("--postgres-url is empty: give a libpq URL, a keyword string, or 'embedded'")
+
+    def _check_follow(self) -> None:
+        if self.until_idle is not None:
+            if not self.follow:
+                raise PlanError("--until-idle says when --follow ends: give both")
+            _within(MIN_IDLE_SECONDS, MAX_IDLE_SECONDS, until_idle=self.until_idle)
+        if not self.follow:
+            return
+        if self.on_conflict is OnConflict.SKIP:
+            raise PlanError(
+                "--follow brings changes, and --on-conflict skip leaves every row as it is: give --on-conflict newer"
+            )
+        excluded = {
+            "--dry-run": (self.dry_run, "a dry run writes nothing that could be kept current"),
+            "--snapshot": (self.snapshot, "a snapshot does not change"),
+            "--scope": (self.scope is not None, "a scope is read from a private copy, which does not change"),
+            "--archive": (self.archive, "the archive is not kept current"),
+            "--verify": (self.verify, "run vestige migrate verify when Vestige is stopped"),
+            "--restore-forgotten": (self.restore_forgotten, "copy once with it, then follow"),
+        }
+        for name, (given, why) in excluded.items():
+            if given:
+                raise PlanError(f"--follow and {name} exclude each other: {why}")
 
     @property
     def deletions_asked(self) -> Deletions:

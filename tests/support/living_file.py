@@ -15,6 +15,7 @@ from uuid import UUID, uuid5
 from tests.support.sources import SourceSpec, build_source
 
 _START = datetime(2031, 1, 1, tzinfo=UTC)
+_BUSY_SECONDS = 30.0
 _IDS = UUID("0c0c0c0c-0000-4000-8000-000000000000")
 _OF_MEMORIES = {
     "scheduling": "memory_id",
@@ -35,8 +36,20 @@ class LivingFile:
     """The file, and a clock that moves by a minute whenever it is asked."""
 
     def __init__(self, path: Path, spec: SourceSpec) -> None:
-        self.path = build_source(path, spec)
-        self._plain = spec.is_plain
+        self._open(build_source(path, spec), spec.is_plain)
+
+    @classmethod
+    def existing(cls, path: Path, *, is_plain: bool, minutes: int = 0) -> LivingFile:
+        """A file that is there already, and that others may be using: a write waits for theirs. Its clock begins so
+        many minutes later than that of a new one."""
+        file = cls.__new__(cls)
+        file._open(path, is_plain)
+        file._minutes = minutes
+        return file
+
+    def _open(self, path: Path, is_plain: bool) -> None:
+        self.path = path
+        self._plain = is_plain
         self.edges = "edges" if self._plain else "memory_connections"
         self.edge_type = "edge_type" if self._plain else "link_type"
         self._weight = "weight" if self._plain else "strength"
@@ -52,7 +65,7 @@ class LivingFile:
         return str(uuid5(_IDS, self.now()))
 
     def write(self, *statements: tuple[str, tuple[Any, ...]]) -> None:
-        with closing(sqlite3.connect(self.path)) as connection:
+        with closing(sqlite3.connect(self.path, timeout=_BUSY_SECONDS)) as connection:
             connection.execute("PRAGMA synchronous = OFF")
             with connection:
                 for statement, parameters in statements:
@@ -136,6 +149,10 @@ class LivingFile:
         marks = ", ".join("?" * len(given))
         into = f"INSERT OR IGNORE INTO {self.edges} ({', '.join(given)}) VALUES ({marks})"
         self.write((into, tuple(given.values())))
+
+    def some_edges(self, source: str) -> list[tuple[str, str]]:
+        """Those that begin at this memory."""
+        return self.ask(f"SELECT source_id, target_id FROM {self.edges} WHERE source_id = ?", source)
 
     def unlink(self, source: str, target: str) -> None:
         self.write((f"DELETE FROM {self.edges} WHERE source_id = ? AND target_id = ?", (source, target)))

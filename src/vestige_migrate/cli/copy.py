@@ -37,6 +37,7 @@ from vestige_migrate.report.migration import MigrationReport
 
 _Text = Optional[str]  # noqa: UP045  # typer reads the annotation at run time
 _Number = Optional[int]  # noqa: UP045
+_Seconds = Optional[float]  # noqa: UP045
 
 
 def copy(
@@ -85,12 +86,13 @@ def copy(
         ),
     ] = Indexes.AUTO,
     on_conflict: Annotated[
-        OnConflict,
+        OnConflict | None,
         typer.Option(
             help="A row that is there already: skip leaves it, newer takes what changed in the source since, source "
-            "takes whatever differs."
+            "takes whatever differs.",
+            show_default="skip, newer with --follow",
         ),
-    ] = OnConflict.SKIP,
+    ] = None,
     yes: Annotated[
         bool,
         typer.Option(
@@ -128,6 +130,18 @@ def copy(
             metavar="NAME", help="Only this scope (Vestige's namespaces), from a private copy.", show_default=False
         ),
     ] = None,
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", help="Go on bringing what changes in the source as it comes, until Ctrl-C."),
+    ] = False,
+    until_idle: Annotated[
+        _Seconds,
+        typer.Option(
+            metavar="SECONDS",
+            help="... or until nothing was written for so long; then every row is gone through once more.",
+            show_default=False,
+        ),
+    ] = None,
     schema: options.Schema = None,
     dry_run: options.DryRun = False,
     report: options.Report = None,
@@ -162,7 +176,7 @@ def copy(
             allow_source_upgrade=allow_source_upgrade,
             snapshot=snapshot,
             indexes=indexes,
-            on_conflict=on_conflict,
+            on_conflict=on_conflict or (OnConflict.NEWER if follow else OnConflict.SKIP),
             yes=yes,
             deletions=deletions,
             restore_forgotten=restore_forgotten,
@@ -173,6 +187,8 @@ def copy(
             scope=scope,
             schema=schema,
             dry_run=dry_run,
+            follow=follow,
+            until_idle=until_idle,
         )
         embedder = embedder_signature(embedding_model, embedding_dimension, embedding_hash)
         usual_folder()  # what is imported next looks for it

@@ -13,6 +13,7 @@ from vestige_migrate.cli.deletions_output import print_deletions
 from vestige_migrate.cli.estimate_output import print_estimate
 from vestige_migrate.cli.first_lines import print_first
 from vestige_migrate.cli.forgotten_output import print_forgotten
+from vestige_migrate.cli.passes_output import print_passes
 from vestige_migrate.cli.reembed_line import awaiting_line
 from vestige_migrate.cli.streams import print_line
 from vestige_migrate.errors import PlanError
@@ -57,7 +58,10 @@ def print_report(report: MigrationReport | CombinedReport, console: Console) -> 
         _print_section(report, console)
         if report.deletions is not None:
             print_deletions(report.deletions, console)
-        _print_nothing_new(report, "the source", console)
+        if report.passes:
+            print_passes(report, console)
+        else:
+            _print_nothing_new(report, "the source", console)
         return
     for at, section in enumerate(report.reports):
         source = section.source
@@ -127,7 +131,7 @@ def _print_section(report: MigrationReport, console: Console) -> None:
     print_forgotten(report, console)
     _print_kept(report, console)
     _print_open(report, console)
-    if report.source_changed:
+    if report.source_changed and not report.passes:
         console.print(Text("the source changed during the copy: run again to bring what is new"))
     if report.estimate is not None:
         print_estimate(report.estimate, console)

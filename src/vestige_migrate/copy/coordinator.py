@@ -9,12 +9,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import reduce
 from secrets import token_hex
 
 import psycopg
 
 from vestige_migrate.copy.file_copy import FileCopy, FilesOfRun
+from vestige_migrate.copy.follow.can_follow import check_can_be_followed
 from vestige_migrate.copy.index_phase import IndexPhase
+from vestige_migrate.copy.lost_sessions import through_lost_sessions
 from vestige_migrate.copy.run_history import RunHistory
 from vestige_migrate.copy.second_run_checks import check_second_run
 from vestige_migrate.destination.connection.faults import describe
@@ -89,6 +92,8 @@ def run_several_to_postgres(
             destination = opened.enter_context(ready_destination(plan, telling_layout(found), wanted, run_name))
             check_second_run(plans, destination)
             sources = [opened.enter_context(prepared_source(each, at)) for each, at in zip(plans, found, strict=True)]
+        if plan.follow:
+            check_can_be_followed(sources[0])
         indexes = IndexPhase(plan, destination, on_progress)
         history = RunHistory(plans, destination, _program_version())
         if plan.on_conflict is not OnConflict.SKIP or plan.deletions_asked is not Deletions.IGNORE:
@@ -101,14 +106,14 @@ def run_several_to_postgres(
         combined = CombinedReport(destination.info, destination.model, len(plans), plan.dry_run)
         try:
             with as_migration_error(*(source.file for source in sources)):
-                _copy_each(files, combined)
-                if plan.deletions_asked is not Deletions.IGNORE:
-                    from vestige_migrate.copy.deletions import settle_deletions  # here: they need NumPy
-                    from vestige_migrate.copy.gone_rows import settle_gone_rows
-
-                    combined.deletions = DeletionReport(applied=False)
-                    settle_deletions(plan, sources, destination, combined.deletions)
-                    settle_gone_rows(plan, sources, destination, history, combined.deletions)
+                if plan.follow:
+                    _follow(files, combined)
+                else:
+                    for number in range(len(files.sources)):
+                        _copy(files, combined, number)
+                    if plan.deletions_asked is not Deletions.IGNORE:
+                        combined.deletions = DeletionReport(applied=False)
+                        _settle_deletions(files, combined.deletions)
             combined.estimate = files.estimate
             if plan.verify:
                 from vestige_migrate.verify.coordinator import verify_copied
@@ -124,19 +129,57 @@ def run_several_to_postgres(
     return combined
 
 
-def _copy_each(files: FilesOfRun, combined: CombinedReport) -> None:
-    for number, source in enumerate(files.sources):
-        copy = FileCopy(files, number)
-        combined.reports.append(copy.report)
-        with as_migration_error(source.file):
-            copy.execute()
-        files.fresh = files.fresh and copy.report.memories_copied == 0
+def _copy(files: FilesOfRun, combined: CombinedReport, number: int) -> FileCopy:
+    copy = FileCopy(files, number)
+    combined.reports.append(copy.report)
+    with as_migration_error(files.sources[number].file):
+        copy.execute()
+    files.fresh = files.fresh and copy.report.memories_copied == 0
+    return copy
+
+
+def _settle_deletions(files: FilesOfRun, report: DeletionReport) -> None:
+    from vestige_migrate.copy.deletions import settle_deletions  # here: they need NumPy
+    from vestige_migrate.copy.gone_rows import settle_gone_rows
+
+    settle_deletions(files.plan, files.sources, files.destination, report)
+    settle_gone_rows(files.plan, files.sources, files.destination, files.history, report)
+
+
+def _follow(files: FilesOfRun, combined: CombinedReport) -> None:
+    """Copies the run's one file, and then whatever changes in it."""
+    from vestige_migrate.copy.follow.follower import Follower  # here: it needs NumPy
+
+    def copy_all() -> FileCopy:
+        combined.reports.clear()
+        return _copy(files, combined, 0)
+
+    def settle() -> DeletionReport | None:
+        if files.plan.deletions_asked is Deletions.IGNORE:
+            return None
+        tries: list[DeletionReport] = []
+
+        def settle_once(_: bool) -> None:
+            tries.append(DeletionReport(applied=False))
+            _settle_deletions(files, tries[-1])
+
+        through_lost_sessions(files.destination.session, files.plan.retries, settle_once)
+        # What was deleted in a try that did not come to its end is deleted.
+        return reduce(lambda earlier, later: later.after(earlier), tries)
+
+    follower = Follower(files, settle, copy_all)
+    try:
+        follower.run()
+    finally:
+        combined.deletions = follower.deletions
 
 
 def check_plans(plans: Sequence[SqliteToPostgresPlan]) -> None:
     """Raises `PlanError` unless there is a plan, and all of them differ in `sqlite_path` alone."""
     if not plans:
         raise PlanError("no source was given: give at least one --sqlite-path")
+    if plans[0].follow and len(plans) > 1:
+        raise PlanError("--follow takes one --sqlite-path: follow each file in a command of its own")
     for plan in plans[1:]:
         if replace(plan, sqlite_path=plans[0].sqlite_path) != plans[0]:
             raise PlanError("the plans of one copy may differ in their source file only")

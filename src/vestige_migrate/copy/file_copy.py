@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -12,21 +11,20 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-import psycopg
 from loguru import logger
 
 from vestige_migrate.copy.archive_phase import ArchivePhase
 from vestige_migrate.copy.error_ledger import Cause
 from vestige_migrate.copy.index_phase import IndexPhase
-from vestige_migrate.copy.job import Rules, rules_for
+from vestige_migrate.copy.job import NO_OVERRIDES, Rules, rules_for
 from vestige_migrate.copy.late_memories import LateMemories
 from vestige_migrate.copy.load import Load
 from vestige_migrate.copy.long_vectors import say_outlook
+from vestige_migrate.copy.lost_sessions import through_lost_sessions
 from vestige_migrate.copy.repeated_rows import RepeatedRows
 from vestige_migrate.copy.rows_deleted_later import RowsThatStayed
 from vestige_migrate.copy.run_history import RunHistory
 from vestige_migrate.copy.tally import Tally
-from vestige_migrate.destination.connection.faults import describe, is_session_lost
 from vestige_migrate.destination.load.archive_table import create_archive
 from vestige_migrate.destination.schema import registry, schema, tombstones
 from vestige_migrate.destination.schema.search_function import keep_search_function
@@ -48,7 +46,6 @@ from vestige_migrate.source.sqlite import driver
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Table
 from vestige_migrate.tables.overrides import Overrides
 from vestige_migrate.tables.unreadable_rows import NONE_LOST, errors_of_lost, tables_of_lost
-from vestige_migrate.workers.backlog import backoff_seconds
 
 if TYPE_CHECKING:
     from vestige_migrate.estimate.figures import Work
@@ -110,6 +107,8 @@ class FileCopy:
             mislabelled_vectors=_by_label(source.layout.mislabelled),
             shortened_vectors=source.layout.shortened,
         )
+        self.overrides = NO_OVERRIDES
+        """What memories got that had only the default; known when they were copied."""
         self._archive = ArchivePhase(self._plan, self.report, source, destination, self._sources, files.on_progress)
 
     @property
@@ -217,16 +216,12 @@ class FileCopy:
             self._files.history,
         )
         try:
-            for recoveries in itertools.count():
-                try:
-                    self._write(tally, load, again=recoveries > 0)
-                    break
-                except psycopg.Error as error:
-                    if not is_session_lost(error) or recoveries >= self._plan.retries:
-                        raise
-                    if recoveries:
-                        time.sleep(backoff_seconds(recoveries))
-                    self._recover(tally, error)
+            through_lost_sessions(
+                self._destination.session,
+                self._plan.retries,
+                lambda again: self._write(tally, load, again),
+                tally.start_over,
+            )
         finally:
             tally.settle()
             self._files.rows_with_errors = tally.rows_with_errors
@@ -235,23 +230,12 @@ class FileCopy:
         self._check_complete(counts)
         self._archive.check_complete()
 
-    def _recover(self, tally: Tally, error: psycopg.Error) -> None:
-        """A new session with the lock; then everything is gone through again.
-
-        The workers' commits are not flushed one by one: a server that crashed may have lost the last ones, of a phase
-        that had ended too. So every range asks the destination what it has, and sends what is missing.
-        """
-        logger.warning("the coordinator lost its session ({}) and will begin again with another", describe(error))
-        self._destination.session.recover()
-        logger.info("connected again: what the destination has already is not sent a second time")
-        tally.start_over()
-
     def _write(self, tally: Tally, load: Load, again: bool) -> None:
         """Everything that writes to the destination; each step can be done a second time."""
         with self._phase("prepare"):
             self._prepare()
             began = tombstones.now(self._destination.main) if self._plan.restore_forgotten else None
-        overrides = self._overrides(tally)
+        overrides = self.overrides = self._overrides(tally)
         late = LateMemories(tally, self._source, self._destination.shapes.tables(), self._sources)
         load.run(tally, overrides, again, self._phase)
         late.bring(lambda: load.run(tally, overrides, True, self._phase))

@@ -109,7 +109,8 @@ class _Gone:
                 self._delete_some(wanted[start : start + self._batch_size], gone, report)
             gone.to_delete, in_use = self._brought(wanted)
             gone.in_use = sorted({*gone.in_use, *in_use})
-            logger.info("{} rows of {} that the source has no more are deleted", len(gone.deleted), self._table.name)
+            rows = "1 row" if len(gone.deleted) == 1 else f"{len(gone.deleted)} rows"
+            logger.info("{}: {} that the source has no more deleted", self._table.name, rows)
         if gone.deleted or gone.to_delete or gone.in_use:
             report.rows[self._table.name] = gone
 

@@ -18,7 +18,7 @@ from vestige_migrate.destination.load.stored_form import same_key
 from vestige_migrate.destination.schema.run_tables import BATCHES, Run, as_copied
 from vestige_migrate.encode.careful import BatchEncoder
 from vestige_migrate.prepare.source import PreparedSource
-from vestige_migrate.report.rows import Outcome, RowError
+from vestige_migrate.report.rows import ALTERED, RowError
 from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.source.read.rows import read_by_key
 from vestige_migrate.tables.base import Table
@@ -27,8 +27,6 @@ from vestige_migrate.verify.batch_comparer import BatchComparer
 from vestige_migrate.verify.extra_rows import count_ids
 from vestige_migrate.verify.judge import Judge
 
-_ALTERED = {Outcome.COPIED_WITHOUT_VALUE, Outcome.COPIED_WITH_REPLACEMENT}
-"""Of these the row is there."""
 _AT_ONCE = 500
 
 _Place = tuple[str, str | None]
@@ -67,12 +65,12 @@ class KnownErrors:
         in_source = count_ids(table, [(self._source.connection, source)], {error.id for error in known})
         mine = [error for error in known if in_source[error.id]]
         self.elsewhere += [error for error in known if not in_source[error.id]] if self._is_whole else []
-        altered = {error.id for error in mine if error.outcome in _ALTERED}
+        altered = {error.id for error in mine if error.outcome in ALTERED}
         there = self._there(table, altered)
         changed = [id_ for id_, is_as_copied in there.items() if self._looks_at_all or not is_as_copied]
-        mended = self._mended(table, source, changed, [error for error in mine if error.outcome in _ALTERED])
+        mended = self._mended(table, source, changed, [error for error in mine if error.outcome in ALTERED])
         for error in mine:
-            if error.outcome not in _ALTERED:
+            if error.outcome not in ALTERED:
                 self.over += [error] if self._is_whole else []
             elif error.id in there and (error.id, error.column) not in mended:
                 self.holding.append(error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
@@ -36,7 +36,10 @@ Phase = Callable[[str], AbstractContextManager[None]]
 
 
 class Load:
-    """What is to be loaded of one file. `counts` are the rows of each table of `sources`."""
+    """What is to be loaded of one file. `counts` are the rows of each table of `sources`.
+
+    `ranges` are those of every table where not all of its rows are to be loaded.
+    """
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class Load:
         run_start: datetime,
         is_only_file: bool,
         history: RunHistory,
+        ranges: Mapping[str, list[Range]] | None = None,
     ) -> None:
         self._plan = plan
         self._source = source
@@ -60,7 +64,7 @@ class Load:
         self._run_start = run_start
         self._is_only_file = is_only_file
         self._history = history
-        self._ranges: dict[str, list[Range]] = {}
+        self._ranges = dict(ranges) if ranges is not None else {}
 
     def run(self, tally: Tally, overrides: Overrides, again: bool, phase: Phase) -> None:
         """Loads everything. Raises psycopg.OperationalError where the coordinator's session is lost meanwhile.

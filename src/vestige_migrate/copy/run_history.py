@@ -136,6 +136,15 @@ class RunHistory:
         if not report.dry_run:
             forget_errors(main, self.run.id, settling.over)
 
+    def say(self, errors: Sequence[RowError]) -> None:
+        """Enters these errors, and takes away what this run entered of others: they hold no more."""
+        if not self.is_kept:
+            return
+        main = self._destination.main
+        note_errors(main, self.run.id, errors)
+        self._said = set(map(identity_of, errors))
+        forget_unsaid(main, self.run.id, self._said)
+
     def end(self, combined: CombinedReport) -> None:
         """Enters the end of a run that came to it; one that did not has none."""
         if not self.is_kept or combined.dry_run:

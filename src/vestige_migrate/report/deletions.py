@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vestige_migrate.report.rows import RowError
@@ -51,6 +51,19 @@ class DeletionReport:
     def changed_anything(self) -> bool:
         """Whether a row was deleted, or was to be and was not."""
         return bool(self.deleted or self.errors or any(gone.deleted for gone in self.rows.values()))
+
+    @property
+    def rows_deleted(self) -> int:
+        """Rows of all tables that are gone by themselves, and not with a memory."""
+        return len(self.deleted) + sum(len(gone.deleted) for gone in self.rows.values())
+
+    def after(self, earlier: DeletionReport) -> DeletionReport:
+        """This one, later in the same run, with what was deleted before it."""
+        rows = {name: GoneRows(deleted=gone.deleted) for name, gone in earlier.rows.items() if gone.deleted}
+        for name, gone in self.rows.items():
+            deleted = [*rows[name].deleted, *gone.deleted] if name in rows else gone.deleted
+            rows[name] = replace(gone, deleted=deleted)
+        return replace(self, deleted=sorted({*earlier.deleted, *self.deleted}), rows=rows)
 
     def count_deleted(self, table: str) -> int:
         """How many rows of a table are gone by themselves, and not with a memory."""

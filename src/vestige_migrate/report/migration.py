@@ -10,6 +10,7 @@ from vestige_migrate.plan import OnConflict
 from vestige_migrate.report.deletions import DeletionReport
 from vestige_migrate.report.endpoints import DestinationInfo, SourceInfo
 from vestige_migrate.report.estimate import Estimate
+from vestige_migrate.report.passes import PassReport
 from vestige_migrate.report.rows import COUNTERS, SCHEMA, RowError, TableReport
 from vestige_migrate.report.verification import VerifyReport
 
@@ -40,6 +41,8 @@ class MigrationReport:
     still_open: list[RowError] = field(default_factory=list)
     """Rows that wait for a memory which was written to the source while the copy ran; they count as failed, and are no
     errors."""
+    passes: list[PassReport] = field(default_factory=list)
+    """Of a copy that follows its source; every other count is of the last one that dealt with all rows."""
     forgotten: list[str] = field(default_factory=list)
     """Ids of memories that were deleted in the destination, so that they were not brought back."""
     phases: dict[str, float] = field(default_factory=dict)
@@ -160,6 +163,7 @@ class MigrationReport:
             "kept": [_kept_json(row) for row in self.kept],
             "forgotten": self.forgotten,
             **({"still_open": [row.as_json() for row in self.still_open]} if self.still_open else {}),
+            **({"passes": [found.as_json() for found in self.passes]} if self.passes else {}),
             "phases": {name: round(seconds, 3) for name, seconds in self.phases.items()},
             "duration_seconds": round(self.duration_seconds, 3),
             **({"deletions": self.deletions.as_json()} if self.deletions else {}),

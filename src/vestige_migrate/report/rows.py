@@ -41,6 +41,10 @@ class Outcome(StrEnum):
     """It was deleted in the source, and is still in the destination."""
 
 
+ALTERED = frozenset({Outcome.COPIED_WITHOUT_VALUE, Outcome.COPIED_WITH_REPLACEMENT})
+"""Of these the row is there."""
+
+
 @dataclass(frozen=True)
 class RowError:
     """One row that did not come over exactly as it was; never holds row content.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from vestige_migrate.decode.problem import Raw
@@ -27,6 +27,8 @@ _NARROW_BYTES = 8192
 
 _LARGEST_SPAN = 2 * MAX_RANGE_ROWS
 """Rowids that far apart have so many missing between them that the rest is better listed."""
+
+_WALKED_ROWS = 1000
 
 _KEYS_AT_ONCE = 10_000
 """Below SQLite's limit of 32,766 parameters a statement."""
@@ -114,6 +116,46 @@ def read_batches(
             rows, asked = _read_counted(connection, source, pending, batch_bytes)
             yield rows
             pending = pending[asked:]
+
+
+def walk_rows(
+    connection: sqlite3.Connection, source: TableSource, take: Callable[[Row], None], beat: Callable[[], None]
+) -> None:
+    """Hands (rowid, *key, *values) of every row of the table to `take`, by ascending rowid, one at a time.
+
+    No read transaction lasts for more than some rows; between them `beat` is called.
+    """
+    values = ", ".join(("n.rowid", *source.key, *_expressions(source)))
+    statement = f"SELECT {values} {source.by_rowid().from_clause} WHERE n.rowid >= ? ORDER BY n.rowid LIMIT ?"
+    walk = _Walk(take)
+    while not walk.is_over:
+        left = _WALKED_ROWS
+        try:
+            walk.go(connection.execute(statement, (walk.start, left)), left)
+        except driver.operational_errors() as error:
+            if not _is_invalid_utf8(error):
+                raise
+            with _tolerant(connection):
+                walk.go(connection.execute(statement, (walk.start, left)), left)
+        beat()
+
+
+class _Walk:
+    """How far rows were taken."""
+
+    def __init__(self, take: Callable[[Row], None]) -> None:
+        self._take = take
+        self.start = -(2**63)
+        self.is_over = False
+
+    def go(self, cursor: sqlite3.Cursor, most: int) -> None:
+        """Takes the cursor's rows; it is over where they are fewer than it might have had."""
+        found = 0
+        for row in cursor:
+            self._take(row)
+            found += 1
+            self.start = row[0] + 1
+        self.is_over = found < most or self.start >= 2**63
 
 
 def read_by_key(connection: sqlite3.Connection, source: TableSource, keys: Sequence[Raw]) -> list[Row]:

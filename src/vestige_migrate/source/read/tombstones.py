@@ -47,6 +47,11 @@ class Tombstones:
         return found
 
 
+def count_tombstones(connection: sqlite3.Connection, layout: Layout) -> int:
+    """How many the file has."""
+    return sum(1 for _ in _read(connection, layout))
+
+
 def opaque_names(id_: str) -> list[str]:
     """What newer files write in the place of a memory's id (V25 and later)."""
     return [f"{_OPAQUE}{blake3(_MARKER + separator + id_.encode()).hex()}" for separator in _SEPARATORS]
