@@ -4,6 +4,7 @@ row's to which others refer."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from vestige_migrate import (
     SqliteToPostgresPlan,
     run_several_to_postgres,
 )
+from vestige_migrate.copy import deletions
 from vestige_migrate.report.deletions import GoneRows
 
 pytestmark = pytest.mark.in_process
@@ -212,6 +214,27 @@ def test_events_of_a_memory_that_only_the_destination_has_stay_with_it(source: P
     report = copy(source, on_conflict="newer", deletions="apply")
     assert report.deletions is not None
     assert report.deletions.not_in_source == [memory]
+    assert run(copy.database, "SELECT count(*) FROM review_events WHERE memory_id = %s", memory) == [(events,)]
+    assert run(copy.database, "SELECT count(*) FROM scheduling WHERE memory_id = %s", memory) == [(1,)]
+
+
+def test_events_of_a_memory_that_goes_while_they_are_looked_for_stay_with_it(
+    source: Path, copy: Copier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is purged, without a tombstone, after the memories were looked at."""
+    copy(source)
+    [(memory, events)] = run(
+        copy.database, "SELECT memory_id::text, count(*) FROM review_events GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1"
+    )
+    settled = deletions.settle_deletions
+
+    def settle(*given: Any) -> None:
+        settled(*given)
+        edit(source, *((f"DELETE FROM {table} WHERE {column} = ?", (memory,)) for table, column in OF_MEMORY))
+
+    monkeypatch.setattr(deletions, "settle_deletions", settle)
+    report = copy(source, on_conflict="newer", deletions="apply")
+    assert gone(report) == {}
     assert run(copy.database, "SELECT count(*) FROM review_events WHERE memory_id = %s", memory) == [(events,)]
     assert run(copy.database, "SELECT count(*) FROM scheduling WHERE memory_id = %s", memory) == [(1,)]
 

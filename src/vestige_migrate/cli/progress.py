@@ -20,7 +20,12 @@ _NUMBERS_WIDTH = 46
 
 
 def render_line(name: str, done: int, total: int, speed: float | None, bar_width: int, detail: str = "") -> str:
-    """`{table:>17} ######----- 1200/5000 (3400/s, eta 0:00:01)`; then `detail`, which the bar makes room for."""
+    """`{table:>17} ######----- 1200/5000 (3400/s, eta 0:00:01)`; then `detail`, which the bar makes room for.
+
+    Where there is nothing to be counted (`total` is 0), the detail alone.
+    """
+    if not total and detail:  # nothing is counted
+        return f"{name:>{_NAME_WIDTH}} {detail}"
     bar_width = max(_SMALLEST_BAR, bar_width - len(detail) - 1) if detail else bar_width
     share = done / total if total else 1.0
     filled = round(bar_width * min(1.0, share))

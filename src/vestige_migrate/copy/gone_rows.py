@@ -14,6 +14,7 @@ from loguru import logger
 from psycopg import sql
 
 from vestige_migrate.copy.run_history import RunHistory
+from vestige_migrate.decode.ids import spellings
 from vestige_migrate.destination.connection.faults import describe
 from vestige_migrate.destination.connection.table_names import ours
 from vestige_migrate.destination.load.bisect_refused import by_halves
@@ -26,7 +27,9 @@ from vestige_migrate.prepare.destination import ReadyDestination
 from vestige_migrate.prepare.source import PreparedSource
 from vestige_migrate.report.deletions import DeletionReport, GoneRows
 from vestige_migrate.report.rows import Outcome, RowError
+from vestige_migrate.source.read.rows import read_value_by_key
 from vestige_migrate.tables.base import BOOTSTRAP_USER, Table
+from vestige_migrate.tables.row_names import name_key
 from vestige_migrate.tables.unreadable_rows import errors_of_lost
 from vestige_migrate.verify.extra_rows import OpenTable, find_extras, has_unreadable_key
 
@@ -98,6 +101,7 @@ class _Gone:
         extras = self._extras(sides) if sides else []
         if not extras:
             return
+        self._gone_memories += self._gone_meanwhile(extras)
         memberships = report.rows.get(_MEMBERSHIPS, GoneRows()).to_delete
         gone = GoneRows()
         gone.to_delete, gone.in_use = self._brought(extras, memberships)
@@ -148,6 +152,26 @@ class _Gone:
                 f"other files were copied here that may have them ({', '.join(others)}; give all files in one command)"
             )
         return _UNREADABLE_KEY if any(has_unreadable_key(self._table, *side) for side in sides) else ""
+
+    def _gone_meanwhile(self, ids: Sequence[str]) -> list[str]:
+        """The memories of these rows that no source has now: one may have been deleted since they were looked for, and
+        its rows with it."""
+        if not self._hangs_on:
+            return []
+        main = self._destination.main
+        columns = sql.SQL(", ").join(sql.SQL("t.{}").format(sql.Identifier(name)) for name in self._hangs_on)
+        query = sql.SQL(
+            "SELECT DISTINCT m.id::text FROM {} AS k JOIN {} AS t ON {}, unnest(ARRAY[{}]) AS m(id)"
+        ).format(named_rows(self._table), ours(main, self._table.name), same_key(self._table, "k"), columns)
+        memories = {id_ for (id_,) in main.execute(query, key_parameters(self._table, ids))}
+        table = self._destination.shapes.table("knowledge_nodes")
+        spelt = [way for id_ in memories for way in spellings(id_)]
+        for source in self._sources:
+            found = table.source_in(source.layout)
+            if found is not None:
+                rows = read_value_by_key(source.connection, found, "1", spelt)
+                memories -= {name_key(table, (key,)) for key, _ in rows}
+        return sorted(memories)
 
     def _memories(self) -> list[list[str]]:
         return [self._gone_memories] if self._hangs_on else []

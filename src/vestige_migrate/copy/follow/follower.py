@@ -241,7 +241,8 @@ class Follower:
         else:
             said = "up to date"
         if self._files.on_progress is not None and self._passes:
-            self._files.on_progress(Progress(_BAR, len(self._passes), len(self._passes), f"{said} {detail}".strip()))
+            passes = "1 pass" if len(self._passes) == 1 else f"{len(self._passes)} passes"
+            self._files.on_progress(Progress(_BAR, 0, 0, ", ".join(filter(None, (said, passes, detail)))))
         if now - self._said_at >= _SAY_SECONDS and self._passes:
             self._said_at = now
             logger.info("following: {}; {} passes so far", said, len(self._passes))
