@@ -185,7 +185,8 @@ class Follower:
         self, found: MigrationReport, changed: int, started: str, clock: float, deleted: int, whole: bool
     ) -> None:
         tables = found.tables.values()
-        behind = time.monotonic() - (self._behind_since or clock) if self._passes else 0.0
+        oldest = self._behind_since or (None if whole else clock)
+        behind = time.monotonic() - oldest if oldest is not None else 0.0
         done = PassReport(
             started_at=started,
             seconds=time.monotonic() - clock,
@@ -206,6 +207,8 @@ class Follower:
             len(self._passes), rows, done.inserted, done.updated, done.deleted, done.failed, done.seconds,
         )  # fmt: skip
         self._ended(clock)
+        if whole:  # the next one is much shorter
+            self._pause_until = time.monotonic() + LEAST_PAUSE_SECONDS
 
     def _ended(self, clock: float) -> None:
         now = time.monotonic()
