@@ -40,7 +40,7 @@ types:
 bench *args:
     {{bin}}/python -m bench {{args}}
 
-# faults at random moments of real copies; `just chaos --seed 7 --faults 1` repeats one
+# faults at random moments of real copies (--living: of a source in use); `just chaos --seed 7 --faults 1` repeats one
 chaos *args:
     {{bin}}/python -m tests.chaos {{args}}
 

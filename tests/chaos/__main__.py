@@ -24,6 +24,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--kind", choices=KINDS, help="this one alone (default: all, in turn)")
+    parser.add_argument("--living", action="store_true", help="another process changes the source meanwhile")
     given = parser.parse_args()
     # Started in the background (`&`, nohup) we have SIGINT ignored, and so would have every copy that is interrupted.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -38,7 +39,7 @@ def main() -> int:
         rows = {"knowledge_nodes": MEMORIES, "scheduling": MEMORIES, "edges": 500, "review_events": 500}
         source = build_source(Path(folder) / "vestige.db", spec)
         environment = {key: value for key, value in os.environ.items() if not key.startswith("VESTIGE_")}
-        bench = Bench(server, source, rows, PROXIED_BYTES, {**environment, "HOME": folder})
+        bench = Bench(server, source, rows, PROXIED_BYTES, {**environment, "HOME": folder}, living=given.living)
         return _campaign(bench, given.seed, given.faults, given.kind)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,8 @@ class Bench:
     bytes: int
     environment: dict[str, str]
     refused_seconds: float = REFUSED_SECONDS
+    living: bool = False
+    """Another process changes the source while the copy is hurt; the runs after it bring what changed."""
 
     def one(self, seed: int, kind: str) -> Outcome:
         """One fault in a database of its own; everything random comes from `seed`."""
@@ -90,10 +93,17 @@ class _Fault:
         self.chance = random.Random(self.seed)
         self.temporary = self.folder / "tmp"
         self.temporary.mkdir()
+        self.source = self.bench.source
+        if self.bench.living:
+            self.source = self.folder / "vestige.db"
+            shutil.copyfile(self.bench.source, self.source)
 
     def run(self) -> Outcome:
         """The hurt copy, the ones after it, and every check."""
-        hit, moment, below, problem = self._hurt()
+        with self._living():
+            hit, moment, below, problem = self._hurt()
+        if self.bench.living and not problem and self.codes[0] == 0:
+            problem = self._finish(self._start(self.url), last=True)
         if not problem and hit and self.codes[0] not in self._expected():
             problem = f"exit {self.codes[0]}"
         while not problem and self.codes[-1] != 0:
@@ -103,6 +113,24 @@ class _Fault:
             problem = self._finish(self._start(self.url), last=True)
         problem = problem or self._leftovers(below) or self._verify()
         return Outcome(self.seed, self.kind, moment, hit, self.codes, problem)
+
+    @contextmanager
+    def _living(self) -> Iterator[None]:
+        if not self.bench.living:
+            yield
+            return
+        writer = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.living_writer", self.source, "plain", "100000", "100",
+             str(self.seed)],
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            yield
+            if writer.poll() is not None:
+                raise AssertionError("the living source did not live")
+        finally:
+            writer.kill()
+            writer.wait()
 
     def _expected(self) -> set[int]:
         """Exit codes of the hurt run. 3: it had only just begun, and was refused."""
@@ -150,9 +178,10 @@ class _Fault:
         return "in an index build" if what == "index" else f"with {rows} rows of {table}"
 
     def _start(self, url: str, *more: str) -> RunningCopy:
+        brings = ("--on-conflict", "newer", "--deletions", "apply") if self.bench.living else ()
         return RunningCopy.start(
-            "--sqlite-path", self.bench.source, "--postgres-url", url, "--workers", "2", "--batch-size", "50",
-            "--answer-timeout", "2", "--report", self._report, *more,
+            "--sqlite-path", self.source, "--postgres-url", url, "--workers", "2", "--batch-size", "50",
+            "--answer-timeout", "2", "--report", self._report, *brings, *more,
             environment={**self.bench.environment, "TMPDIR": str(self.temporary)},
         )  # fmt: skip
 
@@ -166,7 +195,8 @@ class _Fault:
         self.codes.append(code)
         if "Traceback" in err and code not in _BEFORE_IT_BEGAN.get(self.kind, ()):
             return f"traceback: {err[-900:]}"
-        if self.kind == "kill every worker" and "not_copied" in err:
+        # Rows of a source in use may be refused until their memory is there.
+        if self.kind == "kill every worker" and "not_copied" in err and not self.bench.living:
             return f"rows were blamed for what the host did: {err[-900:]}"
         if code != 0:
             return f"the run after it failed: {err[-900:]}" if last and code != 3 else ""
@@ -175,13 +205,11 @@ class _Fault:
     def _misreported(self, report: dict[str, Any]) -> str:
         tables: dict[str, dict[str, int]] = report["tables"]
         for name, table in tables.items():
-            if table["source_rows"] != table["inserted"] + table["skipped"] + table["failed"]:
+            dealt_with = ("inserted", "updated", "skipped", "failed", "forgotten")
+            if table["source_rows"] != sum(table[outcome] for outcome in dealt_with):
                 return f"the report of {name} does not add up: {table}"
-        if (
-            report["memories_copied"] != self.bench.rows["knowledge_nodes"]
-            or report["errors"]
-            or not report["complete"]
-        ):
+        all_there = self.bench.living or report["memories_copied"] == self.bench.rows["knowledge_nodes"]
+        if not all_there or report["errors"] or not report["complete"]:
             return f"the report has {report['memories_copied']} memories and {len(report['errors'])} errors"
         return ""
 
@@ -253,7 +281,7 @@ class _Fault:
 
     def _verify(self) -> str:
         done = subprocess.run(
-            [Path(sys.executable).parent / "vestige", "migrate", "verify", "--sqlite-path", self.bench.source,
+            [Path(sys.executable).parent / "vestige", "migrate", "verify", "--sqlite-path", self.source,
              "--postgres-url", self.url],
             capture_output=True, text=True, check=False, timeout=120, env=self.bench.environment,
         )  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -45,4 +46,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 )
 def test_nothing_is_lost(bench: Bench, seed: int, kind: str) -> None:
     outcome = bench.one(seed, kind)
+    assert outcome.problem == "", str(outcome)
+
+
+def test_nothing_of_a_source_in_use_is_lost(bench: Bench) -> None:
+    outcome = replace(bench, living=True).one(5, "kill coordinator")
     assert outcome.problem == "", str(outcome)
