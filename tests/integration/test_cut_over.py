@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from tests.conftest import CommandLine, Copier
 from tests.support.compare import assert_same, stored
 from tests.support.databases import run
+from tests.support.running import RunningCopy, blocked_sessions
 from tests.support.sources import SourceSpec, build_source, edit, node_id
 from tests.support.triggers import add_trigger
 from tests.support.verifying import Verifier
@@ -146,10 +150,149 @@ def test_a_row_that_took_the_vector_alone_is_still_one_that_was_changed_here(sou
     another = "(SELECT embedding FROM knowledge_nodes WHERE rowid = 9)"
     edit(source, (f"UPDATE knowledge_nodes SET embedding = {another} WHERE rowid = 2", ()))
     dry = copy(source, on_conflict="newer", dry_run=True)
-    for report in (copy(source, on_conflict="newer"), copy(source, on_conflict="newer")):
+    reports = [copy(source, on_conflict="newer"), copy(source, on_conflict="newer")]
+    for report in reports:
         assert [(row.id, row.column) for row in report.kept] == [(memory, "node_type")]
         assert run(copy.database, "SELECT node_type FROM knowledge_nodes WHERE id = %s", memory) == [("note",)]
     assert (changed(dry), [row.column for row in dry.kept]) == ({"knowledge_nodes": 1}, ["node_type"])
+    assert [len(report.replaced_vectors) for report in (dry, *reports)] == [1, 1, 0]
+
+
+def test_a_vector_of_this_side_that_gives_way_is_named(source: Path, copy: Copier, command: CommandLine) -> None:
+    copy(source)
+    here, there = node_id(source, 2), node_id(source, 3)
+    another = "embedding = (SELECT embedding FROM knowledge_nodes WHERE id = %s)"
+    run(copy.database, f"UPDATE knowledge_nodes SET {another} WHERE id = %s", node_id(source, 9), here)
+    edit(source, ("UPDATE knowledge_nodes SET embedding = (SELECT embedding FROM knowledge_nodes WHERE rowid = 9)"
+                  " WHERE rowid = 3", ()))  # fmt: skip
+    arguments = ("copy", "--sqlite-path", source, "--postgres-url", copy.database, "--on-conflict", "newer")
+    said = command(*arguments, "--dry-run").stdout
+    dry = copy(source, on_conflict="newer", dry_run=True)
+    report = copy(source, on_conflict="newer")
+    assert (changed(report), report.kept, report.exit_code) == ({"knowledge_nodes": 2}, [], 0)
+    assert report.as_json()["replaced_vectors"] == dry.as_json()["replaced_vectors"]
+    [named] = report.as_json()["replaced_vectors"]
+    assert (named["table"], named["id"], named["columns"]) == ("knowledge_nodes", here, ["embedding"])
+    assert there not in str(report.replaced_vectors)  # that one is as a copy wrote it
+    assert "1 memory that was changed here would take the source's vector" in said
+    assert here in said
+    assert_same(source, copy.database)
+    again = copy(source, on_conflict="newer")
+    assert "replaced_vectors" not in again.as_json()
+
+
+def test_a_kept_vector_is_no_change_of_a_trigger(source: Path, copy: Copier) -> None:
+    copy(source)
+    # A trigger's own change is looked for on every UPDATE; that the vector stays is none.
+    edit(source, ("UPDATE knowledge_nodes SET embedding = NULL, codebase = 'moved' WHERE rowid = 2", ()))
+    report = copy(source, on_conflict="newer")
+    assert (changed(report), report.errors, report.exit_code) == ({"knowledge_nodes": 1}, [], 0)
+
+
+@pytest.mark.parametrize("yes", [False, True])
+def test_what_cannot_be_read_in_the_source_replaces_nothing(source: Path, copy: Copier, yes: bool) -> None:
+    copy(source)
+    memory = node_id(source, 2)
+    columns = "SELECT tags, embedding::text, codebase FROM knowledge_nodes WHERE id = %s"
+    before = run(copy.database, columns, memory)
+    edit(
+        source,
+        ("UPDATE knowledge_nodes SET tags = 'not JSON', codebase = 'moved' WHERE rowid = 2", ()),
+        ("UPDATE knowledge_nodes SET codebase = 'moved' WHERE rowid = 3", ()),
+    )
+    dry = copy(source, on_conflict="source", yes=yes, dry_run=True)
+    report = copy(source, on_conflict="source", yes=yes)
+    assert run(copy.database, columns, memory) == before
+    assert changed(dry) == changed(report) == {"knowledge_nodes": 1}
+    assert dry.kept == report.kept
+    [kept] = report.kept
+    assert kept.id == memory
+    assert "cannot be read in the source" in kept.message
+
+
+def copy_while_waiting(
+    copy: Copier, command: CommandLine, source: Path, report: Path, statement: str, id_: str, *options: str
+) -> dict[str, Any]:
+    """The report of a copy that compares rows as they were before the statement, and replaces them after it."""
+    with psycopg.connect(copy.database) as other:
+        other.execute(statement, (id_,))
+        running = RunningCopy.start(
+            "--sqlite-path", source, "--postgres-url", copy.database, "--indexes", "none", "--workers", "1",
+            "--report", report, *options, environment=command.environment(),
+        )  # fmt: skip
+        running.wait_until(lambda: blocked_sessions(copy.database), "a worker that waits for the row")
+        other.commit()
+    code, _, err = running.finish()
+    assert code == 0, err
+    found: dict[str, Any] = json.loads(report.read_text())
+    return found
+
+
+@pytest.mark.parametrize("more", [(), ("--yes",)])
+def test_source_loses_nothing_that_is_written_meanwhile_without_yes(
+    source: Path, copy: Copier, command: CommandLine, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    copy(source)
+    memory, stays = node_id(source, 2), not more
+    edit(source, ("UPDATE knowledge_nodes SET codebase = 'moved', embedding = NULL WHERE rowid <= 3", ()))
+    report = copy_while_waiting(
+        copy, command, source, tmp_path / "report.json",
+        "UPDATE knowledge_nodes SET node_type = 'meanwhile' WHERE id = %s", memory, "--on-conflict", "source", *more,
+    )  # fmt: skip
+    found = run(copy.database, "SELECT node_type = 'meanwhile' FROM knowledge_nodes WHERE id = %s", memory)
+    assert found == [(stays,)]
+    assert report["memories_updated"] == 3 - stays
+    assert [row["id"] for row in report["kept"]] == [memory] * stays
+    moved = "SELECT count(*) FROM knowledge_nodes WHERE codebase = 'moved' AND embedding IS NULL"
+    assert run(copy.database, moved) == [(3 - stays,)]
+
+
+@pytest.mark.parametrize("options", [("newer",), ("source",), ("source", "--yes")])
+def test_what_is_deleted_here_meanwhile_stays_away(
+    source: Path, copy: Copier, command: CommandLine, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    memory = node_id(source, 2)
+    edit(
+        source,
+        ("DELETE FROM scheduling WHERE memory_id = ?", (memory,)),
+        ("DELETE FROM edges WHERE ? IN (source_id, target_id)", (memory,)),
+        ("DELETE FROM review_events WHERE memory_id = ?", (memory,)),
+    )
+    copy(source)
+    edit(source, ("UPDATE knowledge_nodes SET codebase = 'moved' WHERE rowid <= 3", ()))
+    report = copy_while_waiting(
+        copy, command, source, tmp_path / "report.json",
+        "DELETE FROM knowledge_nodes WHERE id = %s", memory, "--on-conflict", *options,
+    )  # fmt: skip
+    assert run(copy.database, "SELECT FROM knowledge_nodes WHERE id = %s", memory) == []
+    table = report["tables"]["knowledge_nodes"]
+    assert (table["inserted"], table["updated"], table["failed"], table["kept"]) == (0, 2, 0, 0)
+    for each in report["tables"].values():
+        assert each["source_rows"] == sum(
+            each[name] for name in ("inserted", "updated", "skipped", "forgotten", "failed")
+        )
+    again = copy(source, on_conflict="newer")
+    assert (again.forgotten, again.errors) == ([memory], [])
+
+
+def test_a_later_memory_that_is_deleted_here_meanwhile_stays_away(
+    source: Path, copy: Copier, command: CommandLine, tmp_path: Path
+) -> None:
+    memory = node_id(source, 2)
+    edit(
+        source,
+        ("DELETE FROM scheduling WHERE memory_id = ?", (memory,)),
+        ("DELETE FROM edges WHERE ? IN (source_id, target_id)", (memory,)),
+        ("DELETE FROM review_events WHERE memory_id = ?", (memory,)),
+    )
+    copy(source)
+    edit(source, ("UPDATE knowledge_nodes SET content = 'later', updated_at = '2031-01-01' WHERE rowid <= 3", ()))
+    report = copy_while_waiting(
+        copy, command, source, tmp_path / "report.json",
+        "DELETE FROM knowledge_nodes WHERE id = %s", memory, "--on-conflict", "newer",
+    )  # fmt: skip
+    assert run(copy.database, "SELECT FROM knowledge_nodes WHERE id = %s", memory) == []
+    assert (report["tables"]["knowledge_nodes"]["inserted"], report["memories_updated"]) == (0, 2)
 
 
 def test_a_row_that_a_trigger_of_another_table_changed_is_none_that_a_copy_wrote(source: Path, copy: Copier) -> None:
@@ -229,6 +372,14 @@ def test_a_second_run_without_the_codebase_of_the_first_is_refused(source: Path,
         copy(source, on_conflict="newer")
     copy(source, on_conflict="newer", yes=True)
     assert run(copy.database, given) == [(0,)]
+
+
+def test_source_replaces_the_user_that_the_schema_brought(source: Path, copy: Copier) -> None:
+    copy(source)
+    edit(source, ("UPDATE users SET display_name = 'renamed' WHERE handle = 'local'", ()))
+    report = copy(source, on_conflict="source")
+    assert (changed(report), report.kept) == ({"users": 1}, [])
+    assert_same(source, copy.database)
 
 
 def test_source_takes_one_file(source: Path, tmp_path: Path, copy: Copier) -> None:

@@ -189,6 +189,7 @@ class LivingSource(RuleBasedStateMachine):
         for name, table in report.tables.items():
             assert (said.tables[name].inserted, said.tables[name].updated) == (table.inserted, table.updated), name
         assert sorted((row.table, row.id) for row in said.kept) == sorted((row.table, row.id) for row in report.kept)
+        assert sorted(row.id for row in said.replaced_vectors) == sorted(row.id for row in report.replaced_vectors)
         assert said.deletions is not None
         assert report.deletions is not None
         assert sorted(said.deletions.to_delete) == sorted(report.deletions.deleted)

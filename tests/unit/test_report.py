@@ -89,7 +89,7 @@ def test_what_happened_to_rows_that_were_there_is_counted() -> None:
 def test_outcomes_are_the_documented_words() -> None:
     assert [str(item) for item in Outcome] == [
         "copied_without_value", "copied_with_replacement", "not_copied", "other_content_kept",
-        "source_changed", "kept", "not_deleted",
+        "source_changed", "kept", "vector_replaced", "not_deleted",
     ]  # fmt: skip
 
 

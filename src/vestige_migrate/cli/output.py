@@ -130,6 +130,7 @@ def _print_section(report: MigrationReport, console: Console) -> None:
         console.print(Text(_newer(report)), soft_wrap=True)
     print_forgotten(report, console)
     _print_kept(report, console)
+    _print_replaced_vectors(report, console)
     _print_open(report, console)
     if report.source_changed and not report.passes:
         console.print(Text("the source changed during the copy: run again to bring what is new"))
@@ -212,12 +213,22 @@ def _print_kept(report: MigrationReport, console: Console) -> None:
     stay = "stays as it is" if few else "stay as they are"
     console.print(
         Text(
-            f"{rows} from the source's and {stay}, because nothing says which is later "
-            "(--on-conflict source takes the source's):"
+            f"{rows} from the source's and {stay}: nothing says which is later, or the source's cannot be read "
+            "(--on-conflict source --yes takes whatever can be):"
         ),
         soft_wrap=True,
     )
     print_first([f"{row.table} {row.id}: {row.column}" for row in report.kept], console)
+
+
+def _print_replaced_vectors(report: MigrationReport, console: Console) -> None:
+    found = report.replaced_vectors
+    if not found:
+        return
+    took = "would take" if report.dry_run else "took"
+    rows = "1 memory that was changed here" if len(found) == 1 else f"{len(found)} memories that were changed here"
+    console.print(Text(f"{rows} {took} the source's vector:"), soft_wrap=True)
+    print_first([f"{row.table} {row.id}" for row in found], console)
 
 
 def _print_open(report: MigrationReport, console: Console) -> None:

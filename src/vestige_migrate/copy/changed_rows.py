@@ -2,7 +2,8 @@
 
 Found by digests of whole rows, as `verify` does it, so that no row leaves the server. With `--on-conflict newer` the
 source's takes the place of one that is as a copy wrote it, and one that was changed in the destination since stays and
-is named. With `source` the source's always does.
+is named. With `source` the source's does, unless somebody writes to the destination's meanwhile and nobody said
+`--yes`. What cannot be read in the source replaces nothing.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from vestige_migrate.destination.connection.connect import Connection
 from vestige_migrate.destination.connection.table_names import ours
 from vestige_migrate.destination.load.batch_writer import TableWriter
 from vestige_migrate.destination.load.named_rows import key_parameters, named_rows
+from vestige_migrate.destination.load.replace_outdated import written_by_copy
 from vestige_migrate.destination.load.stored_form import same_key
-from vestige_migrate.destination.schema.run_tables import as_copied
 from vestige_migrate.encode.careful import BatchEncoder
 from vestige_migrate.limits import BATCH_BYTES
 from vestige_migrate.report.rows import Outcome, RowError
@@ -36,17 +37,25 @@ from vestige_migrate.wire.batch import Batch
 _ROWS = 2000
 _VECTOR = "embedding"
 _CHANGED_HERE = "was changed here since a copy wrote it, or no record says that one did"
+_VECTOR_REPLACED = (
+    "the source's vector took the place of the one here, in a row that was changed here since a copy wrote it"
+)
 _UNREADABLE = "cannot be read in the source, or what says which is later cannot"
 
 
 @dataclass
 class Brought:
-    """What became of the rows that differed: they add up to them. `kept` names those that stay as they are here."""
+    """What became of the rows that differed: they add up to them.
+
+    `kept` names those that stay as they are here, and `vectors` those of the updated ones that were changed here and
+    took the source's vector all the same.
+    """
 
     updated: int = 0
     skipped: int = 0
     failed: int = 0
     kept: list[RowError] = field(default_factory=list)
+    vectors: list[RowError] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,11 @@ class ChangedRow:
         columns = ", ".join(self.difference.columns)
         why = _UNREADABLE if self.is_unreadable else _CHANGED_HERE
         return RowError(self.difference.table, self.id, columns, why, Outcome.KEPT)
+
+    @property
+    def as_vector_replaced(self) -> RowError:
+        """How it is named where it was changed here, and took the source's vector."""
+        return RowError(self.difference.table, self.id, _VECTOR, _VECTOR_REPLACED, Outcome.VECTOR_REPLACED)
 
 
 @dataclass(frozen=True)
@@ -156,42 +170,43 @@ class ChangedRowsLook:
         self._comparer = comparer
         self._rules = rules
         self._find_copied = None
-        if rules.whole_row is not None and rules.whole_row.evidence is Evidence.AS_COPIED:
-            copied = as_copied(postgres, table.name, rules.run)
+        self._keeps_vector = _keeps_vector(rules.whole_row)
+        if rules.whole_row is not None and rules.whole_row.evidence is not Evidence.ALWAYS:
+            copied = written_by_copy(postgres, table.name, rules.whole_row.evidence, rules.run)
             self._find_copied = sql.SQL("SELECT k.ordinal FROM {} AS k JOIN {} AS t ON {} WHERE {}").format(
                 named_rows(table), ours(postgres, table.name), same_key(table, "k"), copied
             )
         self._postgres = postgres
         self._table = table
 
-    def look(self, rowids: Sequence[int]) -> tuple[int, list[RowError]]:
-        """How many of the rows would be updated, and those that would be kept although they differ."""
-        updated, kept = 0, []
+    def look(self, rowids: Sequence[int]) -> Brought:
+        """How many of the rows would be updated, those that would be kept although they differ, and those that would
+        take a vector although they were changed."""
+        brought = Brought()
         for changed in self._comparer.find(rowids):
             replaced = self._replaced(changed)
-            updated += len(replaced)
+            brought.updated += len(replaced)
             for at, row in enumerate(changed.found):
-                if at in replaced or row.lacks_vector_alone:
+                if at in replaced or (self._keeps_vector and row.lacks_vector_alone):
                     continue
                 takes_vector = self._rules.of_vector is not None and row.has_other_vector and not row.is_unreadable
-                updated += takes_vector
+                brought.updated += takes_vector
+                if takes_vector and self._find_copied is not None:
+                    brought.vectors.append(row.as_vector_replaced)
                 left = row.without_vector if takes_vector else row
-                kept += [left.as_kept] if left.difference.columns else []
-        return updated, kept
+                brought.kept += [left.as_kept] if left.difference.columns else []
+        return brought
 
     def _replaced(self, changed: Changed) -> set[int]:
         """The rows that would be replaced as a whole."""
-        rule = self._rules.whole_row
-        if rule is not None and rule.evidence is Evidence.ALWAYS:
-            return set(range(len(changed)))
+        if self._rules.whole_row is None:
+            return set()
+        may_be = set(range(len(changed)))
         if self._find_copied is not None:
             names = [row.id for row in changed.found]
             rows = self._postgres.execute(self._find_copied, key_parameters(self._table, names))
-            copied = {ordinal - 1 for (ordinal,) in rows}
-            return {
-                at for at in copied if not changed.found[at].lacks_vector_alone and not changed.found[at].is_unreadable
-            }
-        return set()
+            may_be = {ordinal - 1 for (ordinal,) in rows}
+        return {at for at in may_be if _may_replace(changed.found[at], self._keeps_vector)}
 
 
 class ChangedRows:
@@ -214,37 +229,54 @@ class ChangedRows:
         self._writer = writer
         self._rule = rule
         self._of_vector = of_vector
+        self._keeps_vector = _keeps_vector(rule)
 
     def bring(self, changed: Changed) -> Brought:
         """Replaces what may be replaced, and says what may not."""
         brought = Brought()
-        unreadable = NONE_CHANGED
-        if self._rule is None or self._rule.evidence is Evidence.AS_COPIED:
-            found = len(changed)
-            unreadable = changed.where(lambda row: row.is_unreadable)
-            changed = changed.where(lambda row: not row.lacks_vector_alone and not row.is_unreadable)
-            brought.skipped += found - len(changed)
+        found = len(changed)
+        unreadable = changed.where(lambda row: row.is_unreadable)
+        changed = changed.where(lambda row: _may_replace(row, self._keeps_vector))
+        brought.skipped += found - len(changed)
         refused: set[str] = set()
         left = changed
         if self._rule is None:
             brought.skipped += len(changed)
         else:
-            refused = self._replace(changed.rows, self._rule, brought)
+            refused, _ = self._replace(changed.rows, self._rule, brought)
             left = self._comparer.compare(changed.rows) if brought.updated < len(changed) else NONE_CHANGED
         if self._of_vector is not None:
             other = left.where(lambda row: row.has_other_vector)
-            refused |= self._replace(other.rows, self._of_vector, brought, again=True)
+            refused_too, replaced = self._replace(other.rows, self._of_vector, brought, again=True)
+            if self._rule is not None:
+                # What is refused as a whole was as a copy wrote it: its vector is of that copy.
+                named = [row for row in other.found if row.id in replaced - refused]
+                brought.vectors = [row.as_vector_replaced for row in named]
+            refused |= refused_too
             left = self._comparer.compare(left.rows) if len(other) else left
         brought.kept = [row.as_kept for row in (*unreadable.found, *left.found) if row.id not in refused]
         return brought
 
-    def _replace(self, rows: list[Row], rule: Refresh, brought: Brought, again: bool = False) -> set[str]:
-        """The ids of the rows that PostgreSQL refused. `again`: they were counted as skipped once."""
+    def _replace(
+        self, rows: list[Row], rule: Refresh, brought: Brought, again: bool = False
+    ) -> tuple[set[str], set[str]]:
+        """The ids of the rows that PostgreSQL refused, and of those that were replaced. `again`: they were counted as
+        skipped once."""
         if not rows:
-            return set()
+            return set(), set()
         batch = self._encode(rows)
         written = self._writer.replace(batch, rule)
         brought.updated += written.updated
         brought.failed += len(written.refused)
         brought.skipped += written.skipped - (len(rows) if again else 0)
-        return {error.id for error in written.refused.values()}
+        return {error.id for error in written.refused.values()}, {batch.id_of(row) for row in written.replaced}
+
+
+def _keeps_vector(rule: Refresh | None) -> bool:
+    """Whether a vector stays that the source has none for."""
+    return rule is None or rule.evidence is Evidence.AS_COPIED
+
+
+def _may_replace(row: ChangedRow, keeps_vector: bool) -> bool:
+    """Whether the source's row says anything by which the destination's could be replaced."""
+    return not row.is_unreadable and not (keeps_vector and row.lacks_vector_alone)

@@ -102,10 +102,11 @@ def fill_updates(
                     updated=len(answer.outdated),
                 )
                 if looking is not None and answer.alike:
-                    updated, kept = looking.look(repeated.first_of(source.connection, table, found, answer))
-                    counts.mark_updated(updated)
-                    report.kept += kept
-                    counts.kept += len(kept)
+                    would = looking.look(repeated.first_of(source.connection, table, found, answer))
+                    counts.mark_updated(would.updated)
+                    report.kept += would.kept
+                    report.replaced_vectors += would.vectors
+                    counts.kept += len(would.kept)
                 along.difference_update(_written([key for _, key in answer.outdated]) if along else ())
                 companion = refresh.companion if refresh is not None else None
                 if companion is not None and companion in sources and _exists(connection, companion):

@@ -180,7 +180,7 @@ class FileCopy:
 
     def _rules_of(self, table: Table, source: TableSource) -> Rules:
         run = self._files.history.recorded.get(table.name)
-        return rules_for(table, source, self._plan.on_conflict, run, self._is_only_file)
+        return rules_for(table, source, self._plan.on_conflict, run, self._is_only_file, self._plan.yes)
 
     def _estimate(self) -> None:
         if not self._destination.made:
@@ -358,8 +358,15 @@ class FileCopy:
         logger.info("{}; {}; {:.1f} s", counts, errors, time.monotonic() - self._started)
         if report.kept:
             logger.warning(
-                "rows that differ from the source's and stay, because nothing says which are later: {}",
+                "rows that differ from the source's and stay, because nothing says which are later, or the source's "
+                "cannot be read: {}",
                 len(report.kept),
+            )
+        if report.replaced_vectors:
+            logger.warning(
+                "memories that were changed here and {} the source's vector: {}",
+                "would take" if report.dry_run else "took",
+                len(report.replaced_vectors),
             )
         if report.source_changed:
             logger.warning("another program wrote to the source during the copy: run again to bring what is new")

@@ -38,13 +38,24 @@ class Rules:
     """By whose record of its files is known which rows are as a copy wrote them; None where nobody knows."""
 
 
-def rules_for(table: Table, source: TableSource, on_conflict: OnConflict, run: Run | None, is_only_file: bool) -> Rules:
-    """The rules for one table. `run` is there where the destination knows which rows are as a copy wrote them."""
+def rules_for(
+    table: Table,
+    source: TableSource,
+    on_conflict: OnConflict,
+    run: Run | None,
+    is_only_file: bool,
+    replaces_all: bool = False,
+) -> Rules:
+    """The rules for one table. `run` is there where the destination knows which rows are as a copy wrote them.
+
+    `replaces_all`: with `source`, whoever runs it has said that rows of others may be lost.
+    """
     if on_conflict is OnConflict.SKIP:
         return Rules()
     compares = is_only_file and table.stored is None
     if on_conflict is OnConflict.SOURCE:
-        return Rules(compares=compares, whole_row=table.whole_row(Evidence.ALWAYS, source))
+        evidence = Evidence.ALWAYS if run is None or replaces_all else Evidence.BY_ANY_COPY
+        return Rules(compares=compares, whole_row=table.whole_row(evidence, source), run=run)
     refresh = table.refresh_from(source)
     if not compares:
         return Rules(refresh)
@@ -74,10 +85,13 @@ class CopyJob(Job):
     """Whether the destination has tombstones of memories which are not to come back."""
     is_only_file: bool = True
     """Of several files that share a memory, each would put its own vector in the place of the others'."""
+    replaces_all: bool = False
+    """Whether `--yes` was given: rows that somebody has written to may be lost."""
 
     def rules(self, table: Table, source: TableSource) -> Rules:
         """What is done with rows of this table that are there already."""
-        return rules_for(table, source, self.on_conflict, self.recorded.get(table.name), self.is_only_file)
+        run = self.recorded.get(table.name)
+        return rules_for(table, source, self.on_conflict, run, self.is_only_file, self.replaces_all)
 
     def make_worker(self, config: WorkerConfig, send: Send) -> RangeWorker:
         from vestige_migrate.copy.worker import RangeCopier

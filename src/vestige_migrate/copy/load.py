@@ -133,6 +133,7 @@ class Load:
             shapes=self._destination.shapes,
             forgets=self._forgets(),
             is_only_file=self._is_only_file,
+            replaces_all=self._plan.yes,
             recorded=self._history.recorded,
         )
         return WorkerConfig(

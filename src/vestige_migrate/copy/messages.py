@@ -17,7 +17,7 @@ class ErrorsFound(JobMessage):
 
 @dataclass(frozen=True)
 class RowsKept(JobMessage):
-    """Rows that differ from the source's and stay as they are."""
+    """Rows that differ from the source's and stay as they are, or that took its vector although they were changed."""
 
     rows: tuple[RowError, ...]
 

@@ -14,7 +14,7 @@ from vestige_migrate.copy.messages import BatchDone, ErrorsFound, RowsForgotten,
 from vestige_migrate.errors import TooManyErrors
 from vestige_migrate.progress import OnProgress, Progress
 from vestige_migrate.report.migration import MigrationReport
-from vestige_migrate.report.rows import RowError, TableReport
+from vestige_migrate.report.rows import Outcome, RowError, TableReport
 from vestige_migrate.source.read.ranges import Range
 from vestige_migrate.tables import TABLES
 from vestige_migrate.workers.messages import Message, RangeDone, RangeFault, RangeSplit, RowGivenUp, WorkerLost
@@ -115,6 +115,7 @@ class Tally:
         self._errors_before = errors_before
         self._ledger = ErrorLedger()
         self._kept: dict[Part, list[RowError]] = {}
+        self._vectors: list[RowError] = []
         """Rows that differ and stay: a part that is tried again finds them again."""
         self._parts: dict[Part, _Counts] = {}
         self._totals: dict[str, int] = {}
@@ -144,7 +145,9 @@ class Tally:
         if isinstance(message, ErrorsFound):
             self._say(range_, message.errors)
         elif isinstance(message, RowsKept):
-            self._kept.setdefault(range_, []).extend(message.rows)
+            self._kept.setdefault(range_, []).extend(row for row in message.rows if row.outcome is Outcome.KEPT)
+            # These stay through another try, which finds them as they are to be.
+            self._vectors += [row for row in message.rows if row.outcome is Outcome.VECTOR_REPLACED]
         elif isinstance(message, BatchDone):
             self._count(range_, Attempt(message.inserted, message.skipped, message.failed, message.updated))
             counts.companions += message.companions
@@ -232,6 +235,7 @@ class Tally:
         self._report.forgotten = sorted(set().union(*self._forgotten.values()))
         self._report.errors = self._ledger.errors()
         self._report.kept = [row for rows in self._kept.values() for row in rows]
+        self._report.replaced_vectors = list(self._vectors)
         for row in self._report.kept:
             self._report.tables[row.table].kept += 1
 

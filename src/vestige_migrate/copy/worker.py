@@ -186,8 +186,8 @@ class RangeCopier(RangeWorker):
         self._send(BatchDone(range_, *counts, doubtful=written.skipped > 0))
 
     def _tell_brought(self, range_: Range, brought: Brought) -> None:
-        if brought.kept:
-            self._send(RowsKept(range_, tuple(brought.kept)))
+        if brought.kept or brought.vectors:
+            self._send(RowsKept(range_, (*brought.kept, *brought.vectors)))
         self._send(BatchDone(range_, 0, brought.skipped, brought.failed, brought.updated))
 
     def _report(self, range_: Range, errors: list[RowError]) -> None:

@@ -37,6 +37,8 @@ class MigrationReport:
     """Vectors of the source that come over shortened, as Vestige itself takes them."""
     source_changed: bool = False
     kept: list[RowError] = field(default_factory=list)
+    replaced_vectors: list[RowError] = field(default_factory=list)
+    """Of rows that were changed in the destination: no errors."""
     """Rows that differ from the source's and stay as they are, because nothing says which are later; no errors."""
     still_open: list[RowError] = field(default_factory=list)
     """Rows that wait for a memory which was written to the source while the copy ran; they count as failed, and are no
@@ -161,6 +163,11 @@ class MigrationReport:
             **({"archived": self.archived} if self.archived is not None else {}),
             "source_changed": self.source_changed,
             "kept": [_kept_json(row) for row in self.kept],
+            **(
+                {"replaced_vectors": [_kept_json(row) for row in self.replaced_vectors]}
+                if self.replaced_vectors
+                else {}
+            ),
             "forgotten": self.forgotten,
             **({"still_open": [row.as_json() for row in self.still_open]} if self.still_open else {}),
             **({"passes": [found.as_json() for found in self.passes]} if self.passes else {}),

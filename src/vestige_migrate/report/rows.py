@@ -37,6 +37,8 @@ class Outcome(StrEnum):
     """Its memory was written to the source while the copy ran: the next run brings both."""
     KEPT = "kept"
     """It differs from the source's, and nothing says which of them is later: the destination's stays."""
+    VECTOR_REPLACED = "vector_replaced"
+    """The source's vector took the place of what was there, in a row that was not as a copy wrote it."""
     NOT_DELETED = "not_deleted"
     """It was deleted in the source, and is still in the destination."""
 

@@ -19,7 +19,7 @@ from vestige_migrate.destination.load.run_record import BatchRecord
 from vestige_migrate.destination.load.staging import Stage
 from vestige_migrate.destination.schema.run_tables import Run, as_copied
 from vestige_migrate.report.rows import Outcome, RowError
-from vestige_migrate.tables.base import Evidence, Refresh, Table
+from vestige_migrate.tables.base import BOOTSTRAP_USER, Evidence, Refresh, Table
 
 if TYPE_CHECKING:
     from vestige_migrate.wire.batch import Batch
@@ -29,20 +29,26 @@ if TYPE_CHECKING:
 class Replaced:
     """Rows and companions that took the source's values, and the errors of those companions.
 
-    `dropped` are the ordinals of rows that are outdated still: a trigger of the destination's own kept them so;
-    `altered` those of rows that took another value than the source's in a column that decides, the first of which is
-    `decides`.
+    `ordinals` are those of the rows. `dropped` are those of rows that are outdated still: a trigger of the
+    destination's own kept them so; `altered` those of rows that took another value than the source's in a column that
+    decides, the first of which is `decides`.
     """
 
-    rows: int = 0
     companions: int = 0
     errors: list[RowError] = field(default_factory=list)
     dropped: frozenset[int] = frozenset()
     altered: frozenset[int] = frozenset()
+    ordinals: frozenset[int] = frozenset()
     decides: str = ""
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self.ordinals)
 
 
 NOTHING = Replaced()
+USERS = "users"
 _FALSE = sql.SQL("{}").format(sql.SQL("false"))
 NOT_REPLACED = "is not changed by its UPDATE: a trigger of the destination's own dropped that"
 
@@ -95,6 +101,7 @@ class Replacer:
         self._decides = refresh.decides[0]
         # A row of which a part was replaced is not as a copy wrote it: the rest may have been changed here.
         self._replaces_rows = refresh.evidence not in (Evidence.SAME_TIME, Evidence.DIFFERENT)
+        keeps_vector = refresh.evidence is Evidence.AS_COPIED
         theirs, staged = deciding(refresh, "t"), deciding(refresh, "s")
         condition = sql.SQL("{} AND s.ordinal <> ALL(%s::int[]) AND {}").format(
             sql.SQL(" AND ").join(sql.SQL("t.{0} = s.{0}").format(sql.Identifier(name)) for name in table.key),
@@ -106,11 +113,14 @@ class Replacer:
             " ROW({})::record *<> ROW({})::record"
         ).format(
             name,
-            _assignments(refresh.columns, keeps_vector=refresh.evidence is Evidence.AS_COPIED),
+            _assignments(refresh.columns, keeps_vector),
             stage.name,
             condition,
             sql.SQL(", ").join(theirs),
-            sql.SQL(", ").join(staged),
+            sql.SQL(", ").join(
+                _WRITTEN_VECTOR if keeps_vector and column == _VECTOR else written
+                for column, written in zip(refresh.decides, staged, strict=True)
+            ),
         )
         self._outdated = sql.SQL("SELECT s.ordinal FROM {} AS t, {} AS s WHERE {}").format(name, stage.name, condition)
         self._companions = None
@@ -165,7 +175,7 @@ class Replacer:
             still = self._connection.execute(self._outdated, ([*barred, *ordinals],))
             dropped = frozenset(ordinal for (ordinal,) in still)
         if not ordinals or self._companions is None or companions is None or not len(companions):
-            return Replaced(rows=len(ordinals), dropped=dropped, altered=altered, decides=self._decides)
+            return Replaced(0, [], dropped, altered, frozenset(ordinals), self._decides)
         self._stage.fill(list(enumerate(companions.rows())))
         unjudged = [row for row, error in companions.errors if error.column in self._companion_decides]
         asked = (ordinals, unjudged)
@@ -177,7 +187,7 @@ class Replacer:
         if self._companions_have_triggers:
             there = {ordinal for (ordinal,) in self._connection.execute(self._companions_there, asked)}
             errors += [self._not_replaced(companions.id_of(ordinal)) for ordinal in sorted(there - found)]
-        return Replaced(len(ordinals), len(found), errors, dropped, altered, self._decides)
+        return Replaced(len(found), errors, dropped, altered, frozenset(ordinals), self._decides)
 
     def _not_replaced(self, id_: str) -> RowError:
         return RowError(self._companion.name, id_, None, NOT_REPLACED, Outcome.NOT_COPIED)
@@ -207,9 +217,21 @@ def _may_be_replaced(
 ) -> sql.Composable:
     if refresh.evidence is Evidence.ALWAYS:
         return sql.SQL("true")
-    if refresh.evidence is Evidence.AS_COPIED:
-        return as_copied(connection, table, run)
+    if refresh.evidence in (Evidence.AS_COPIED, Evidence.BY_ANY_COPY):
+        return written_by_copy(connection, table, refresh.evidence, run)
     return outdated(refresh, theirs, staged)
+
+
+def written_by_copy(connection: Connection, table: str, evidence: Evidence, run: Run | None) -> sql.Composed:
+    """Whether the row `t` may be replaced by evidence of who wrote it, an expression in SQL."""
+    if evidence is Evidence.AS_COPIED:
+        return as_copied(connection, table, run)
+    # What was asked before anything was written (`copy.second_run_checks`), of the row as it is now. The schema itself
+    # brings the bootstrap user.
+    written = as_copied(connection, table)
+    if table != USERS:
+        return written
+    return sql.SQL("(t.id = {} OR {})").format(sql.Literal(BOOTSTRAP_USER), written)
 
 
 _VECTOR = "embedding"
@@ -217,6 +239,8 @@ _KEPT_VECTOR = sql.SQL("{0} = CASE WHEN s.{0} IS NULL AND s.content = t.content 
     sql.Identifier(_VECTOR)
 )
 """Of a text that is the same: a source that has no vector for it now takes none away."""
+_WRITTEN_VECTOR = sql.SQL("COALESCE(s.{0}, t.{0})").format(sql.Identifier(_VECTOR))
+"""What that is to have written, of the row as it is then: a vector that was kept is no change of a trigger's."""
 
 
 def _assignments(names: Sequence[str], keeps_vector: bool = False) -> sql.Composed:

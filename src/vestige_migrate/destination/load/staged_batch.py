@@ -32,11 +32,14 @@ class Written:
     companions: int = 0
     refused: dict[int, RowError] = field(default_factory=dict)
     altered: list[RowError] = field(default_factory=list)
+    replaced: set[int] = field(default_factory=set)
+    """The ordinals of the rows that are `updated`."""
 
     def add(self, rows: int, placed: Placed) -> None:
         """Counts `rows` rows that were placed, or are there already."""
         self.inserted += placed.inserted
         self.updated += placed.replaced.rows
+        self.replaced |= placed.replaced.ordinals
         self.companions += placed.replaced.companions
         self.skipped += rows - placed.inserted - placed.replaced.rows
         self.altered += placed.replaced.errors

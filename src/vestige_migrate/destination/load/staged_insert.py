@@ -1,6 +1,6 @@
 """Rows into a table through a temporary one beside it, in a transaction of the caller's: what became of each.
 
-`StagedInsert` leaves rows alone that are there already; `StagedReplace` brings them up to date as well.
+`StagedInsert` leaves rows alone that are there already; `StagedReplace` brings those up to date, and inserts none.
 """
 
 from __future__ import annotations
@@ -80,9 +80,7 @@ class StagedInsert:
     def insert(self, rows: Sequence[Row]) -> Placed:
         """Stages and inserts what is not there, then brings what was there up to date."""
         self.stage.fill(rows)
-        orphans: dict[int, str] = {}
-        for each in self.statements.orphans:
-            orphans.update({ordinal: each.constraint for (ordinal,) in self._connection.execute(each.query)})
+        orphans = self._orphans()
         barred = list(orphans)
         if self._table.stored is not None:
             keep_others_from_inserting(self._connection)
@@ -100,6 +98,14 @@ class StagedInsert:
         dropped = self._absent(barred)
         strays = max(0, inserted - len(wanted) + len(dropped))
         return Placed(orphans, inserted, replaced, dropped, strays, self._altered(wanted - dropped))
+
+    def _orphans(self) -> dict[int, str]:
+        """The ordinals of staged rows that refer to nothing, with the constraint."""
+        return {
+            ordinal: each.constraint
+            for each in self.statements.orphans
+            for (ordinal,) in self._connection.execute(each.query)
+        }
 
     def _insert(self, barred: Sequence[int]) -> int:
         """Inserts the staged rows whose key is not there, but for these ordinals; how many there were."""
@@ -141,7 +147,7 @@ class StagedInsert:
 
 
 class StagedReplace(StagedInsert):
-    """The same, and rows that are there already take the staged ones' values, with their `companions`."""
+    """Rows that are there already take the staged ones' values, with their `companions`."""
 
     def __init__(
         self,
@@ -159,6 +165,21 @@ class StagedReplace(StagedInsert):
     def make_stage(self) -> None:
         """The companions' temporary table."""
         self._replacer.make_stage()
+
+    def insert(self, rows: Sequence[Row]) -> Placed:
+        """Stages the rows and brings what is there up to date.
+
+        All of them were there when they were compared. What is not any more, somebody deleted meanwhile: it stays away,
+        whatever it refers to, and the next run asks whether it is to come back.
+        """
+        self.stage.fill(rows)
+        gone = self._absent([])
+        orphans = {ordinal: constraint for ordinal, constraint in self._orphans().items() if ordinal not in gone}
+        return Placed(orphans, 0, self._finish(self._bring_up_to_date([*orphans, *gone])))
+
+    def _insert(self, barred: Sequence[int]) -> int:
+        """None is inserted."""
+        return 0
 
     def _bring_up_to_date(self, barred: Sequence[int]) -> Replaced:
         return self._replacer.apply(barred, self.companions)
