@@ -374,14 +374,6 @@ def test_a_second_run_without_the_codebase_of_the_first_is_refused(source: Path,
     assert run(copy.database, given) == [(0,)]
 
 
-def test_source_replaces_the_user_that_the_schema_brought(source: Path, copy: Copier) -> None:
-    copy(source)
-    edit(source, ("UPDATE users SET display_name = 'renamed' WHERE handle = 'local'", ()))
-    report = copy(source, on_conflict="source")
-    assert (changed(report), report.kept) == ({"users": 1}, [])
-    assert_same(source, copy.database)
-
-
 def test_source_takes_one_file(source: Path, tmp_path: Path, copy: Copier) -> None:
     other = build_source(tmp_path / "other.db", SourceSpec(memories=1, schedules=0, edges=0, events=0))
     plans = [SqliteToPostgresPlan(path, copy.database, on_conflict="source") for path in (source, other)]  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from vestige_migrate.destination.load.run_record import BatchRecord
 from vestige_migrate.destination.load.staging import Stage
 from vestige_migrate.destination.schema.run_tables import Run, as_copied
 from vestige_migrate.report.rows import Outcome, RowError
-from vestige_migrate.tables.base import BOOTSTRAP_USER, Evidence, Refresh, Table
+from vestige_migrate.tables.base import Evidence, Refresh, Table
 
 if TYPE_CHECKING:
     from vestige_migrate.wire.batch import Batch
@@ -48,7 +48,6 @@ class Replaced:
 
 
 NOTHING = Replaced()
-USERS = "users"
 _FALSE = sql.SQL("{}").format(sql.SQL("false"))
 NOT_REPLACED = "is not changed by its UPDATE: a trigger of the destination's own dropped that"
 
@@ -226,12 +225,8 @@ def written_by_copy(connection: Connection, table: str, evidence: Evidence, run:
     """Whether the row `t` may be replaced by evidence of who wrote it, an expression in SQL."""
     if evidence is Evidence.AS_COPIED:
         return as_copied(connection, table, run)
-    # What was asked before anything was written (`copy.second_run_checks`), of the row as it is now. The schema itself
-    # brings the bootstrap user.
-    written = as_copied(connection, table)
-    if table != USERS:
-        return written
-    return sql.SQL("(t.id = {} OR {})").format(sql.Literal(BOOTSTRAP_USER), written)
+    # What was asked before anything was written (`copy.second_run_checks`), of the row as it is now.
+    return as_copied(connection, table)
 
 
 _VECTOR = "embedding"
