@@ -62,6 +62,21 @@ def test_newer_brings_whatever_only_the_source_changed(source: Path, copy: Copie
     assert (again.kept, Verifier(copy.database)(source).same) == ([], True)
 
 
+def test_a_schedule_that_comes_with_its_memory_is_counted_once(source: Path, copy: Copier) -> None:
+    copy(source)
+    one, other = node_id(source, 1), node_id(source, 2)
+    edit(
+        source,
+        ("UPDATE knowledge_nodes SET content = 'edited', updated_at = '2031-01-01' WHERE id IN (?, ?)", (one, other)),
+        ("UPDATE scheduling SET retrievability = 0.125 WHERE memory_id IN (?, ?)", (one, other)),
+    )
+    run(copy.database, "UPDATE scheduling SET retrievability = 0.375 WHERE memory_id = %s", other)
+    dry = copy(source, on_conflict="newer", dry_run=True)
+    report = copy(source, on_conflict="newer")
+    assert changed(dry) == changed(report) == {"knowledge_nodes": 2, "scheduling": 2}
+    assert dry.kept == report.kept == []
+
+
 def test_columns_under_metadata_arrive_and_upper_case_ids_make_no_difference(tmp_path: Path, copy: Copier) -> None:
     source = build_source(tmp_path / "vestige.db", SourceSpec(line="released", version=35, form="vestige").sized(30))
     edit(source, ("UPDATE knowledge_nodes SET id = upper(id) WHERE rowid = 2", ()))

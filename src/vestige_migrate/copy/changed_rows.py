@@ -9,7 +9,7 @@ is named. With `source` the source's does, unless somebody writes to the destina
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from psycopg import sql
@@ -19,8 +19,8 @@ from vestige_migrate.destination.connection.connect import Connection
 from vestige_migrate.destination.connection.table_names import ours
 from vestige_migrate.destination.load.batch_writer import TableWriter
 from vestige_migrate.destination.load.named_rows import key_parameters, named_rows
-from vestige_migrate.destination.load.replace_outdated import written_by_copy
 from vestige_migrate.destination.load.stored_form import same_key
+from vestige_migrate.destination.schema.run_tables import as_copied
 from vestige_migrate.encode.careful import BatchEncoder
 from vestige_migrate.limits import BATCH_BYTES
 from vestige_migrate.report.rows import Outcome, RowError
@@ -172,18 +172,19 @@ class ChangedRowsLook:
         self._find_copied = None
         self._keeps_vector = _keeps_vector(rules.whole_row)
         if rules.whole_row is not None and rules.whole_row.evidence is not Evidence.ALWAYS:
-            copied = written_by_copy(postgres, table.name, rules.whole_row.evidence, rules.run)
+            copied = as_copied(postgres, table.name, rules.run)
             self._find_copied = sql.SQL("SELECT k.ordinal FROM {} AS k JOIN {} AS t ON {} WHERE {}").format(
                 named_rows(table), ours(postgres, table.name), same_key(table, "k"), copied
             )
         self._postgres = postgres
         self._table = table
 
-    def look(self, rowids: Sequence[int]) -> Brought:
+    def look(self, rowids: Sequence[int], apart: Set[str]) -> Brought:
         """How many of the rows would be updated, those that would be kept although they differ, and those that would
-        take a vector although they were changed."""
+        take a vector although they were changed; without the ids that are to be left `apart`."""
         brought = Brought()
-        for changed in self._comparer.find(rowids):
+        for found in self._comparer.find(rowids):
+            changed = found.where(lambda row: row.id not in apart)
             replaced = self._replaced(changed)
             brought.updated += len(replaced)
             for at, row in enumerate(changed.found):

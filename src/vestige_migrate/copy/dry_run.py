@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
 
 from psycopg import sql
 
@@ -27,6 +28,8 @@ from vestige_migrate.tables.base import Table
 from vestige_migrate.tables.unreadable_rows import NONE_LOST, LostErrors
 from vestige_migrate.wire import field
 from vestige_migrate.wire.column import uuids
+
+_LENGTH_BYTES = 4
 
 
 def fill_dry_run(
@@ -102,7 +105,9 @@ def fill_updates(
                     updated=len(answer.outdated),
                 )
                 if looking is not None and answer.alike:
-                    would = looking.look(repeated.first_of(source.connection, table, found, answer))
+                    # What is replaced together with its memory is as the source has it then.
+                    together = {str(UUID(bytes=key[_LENGTH_BYTES:])) for key in along}
+                    would = looking.look(repeated.first_of(source.connection, table, found, answer), together)
                     counts.mark_updated(would.updated)
                     report.kept += would.kept
                     report.replaced_vectors += would.vectors

@@ -54,7 +54,9 @@ def rules_for(
         return Rules()
     compares = is_only_file and table.stored is None
     if on_conflict is OnConflict.SOURCE:
-        evidence = Evidence.ALWAYS if run is None or replaces_all else Evidence.BY_ANY_COPY
+        if run is None and not replaces_all:
+            return Rules(compares=compares)
+        evidence = Evidence.ALWAYS if replaces_all else Evidence.AS_COPIED_WHOLE
         return Rules(compares=compares, whole_row=table.whole_row(evidence, source), run=run)
     refresh = table.refresh_from(source)
     if not compares:

@@ -115,8 +115,9 @@ class Tally:
         self._errors_before = errors_before
         self._ledger = ErrorLedger()
         self._kept: dict[Part, list[RowError]] = {}
-        self._vectors: list[RowError] = []
         """Rows that differ and stay: a part that is tried again finds them again."""
+        self._vectors: list[RowError] = []
+        """Rows that were changed in the destination and took the source's vector: another try finds none of them."""
         self._parts: dict[Part, _Counts] = {}
         self._totals: dict[str, int] = {}
         self._done: Counter[str] = Counter()

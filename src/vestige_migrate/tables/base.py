@@ -78,7 +78,7 @@ class Evidence(Enum):
     REVIEWED = "the first column is greater, or equal and the sum of the others is greater"
     SAME_TIME = "the first column is equal, and the second is not NULL and another"
     AS_COPIED = "nothing; the destination's row is as a copy of the same files wrote it"
-    BY_ANY_COPY = "nothing; the source's row counts, unless somebody has written to the destination's meanwhile"
+    AS_COPIED_WHOLE = "nothing; the same, also where the source has no vector"
     ALWAYS = "nothing; the source's row counts"
 
 

@@ -76,6 +76,7 @@ class StandingRows:
         report.errors = _joined(report.errors, over, found.errors)
         report.kept = _joined(report.kept, over, found.kept)
         report.still_open = _joined(report.still_open, over, found.still_open)
+        report.replaced_vectors = list(dict.fromkeys((*report.replaced_vectors, *found.replaced_vectors)))
         report.forgotten = sorted({*report.forgotten, *found.forgotten})
 
 

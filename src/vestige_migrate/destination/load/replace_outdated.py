@@ -216,17 +216,9 @@ def _may_be_replaced(
 ) -> sql.Composable:
     if refresh.evidence is Evidence.ALWAYS:
         return sql.SQL("true")
-    if refresh.evidence in (Evidence.AS_COPIED, Evidence.BY_ANY_COPY):
-        return written_by_copy(connection, table, refresh.evidence, run)
-    return outdated(refresh, theirs, staged)
-
-
-def written_by_copy(connection: Connection, table: str, evidence: Evidence, run: Run | None) -> sql.Composed:
-    """Whether the row `t` may be replaced by evidence of who wrote it, an expression in SQL."""
-    if evidence is Evidence.AS_COPIED:
+    if refresh.evidence in (Evidence.AS_COPIED, Evidence.AS_COPIED_WHOLE):
         return as_copied(connection, table, run)
-    # What was asked before anything was written (`copy.second_run_checks`), of the row as it is now.
-    return as_copied(connection, table)
+    return outdated(refresh, theirs, staged)
 
 
 _VECTOR = "embedding"
