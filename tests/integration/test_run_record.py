@@ -7,6 +7,7 @@ import signal
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -71,6 +72,29 @@ def test_an_error_is_said_again_until_its_row_is_whole(source: Path, copy: Copie
 
 
 NOBODY = "0b0b0b0b-0000-4000-8000-000000000000"
+
+
+def test_verify_says_what_the_copies_said(source: Path, copy: Copier, command: CommandLine) -> None:
+    orphan = node_id(source, 7)
+    edit(source, (BAD_TAGS, ()), ("UPDATE scheduling SET memory_id = ? WHERE memory_id = ?", (NOBODY, orphan)))
+    copy(source)
+    found = Verifier(copy.database)(source)
+    assert {error.id for error in found.altered} == {node_id(source, 3), node_id(source, 4)}
+    assert {error.id for error in found.not_copied} == {NOBODY}
+    [(started,)] = run(copy.database, "SELECT started_at FROM vestige_run")
+    said = {error.known_since for error in (*found.altered, *found.not_copied)}
+    assert said == {started.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    entries = found.as_json()
+    assert all("known_since" in entry for entry in (*entries["altered"], *entries["not_copied_rows"]))
+    done = command("verify", "--sqlite-path", source, "--postgres-url", copy.database)
+    assert done.stdout.count(", known since ") == 3
+    # What no copy has said is new.
+    edit(source, ("UPDATE knowledge_nodes SET tags = 'not JSON', embedding = x'00' WHERE rowid = 5", ()))
+    newly = [error for error in Verifier(copy.database)(source).altered if error.known_since is None]
+    assert {error.id for error in newly} <= {node_id(source, 5)}
+    # Nor does anybody know without a record, or without the right to read it.
+    run(copy.database, "ALTER TABLE vestige_run_error RENAME TO taken_away")
+    assert {error.known_since for error in Verifier(copy.database)(source).altered} == {None}
 
 
 def test_a_row_that_was_changed_elsewhere_keeps_its_error(source: Path, copy: Copier) -> None:

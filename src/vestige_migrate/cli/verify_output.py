@@ -127,7 +127,7 @@ def _index_lines(report: VerifyReport) -> list[str]:
 
 
 def _of_errors(errors: list[RowError]) -> list[str]:
-    return [f"{error.table} {error.id}: {error.message} ({error.outcome})" for error in errors]
+    return [str(error) for error in errors]
 
 
 def _count(number: int, name: str) -> str:

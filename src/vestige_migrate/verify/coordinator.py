@@ -15,6 +15,7 @@ import psycopg
 from loguru import logger
 
 from vestige_migrate.destination.connection.faults import describe
+from vestige_migrate.destination.load.run_record import with_known_since
 from vestige_migrate.destination.schema import tombstones
 from vestige_migrate.errors import HostTooSmall, Interrupted, MigrationError, SourceIncomplete, Stopped
 from vestige_migrate.host_limits import describe_limit, limits_refuse
@@ -219,6 +220,9 @@ class _Verification:
         self._check_complete()
         if not self.report.source_changed:
             archive.check_complete()
+        main = self._destination.main
+        self.report.altered = with_known_since(main, self.report.altered)
+        self.report.not_copied = with_known_since(main, self.report.not_copied)
         self.report.complete = True
         log_findings(self.report)
 

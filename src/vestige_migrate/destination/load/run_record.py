@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from uuid import UUID
 
 import psycopg
@@ -118,21 +119,43 @@ def note_errors(connection: Connection, run_id: UUID, errors: Sequence[RowError]
 
 def errors_of_earlier_runs(connection: Connection, run_id: UUID, said: Sequence[RowError]) -> list[RowError]:
     """The errors of the record that this run has not entered nor `said`, of rows that have an id."""
+    condition = sql.SQL("e.last_run <> %s AND e.key <> %s")
+    known = _recorded_errors(connection, condition, (run_id, NIL_UUID))
+    already = {identity_of(error) for error in said}
+    return [error for error in known if identity_of(error) not in already]
+
+
+def with_known_since(connection: Connection, found: Sequence[RowError]) -> list[RowError]:
+    """The errors, each with the time since when the record has it; as they are where this role may not read that."""
+    if not found:
+        return []
+    ids = list({storable(error.id) for error in found})
+    try:
+        with connection.transaction():
+            known = _recorded_errors(connection, sql.SQL("e.key = ANY(%s)"), (ids,))
+    except psycopg.ProgrammingError:  # no such tables, no right, or tables of somebody else's
+        return list(found)
+    since = {identity_of(error): error.known_since for error in known}
+    return [replace(error, known_since=since.get(identity_of(error))) for error in found]
+
+
+def _recorded_errors(
+    connection: Connection, condition: sql.Composable, parameters: tuple[object, ...]
+) -> list[RowError]:
+    """Those of the record for which that holds, by table and key."""
     rows = connection.execute(
         sql.SQL(
             "SELECT e.table_name, e.key, e.column_name, e.reason, e.outcome, e.sqlstate,"
             " coalesce(to_char(r.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), 'an earlier run')"
             " FROM {} AS e LEFT JOIN {} AS r ON r.id = e.first_run"
-            " WHERE e.last_run <> %s AND e.key <> %s AND e.outcome = ANY(%s) ORDER BY e.table_name, e.key"
-        ).format(ours(connection, ERRORS), ours(connection, RUNS)),
-        (run_id, NIL_UUID, [str(outcome) for outcome in Outcome]),
+            " WHERE {} AND e.outcome = ANY(%s) ORDER BY e.table_name, e.key"
+        ).format(ours(connection, ERRORS), ours(connection, RUNS), condition),
+        (*parameters, [str(outcome) for outcome in Outcome]),
     )
-    known = [
+    return [
         RowError(name, key, column, reason, Outcome(outcome), state, known_since=since)
         for name, key, column, reason, outcome, state, since in rows
     ]
-    already = {identity_of(error) for error in said}
-    return [error for error in known if identity_of(error) not in already]
 
 
 def forget_errors(
