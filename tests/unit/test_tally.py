@@ -336,6 +336,14 @@ def test_what_a_range_committed_is_counted_though_its_last_try_failed() -> None:
     assert run.counts() == TableReport(source_rows=100, inserted=100)
 
 
+def test_what_the_rounds_before_committed_counts_where_the_next_one_is_stopped() -> None:
+    run = Run().take(BatchDone(NODES, 100, 0, 0), RangeDone(NODES))
+    run.tally.start_over(may_be_lost=False)
+    assert run.counts() == TableReport(source_rows=100, inserted=100)
+    run.take(BatchDone(NODES, 5, 100, 0), RangeDone(NODES))
+    assert run.counts() == TableReport(source_rows=105, inserted=105)
+
+
 def test_what_a_crash_may_have_cost_is_not_counted_until_it_is_found() -> None:
     run = Run().take(BatchDone(NODES, 100, 0, 0), RangeDone(NODES))
     run.tally.start_over()

@@ -172,7 +172,7 @@ class _Settling:
             tombstones.own_deletes(main)
             gone = [id_ for (id_,) in main.execute(self._delete, self._arrays(dead))]
             for id_ in gone:  # before the commit: afterwards nobody can find them
-                logger.info("{} {}: deleted, as it is in the source", _MEMORIES, id_)
+                logger.info("deleting {} {}, which the source has deleted", _MEMORIES, id_)
         return gone
 
     def _arrays(self, dead: Sequence[Dead]) -> list[object]:

@@ -250,9 +250,9 @@ class FileCopy:
         repeated.name(self.report, tally, comparing)
         tally.settle()
         stayed = RowsThatStayed(self._plan, self._source, self._sources, self._destination)
-        stayed.name(self.report, tally, comparing)
+        late_rows = stayed.name(self.report, tally, comparing, late.source_changed)
         # Not before: those two leave rows alone that are known not to be there.
-        self.report.still_open = late.put_aside(still_open)
+        self.report.still_open = late.put_aside(still_open) + late_rows
         if self._plan.archive:
             with self._phase("archive"):
                 self._archive.run(tally)

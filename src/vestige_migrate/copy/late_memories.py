@@ -50,8 +50,13 @@ class LateMemories:
                 "{} rows wait for memories that were written since the source was read: going through it again", waiting
             )
             self._before = now
-            self._tally.start_over()
+            self._tally.start_over(may_be_lost=False)
             load_again()
+
+    @property
+    def source_changed(self) -> bool:
+        """Whether the source was written to since it was read last."""
+        return self._source.state() != self._before
 
     def put_aside(self, still_open: Sequence[RowError]) -> list[RowError]:
         """These rows, whose memory is too young to be there, are no errors; what they are."""
@@ -62,7 +67,7 @@ class LateMemories:
         """Errors of rows that wait for a memory; not where it is none of the source's, or was refused or lost itself,
         nor where the source has not been written to since it was read."""
         waiting = [error for error in self._tally.waiting() if self._is_of_memory(error)]
-        if not waiting or self._source.state() == self._before:
+        if not waiting or not self.source_changed:
             return []
         refused = self._tally.refused(_MEMORIES)
         hopeless = {name: self._hopeless(name, refused) for name in {error.table for error in waiting}}

@@ -24,6 +24,10 @@ from vestige_migrate.source.layout.table_source import TableSource
 from vestige_migrate.source.read.ranges import plan_ranges
 from vestige_migrate.verify.comparing_pool import ComparingPool
 
+_LATE = (
+    "was written to the source while the copy ran, and is not there yet; or it went in, and a trigger of the "
+    "destination's own deleted it"
+)
 _MESSAGE = "went in, and is not there any more: a trigger of the destination's own deleted it, or another program did"
 
 
@@ -42,23 +46,27 @@ class RowsThatStayed:
         self._sources = {name: found.by_rowid() for name, found in sources.items()}
         self._destination = destination
 
-    def name(self, report: MigrationReport, tally: Tally, pool: Callable[[], ComparingPool]) -> None:
+    def name(
+        self, report: MigrationReport, tally: Tally, pool: Callable[[], ComparingPool], source_changed: bool
+    ) -> list[RowError]:
         """Tells the tally, table by table. `pool` makes workers that compare.
 
-        Raises psycopg.OperationalError where the session is lost.
+        With `source_changed` nobody can tell a row that is gone again from one that was written to the source since:
+        those are no errors, and are what is returned. Raises psycopg.OperationalError where the session is lost.
         """
         if not self._any_trigger_fired(report):
-            return
+            return []
         logger.info("the destination has triggers of its own: looking whether every row is still there")
         missing = self._find_missing(pool())
+        still_open = []
         for name in self._sources:
             refused = tally.refused(name)
-            errors = [
-                RowError(name, id_, None, _MESSAGE, Outcome.NOT_COPIED)
-                for id_ in sorted(missing.get(name, ()))
-                if id_ not in refused
-            ]
-            tally.gone(name, errors)
+            ids = [id_ for id_ in sorted(missing.get(name, ())) if id_ not in refused]
+            if source_changed:
+                still_open += [RowError(name, id_, None, _LATE, Outcome.SOURCE_CHANGED) for id_ in ids]
+                ids = []
+            tally.gone(name, [RowError(name, id_, None, _MESSAGE, Outcome.NOT_COPIED) for id_ in ids])
+        return still_open
 
     def _any_trigger_fired(self, report: MigrationReport) -> bool:
         main = self._destination.main

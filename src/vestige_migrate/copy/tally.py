@@ -97,7 +97,7 @@ class Tally:
         under way   counts as far as its last try has come, with what the tries before it are known to have brought
         done        `RangeDone`, `RowGivenUp`: counts as its last try says
         split       `RangeSplit`: its halves count, and what it brought before they find there
-        suspended   `start_over`: the server may have lost any of it, so only what the next try finds counts
+        suspended   `start_over`: where the server may have lost any of it, only what the next try finds counts
 
     `RangeFault` and `WorkerLost` begin another try. What became of each error meanwhile is `ErrorLedger`'s.
     """
@@ -185,15 +185,15 @@ class Tally:
         if failed:
             self._count(part, Attempt(failed=failed))
 
-    def start_over(self) -> None:
-        """Everything is gone through again: the server may have lost what was committed last.
+    def start_over(self, may_be_lost: bool = True) -> None:
+        """Everything is gone through again; where it `may_be_lost`, the server may have lost what was committed last.
 
         A schedule or an edge whose memory was lost that way was refused, and now is not. Where it is refused again,
         that is said again; where its range does not end, what was said first stands.
         """
         for part, counts in self._parts.items():
             self._restart(part)
-            counts.is_done = True  # what was committed may be lost: only what is found there again counts
+            counts.is_done = may_be_lost  # then only what is found there again counts
         self._ledger.doubt()
 
     def not_there(self, table: str, rows: int) -> None:
