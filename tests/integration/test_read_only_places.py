@@ -88,7 +88,7 @@ def test_a_folder_without_room_for_a_private_copy(folder: ReadOnlyFolder, source
     code = (
         "import shutil, errno; from vestige_migrate.cli import vestige_migrate;"
         "full = lambda *a: (_ for _ in ()).throw(OSError(errno.ENOSPC, 'No space left on device'));"
-        "shutil.copyfile = full; vestige_migrate()"
+        "shutil.copyfileobj = full; vestige_migrate()"
     )
     with folder.locked():
         done = folder.run_python(code, "copy", "--sqlite-path", str(path), "--postgres-url", folder.database)
