@@ -31,6 +31,7 @@ from vestige_migrate import (
     run_several_to_postgres,
     run_sqlite_to_postgres,
 )
+from vestige_migrate.copy.follow import follower
 from vestige_migrate.errors import PlanError, SourceReplaced, SourceUnusable, Stopped
 from vestige_migrate.report.rows import Outcome
 
@@ -121,6 +122,34 @@ def test_only_what_changed_is_brought(database: str, tmp_path: Path) -> None:
         report = followed.end()
     _, one, _ = report.passes
     assert (one.changed, one.updated, one.inserted) == (1, 1, 0)
+
+
+def test_a_file_is_known_though_its_memories_go_one_after_the_other(database: str, tmp_path: Path) -> None:
+    file = LivingFile(tmp_path / "vestige.db", PLAIN)
+    before = file.memories()
+    with Followed(file.path, database) as followed:
+        for some in (before[:25], before[25:50]):
+            for id_ in some:
+                file.remember(before[-1])
+                file.take_away(id_, tombstone=True)
+            wait_until(lambda: not run(database, "SELECT 1 FROM knowledge_nodes WHERE id = %s", some[-1]), "a pass")  # noqa: B023
+        report = followed.end()
+    assert_same(file.path, database)
+    assert report.errors == []
+
+
+def test_of_many_passes_the_oldest_are_added_up(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follower, "MOST_PASSES", 3)
+    monkeypatch.setattr(follower, "LEAST_PAUSE_SECONDS", 0.0)
+    path = build_source(tmp_path / "vestige.db", PLAIN)
+    with Followed(path, database) as followed:
+        for number in range(4):
+            edit(path, ("UPDATE domains SET label = ? WHERE rowid = 1", (str(number),)))
+            wait_until(lambda: str(number) in labels(database), "a pass")  # noqa: B023
+        report = followed.end()
+    first, joined, last = report.passes
+    assert (first.whole, joined.whole, last.whole) == (True, False, True)
+    assert (joined.updated, joined.changed) == (4, 4)
 
 
 # Errors.

@@ -120,7 +120,8 @@ def run_several_to_postgres(
 
                 combined.verification = verify_copied(plan, sources, destination, run_name, on_progress)
             with as_migration_error(*(source.file for source in sources)):
-                history.end(combined)
+                if history.is_kept and not plan.dry_run:
+                    through_lost_sessions(destination.session, plan.retries, lambda _: history.end(combined))
         except MigrationError as error:
             error.report = combined
             raise

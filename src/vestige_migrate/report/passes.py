@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -24,6 +24,13 @@ class PassReport:
     deleted: int
     kept: int
     failed: int
+
+    def joined_with(self, later: PassReport) -> PassReport:
+        """Both as one: it began when this one did, and has the sums of both."""
+        added = ("seconds", "changed", "inserted", "updated", "deleted", "kept", "failed")
+        sums = {name: getattr(self, name) + getattr(later, name) for name in added}
+        behind = max(self.behind_seconds, later.behind_seconds)
+        return replace(self, whole=self.whole and later.whole, behind_seconds=behind, **sums)
 
     @property
     def did_anything(self) -> bool:

@@ -19,6 +19,7 @@ from vestige_migrate.copy.follow.changes_copy import copy_changes
 from vestige_migrate.copy.follow.source_changes import Changes, WatchedSource
 from vestige_migrate.copy.follow.standing_rows import StandingRows
 from vestige_migrate.copy.follow.stop_requests import heard_at_the_end
+from vestige_migrate.copy.lost_sessions import through_lost_sessions
 from vestige_migrate.destination.connection.faults import is_session_lost
 from vestige_migrate.prepare.source import PreparedSource
 from vestige_migrate.progress import Progress
@@ -30,6 +31,8 @@ from vestige_migrate.report.rows import ALTERED
 LOOK_SECONDS = 0.2
 LEAST_PAUSE_SECONDS = 1.0
 """Between two passes, so that what Vestige writes in one go comes over in one."""
+MOST_PASSES = 5000
+"""So many have an entry of their own in the report; of more the oldest are added up."""
 _CHECK_SECONDS = 5.0
 _SAY_SECONDS = 60.0
 _BAR = "following"
@@ -134,7 +137,7 @@ class Follower:
         if before is not None:
             altered = [error for error in before.report.errors if error.outcome in ALTERED]
             copy.report.errors = list(dict.fromkeys((*altered, *copy.report.errors)))
-            self._files.history.say(copy.report.errors)
+            self._say_errors(copy.report)
         deleted = self._settle()
         self._note(copy.report, copy.report.source_rows, started, clock, deleted, whole=True)
         self._changed_at = time.monotonic()
@@ -147,7 +150,7 @@ class Follower:
             started, clock, self._state = _utc(), time.monotonic(), self._source.state()
             changes = self._find_changes()
             if changes.are_any:
-                self._changed_at = self._behind_since or clock
+                self._changed_at = clock
                 self._bring(copy, changes, started, clock)
             else:
                 self._ended(clock)
@@ -169,9 +172,13 @@ class Follower:
             self._files, self._watched.sources, rowids, copy.overrides, standing.rows_with_errors, self._advance
         )
         standing.take_in(found, rowids, changes.let_go)
-        self._files.history.say(copy.report.errors)
+        self._say_errors(copy.report)
         deleted = self._settle() if changes.let_go else 0
         self._note(found, len(changes), started, clock, deleted, whole=False)
+
+    def _say_errors(self, report: MigrationReport) -> None:
+        session, history = self._files.destination.session, self._files.history
+        through_lost_sessions(session, self._plan.retries, lambda _: history.say(report.errors))
 
     def _settle(self) -> int:
         """Looks for what the source has deleted; how many rows were deleted for it."""
@@ -200,6 +207,8 @@ class Follower:
             failed=sum(table.failed for table in tables),
         )
         self._passes.append(done)
+        if len(self._passes) > MOST_PASSES:  # the first one is another kind of pass
+            self._passes[1:3] = [self._passes[1].joined_with(self._passes[2])]
         rows = f"all of {changed} rows" if whole else f"{changed} rows changed"
         logger.log(
             "INFO" if whole else "DEBUG",

@@ -9,6 +9,7 @@ from vestige_migrate.copy.follow.source_rows import TableRows, read_rows
 from vestige_migrate.errors import SourceReplaced, Stopped
 from vestige_migrate.paths import shown
 from vestige_migrate.prepare.source import PreparedSource
+from vestige_migrate.source.file.mid_run_changes import Witnesses
 from vestige_migrate.source.layout.inspect import inspect_source
 from vestige_migrate.source.layout.layout import Layout
 from vestige_migrate.source.layout.table_source import TableSource
@@ -85,7 +86,8 @@ class WatchedSource:
         layout = inspect_source(prepared.connection, prepared.file.path, prepared.layout.model)
         known = prepared.layout
         # A table that nothing is copied of may be new: tombstones are in one.
-        self.prepared = replace(prepared, layout=layout)
+        witnesses = Witnesses.of(prepared.file, prepared.connection)  # those of before may go, one after the other
+        self.prepared = replace(prepared, layout=layout, witnesses=witnesses)
         if (layout.model, layout.dimension) != (known.model, known.dimension) or (
             self._sources_in(layout) != self.sources
         ):
