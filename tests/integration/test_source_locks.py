@@ -71,12 +71,24 @@ def test_reading_the_file_itself_keeps_the_locks_of_this_process(path: Path) -> 
         connection.execute("PRAGMA journal_mode = DELETE")  # in which a reader's lock is on the file itself
         connection.execute("BEGIN")
         connection.execute("SELECT * FROM domains").fetchall()
-        for _ in range(2):
+        for _ in range(5):
             with raw_file(path) as file:
                 assert file.read(6) == b"SQLite"
-            assert other_program(_LOCK_OUT, path) == 7
+        assert other_program(_LOCK_OUT, path) == 7
+        # Its own, and one that is kept for as long as that.
+        assert descriptors_of(path) == 2
     # What was kept open for that is closed when a file is read again.
     with raw_file(path):
         pass
     assert other_program(_LOCK_OUT, path) == 0
     assert descriptors_of(path) == 0
+
+
+def test_a_file_that_is_read_again_is_read_as_it_is_then(tmp_path: Path) -> None:
+    path = tmp_path / "any"
+    with path.open("wb", buffering=0) as writer:  # keeps the descriptor of the first look from being closed
+        for content in (b"one", b"two"):
+            writer.seek(0)
+            writer.write(content)
+            with raw_file(path) as file:
+                assert file.read(10) == content

@@ -14,25 +14,37 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 _DESCRIPTORS = Path("/proc/self/fd"), Path("/dev/fd")
 """The process's own, on Linux and on macOS. Windows has no such locks."""
 _lock = threading.Lock()
-_kept: list[BinaryIO] = []
+_kept: list[FileIO] = []
 
 
 @contextmanager
-def raw_file(path: Path) -> Iterator[BinaryIO]:
+def raw_file(path: Path) -> Iterator[FileIO]:
     """The file, opened to be read. Raises OSError where it cannot be opened."""
-    file = path.open("rb")
+    file = _kept_for(path) or path.open("rb", buffering=0)  # what was read once may have changed
     try:
         yield file
     finally:
         with _lock:
             _kept.append(file)
             _close_what_may_be_closed()
+
+
+def _kept_for(path: Path) -> FileIO | None:
+    """A descriptor of that file which was kept, at its beginning: else each look would keep one more."""
+    found = path.stat()
+    with _lock:
+        for file in _kept:
+            if _identity(file.fileno()) == (found.st_dev, found.st_ino):
+                _kept.remove(file)
+                file.seek(0)
+                return file
+    return None
 
 
 def _close_what_may_be_closed() -> None:
