@@ -23,6 +23,7 @@ from tests.support.living_writer import live
 from tests.support.own_server import OwnServer, fresh_server
 from tests.support.running import RunningCopy, blocked_sessions, held_row, wait_until
 from tests.support.sources import SourceSpec, build_source, edit, node_id
+from tests.support.triggers import add_trigger
 from tests.support.verifying import Verifier
 from vestige_migrate import (
     Indexes,
@@ -150,6 +151,22 @@ def test_of_many_passes_the_oldest_are_added_up(database: str, tmp_path: Path, m
     first, joined, last = report.passes
     assert (first.whole, joined.whole, last.whole) == (True, False, True)
     assert (joined.updated, joined.changed) == (4, 4)
+
+
+def test_a_trigger_that_comes_meanwhile_makes_nothing_the_copys(database: str, tmp_path: Path) -> None:
+    path = build_source(tmp_path / "vestige.db", PLAIN)
+    with Followed(path, database) as followed:
+        run(database, "UPDATE domains SET label = 'here'")
+        add_trigger(
+            database, "IF pg_trigger_depth() = 1 THEN UPDATE domains SET memory_count = 77 WHERE id <> NEW.id; END IF;"
+            " RETURN NEW;", "domains", when="AFTER INSERT",
+        )  # fmt: skip
+        edit(path, ("INSERT INTO domains (id, label, created_at) VALUES ('new', 'new', '2026-01-01')", ()))
+        wait_until(lambda: "new" in labels(database), "the pass")
+        edit(path, ("UPDATE domains SET label = 'there' WHERE id <> 'new'", ()))
+        report = followed.end()
+    assert labels(database) == {"here", "new"}
+    assert {row.table for row in report.kept} == {"domains"}
 
 
 # Errors.

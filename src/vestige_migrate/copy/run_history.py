@@ -70,6 +70,11 @@ class RunHistory:
 
             self.run = replace(self.run, of_other_files=find_other_files(self._destination.main, sources, self.run))
 
+    def look_at_triggers(self) -> None:
+        """Somebody may have given a table a trigger since: its rows are not entered any more."""
+        if self.is_kept:
+            self._recorded = recordable_tables(self._destination.main, list(TABLES))
+
     def begin(self) -> None:
         """Enters the run, in the caller's transaction; again where its session was lost."""
         main = self._destination.main

@@ -48,6 +48,7 @@ def copy_changes(
     )
 
     def write() -> None:
+        files.history.look_at_triggers()
         late = LateMemories(tally, source, destination.shapes.tables(), sources)
         load.run(tally, overrides, True, lambda phase: timed(report.phases, phase))
         still_open = late.open_rows()
