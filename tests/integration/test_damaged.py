@@ -133,6 +133,18 @@ def test_a_copy_of_a_damaged_file_names_what_it_lacks(whole: Path, copy: Copier,
     assert {error.id for error in verified.not_copied if error.table == "knowledge_nodes"} == lost
 
 
+@pytest.mark.parametrize("on_conflict", ["skip", "newer", "source"])
+def test_a_dry_run_counts_what_a_second_copy_of_a_damaged_file_counts(
+    on_conflict: str, whole: Path, copy: Copier
+) -> None:
+    copy(whole)
+    damage(whole, pages_of(whole, "knowledge_nodes")[1])
+    dry = copy(whole, on_conflict=on_conflict, dry_run=True)
+    report = copy(whole, on_conflict=on_conflict)
+    assert report.tables["knowledge_nodes"].failed > 0
+    assert dry.tables == report.tables
+
+
 def test_a_memory_whose_vector_is_lost_comes_without_it_and_is_named(tmp_path: Path, copy: Copier) -> None:
     path = build_source(tmp_path / "vestige.db", SourceSpec(line="released", version=18, memories=60))
     vectors = "node_embeddings"

@@ -76,7 +76,7 @@ def fill_updates(
 ) -> None:
     """The counts of the tables whose rows may be updated, each row asked about by its key, and the rows that are kept.
 
-    `rules_of` are the rules of the copy for a table.
+    `rules_of` are the rules of the copy for a table. `fill_dry_run` comes before.
     """
     taken_along: dict[str, set[bytes]] = {}
     """Companions of outdated rows: they are replaced whatever their own rule would say of rows that are alike."""
@@ -94,7 +94,8 @@ def fill_updates(
             if rules.compares:
                 comparer = RowComparer(source.connection, connection, table, found, source.layout)
                 looking = ChangedRowsLook(connection, table, comparer, rules)
-            counts = TableReport()
+            lost = report.tables[name].failed  # of a damaged source: they are in no range
+            counts = TableReport(source_rows=lost, failed=lost)
             along = taken_along.get(name, set())
             for range_ in plan_ranges(source.connection, name, found, workers=1):
                 answer = asker.ask(source.connection, connection, range_)

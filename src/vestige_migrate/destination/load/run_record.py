@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 
 from vestige_migrate.destination.connection.connect import Connection
+from vestige_migrate.destination.connection.faults import is_session_lost
 from vestige_migrate.destination.connection.table_names import ours
 from vestige_migrate.destination.schema.run_tables import BATCHES, ERRORS, RUNS, Run
 from vestige_migrate.report.rows import NIL_UUID, Outcome, RowError
@@ -133,7 +134,9 @@ def with_known_since(connection: Connection, found: Sequence[RowError]) -> list[
     try:
         with connection.transaction():
             known = _recorded_errors(connection, sql.SQL("e.key = ANY(%s)"), (ids,))
-    except psycopg.ProgrammingError:  # no such tables, no right, or tables of somebody else's
+    except psycopg.Error as error:  # no such tables, no right, tables of somebody else's, or a lock on them
+        if is_session_lost(error):
+            raise
         return list(found)
     since = {identity_of(error): error.known_since for error in known}
     return [replace(error, known_since=since.get(identity_of(error))) for error in found]
