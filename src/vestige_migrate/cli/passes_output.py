@@ -19,12 +19,13 @@ def print_passes(report: MigrationReport, console: Console) -> None:
     passes = "1 further pass" if len(further) == 1 else f"{len(further)} further passes"
     console.print(Text(f"followed the source: {passes}, rows: {sums}"), soft_wrap=True)
     last = report.passes[-1]
+    named = report.errors or report.kept or report.still_open
+    there = f"all of it is there{', but for the rows named above' if named else ''}, as it was at {last.started_at}"
     if report.source_changed:
         said = f"it was written to after the last pass began ({last.started_at}): stop Vestige, then run this once more"
         console.print(Text(f"{said} with --until-idle 2"), soft_wrap=True)
     elif last.whole and further:
-        said = f"all of it is there, as it was at {last.started_at}. If Vestige is stopped, you can cut over: {_VERIFY}"
-        console.print(Text(said), soft_wrap=True)
+        console.print(Text(f"{there}. If Vestige is stopped, you can cut over: {_VERIFY}"), soft_wrap=True)
     else:
-        said = f"all of it is there, as it was at {last.started_at}. To cut over, stop Vestige, run this once more with"
-        console.print(Text(f"{said} --until-idle 2, and then {_VERIFY}"), soft_wrap=True)
+        then = f"To cut over, stop Vestige, run this once more with --until-idle 2, and then {_VERIFY}"
+        console.print(Text(f"{there}. {then}"), soft_wrap=True)

@@ -67,7 +67,8 @@ class Follower:
     def run(self) -> MigrationReport:
         """The first pass, then all others until nothing changes for as long as the plan says, or until Ctrl-C.
 
-        Raises what a copy raises. Ctrl-C between two passes, or a first one within a pass, is a usual end.
+        Raises what a copy raises. Ctrl-C is a usual end between two passes, and so is a first one within any but the
+        first.
         """
         copy = self._whole_pass()
         logger.info("following {}: every change is brought as it comes; Ctrl-C ends this", copy.report.source.path)
@@ -77,7 +78,10 @@ class Follower:
                     if self._pass(copy):
                         return self._end(copy, "as asked")
                 # Everything once more, also what changed in the destination meanwhile.
-                copy = self._whole_pass(copy)
+                with heard_at_the_end() as request:
+                    copy = self._whole_pass(copy)
+                if request.asked:
+                    return self._end(copy, "as asked")
                 if self._is_current:
                     return self._end(copy, f"nothing was written to it for {self._plan.until_idle:g} s")
         except KeyboardInterrupt:
@@ -230,11 +234,11 @@ class Follower:
         report = copy.report
         report.source_changed = not self._is_current
         logger.info(
-            "ended following {}, {}: {} passes; {}",
+            "ended following {}, {}; passes: {}, and {}",
             report.source.path,
             why,
             len(self._passes),
-            "it was written to since the last one" if report.source_changed else "all of it is there",
+            "it was written to since the last one began" if report.source_changed else "nothing has changed since",
         )
         return report
 
