@@ -63,6 +63,19 @@ def test_another_file_of_the_same_name_takes_nothing_away_and_replaces_nothing(t
     assert gone(report) == {}
 
 
+def test_a_file_that_lost_most_of_its_memories_is_the_same_one(tmp_path: Path, copy: Copier) -> None:
+    path = build_source(tmp_path / "vestige.db", SMALL)
+    copy(path, batch_size=10)
+    ids = [node_id(path, row) for row in range(1, 21)]
+    [(last,)] = run(copy.database, "SELECT id::text FROM knowledge_nodes ORDER BY created_at DESC, id DESC LIMIT 1")
+    for id_ in ids:
+        if id_ != last:
+            edit(path, *((f"DELETE FROM {table} WHERE {column} = ?", (id_,)) for table, column in OF_MEMORY))
+    edit(path, ("UPDATE domains SET label = 'renamed'", ()), ("DELETE FROM domains WHERE rowid = 1", ()))
+    report = copy(path, on_conflict="newer", deletions="apply")
+    assert (report.tables["domains"].updated, len(gone(report)["domains"].deleted)) == (4, 1)
+
+
 def test_a_row_that_another_files_copy_wrote_stays_and_is_named(tmp_path: Path, copy: Copier) -> None:
     one = build_source(tmp_path / "one.db", SMALL)
     other = build_source(tmp_path / "two%.db", SMALL)

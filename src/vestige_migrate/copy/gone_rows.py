@@ -147,10 +147,13 @@ class _Gone:
     def _reason_to_hold_back(self, sides: Sequence[OpenTable]) -> str:
         """Why a row may be a source's though it looks as if none had it; empty where it may not."""
         others = files_of_other_runs(self._destination.main, self._table.name, self._run)
-        if others:
+        names = [name for name in others if name not in self._run.sources]
+        if names:
             return (
-                f"other files were copied here that may have them ({', '.join(others)}; give all files in one command)"
+                f"other files were copied here that may have them ({', '.join(names)}; give all files in one command)"
             )
+        if others:
+            return "another file of the same name was copied here that may have them"
         return _UNREADABLE_KEY if any(has_unreadable_key(self._table, *side) for side in sides) else ""
 
     def _gone_meanwhile(self, ids: Sequence[str]) -> list[str]:

@@ -24,6 +24,7 @@ _MEMORIES = "knowledge_nodes"
 _FEWEST = 10
 """Of fewer memories all may have been deleted since."""
 _MOST = 100
+_BATCHES = 20
 
 
 def find_other_files(postgres: Connection, sources: Sequence[PreparedSource], run: Run) -> tuple[UUID, ...]:
@@ -43,17 +44,18 @@ def find_other_files(postgres: Connection, sources: Sequence[PreparedSource], ru
 
 
 def _samples(postgres: Connection, run: Run) -> list[tuple[UUID, list[str]]]:
-    """For each run the ids of some of the memories that are as it wrote them, from its largest batch."""
+    """For each run the ids of some of the memories that are as it wrote them, of several of its batches: the memories
+    of one are of one time, and may all have been deleted since."""
+    batches = sql.SQL(
+        "SELECT run_id, row_xmin, row_number() OVER (PARTITION BY run_id ORDER BY hashint8(row_xmin)) AS at"
+        " FROM {} AS b JOIN {} AS r ON r.id = b.run_id"
+        " WHERE table_name = {} AND inserted > 0 AND {} AND b.xmin::text::bigint = b.row_xmin"
+    ).format(ours(postgres, BATCHES), ours(postgres, RUNS), sql.Literal(_MEMORIES), run.is_of_these("r"))
     query = sql.SQL(
-        "SELECT b.run_id, (array_agg(t.id::text))[1:%s] FROM (SELECT DISTINCT ON (run_id) run_id, row_xmin FROM {} AS b"
-        "   JOIN {} AS r ON r.id = b.run_id WHERE table_name = {} AND inserted >= %s AND {}"
-        "   AND b.xmin::text::bigint = b.row_xmin ORDER BY run_id, inserted DESC) AS b"
-        " JOIN {} AS t ON t.xmin::text::bigint = b.row_xmin GROUP BY b.run_id"
-    ).format(
-        ours(postgres, BATCHES), ours(postgres, RUNS), sql.Literal(_MEMORIES), run.is_of_these("r"),
-        ours(postgres, _MEMORIES),
-    )  # fmt: skip
-    return postgres.execute(query, (_MOST, _FEWEST)).fetchall()
+        "SELECT b.run_id, (array_agg(t.id::text ORDER BY hashtext(t.id::text)))[1:%s] FROM ({}) AS b"
+        " JOIN {} AS t ON t.xmin::text::bigint = b.row_xmin WHERE b.at <= %s GROUP BY b.run_id"
+    ).format(batches, ours(postgres, _MEMORIES))
+    return postgres.execute(query, (_MOST, _BATCHES)).fetchall()
 
 
 def _any_has_one(sources: Sequence[PreparedSource], ids: Sequence[str]) -> bool:
